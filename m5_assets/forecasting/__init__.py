@@ -1,0 +1,1 @@
+"""The science: panel, features, models, ensemble and metric, with plain arrays; no Dagster, no AWS."""

@@ -1,0 +1,162 @@
+"""The dense series x day panel that features and models are computed from.
+
+Here: what is known at one origin, in arrays, and its file form (one Parquet file a store). Not here: how the lake's
+weekly files become a panel (`m5_assets.containers.features`), and anything computed from the panel (`features`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HORIZON = 28
+"""Days that every forecast covers, as in the M5 competition."""
+
+SERIES_COLUMNS = ("item_id", "dept_id", "cat_id", "store_id", "state_id")
+EVENT_COLUMNS = ("event_name_1", "event_type_1", "event_name_2", "event_type_2")
+
+_CALENDAR_KEY = b"m5.calendar"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Daily sales of N series over the T days up to the origin, and what is known of the 28 days after it.
+
+    Attributes:
+        series: N rows with the columns of `SERIES_COLUMNS`, sorted by store_id, then item_id; index 0..N-1.
+        sales: (N, T) float32, units sold a day; zero before a series' first sale.
+        price: (N, T + 28) float32, the price in force each day; NaN where the item is not offered.
+        release: (N,) int32, the first day with a price, as a day number of this panel (negative: before its first
+            day). A series whose first price lies after the panel has T + 28.
+        calendar: T + 28 rows: `date` (datetime64[s]), the columns of `EVENT_COLUMNS` (empty string: none) and one
+            boolean column `snap_<state>` a state; index 0..T+27.
+    """
+
+    series: pd.DataFrame
+    sales: npt.NDArray[np.float32]
+    price: npt.NDArray[np.float32]
+    release: npt.NDArray[np.int32]
+    calendar: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        count, days = self.sales.shape
+        shapes = {
+            "series": (len(self.series), count),
+            "price": (self.price.shape, (count, days + HORIZON)),
+            "release": (self.release.shape, (count,)),
+            "calendar": (len(self.calendar), days + HORIZON),
+        }
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise ValueError(f"panel: {name} has shape {found}, expected {expected} for sales of {self.sales.shape}")
+
+    @property
+    def days(self) -> int:
+        """T, the number of days whose sales are known."""
+        return self.sales.shape[1]
+
+    @property
+    def origin(self) -> pd.Timestamp:
+        """The last day whose sales are known."""
+        return pd.Timestamp(self.calendar["date"].iloc[self.days - 1])
+
+    @property
+    def states(self) -> list[str]:
+        """The states with a SNAP column, in the calendar's order."""
+        return [c.removeprefix("snap_") for c in self.calendar.columns if c.startswith("snap_")]
+
+    def snap(self) -> npt.NDArray[np.bool_]:
+        """Return (T + 28, S) SNAP days by state, in the order of `states`."""
+        return self.calendar[[f"snap_{state}" for state in self.states]].to_numpy(bool)
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Panel:
+        """Return the panel of the series at these positions."""
+        return Panel(
+            self.series.iloc[rows].reset_index(drop=True),
+            self.sales[rows],
+            self.price[rows],
+            self.release[rows],
+            self.calendar,
+        )
+
+    def stores(self) -> list[tuple[str, Panel]]:
+        """Return the panel of each store, in alphabetical order."""
+        codes = self.series["store_id"].to_numpy(str)
+        return [(store, self.select(np.flatnonzero(codes == store))) for store in np.unique(codes).tolist()]
+
+    def rewind(self, days: int) -> Panel:
+        """Return the panel as it was `days` days before this origin (for backtests and for training examples)."""
+        if not 0 <= days < self.days:
+            raise ValueError(f"cannot rewind a panel of {self.days} days by {days} days")
+        last = self.days - days
+        return Panel(
+            self.series,
+            self.sales[:, :last],
+            self.price[:, : last + HORIZON],
+            np.minimum(self.release, last + HORIZON).astype(np.int32),
+            self.calendar.iloc[: last + HORIZON],
+        )
+
+
+def concat(panels: Sequence[Panel]) -> Panel:
+    """Join the panels of several stores into one, in the given order; they must share their calendar."""
+    first = panels[0]
+    for other in panels[1:]:
+        if not other.calendar.equals(first.calendar):
+            raise ValueError("panels of different days or calendars cannot be joined")
+    return Panel(
+        pd.concat([p.series for p in panels], ignore_index=True),
+        np.concatenate([p.sales for p in panels]),
+        np.concatenate([p.price for p in panels]),
+        np.concatenate([p.release for p in panels]),
+        first.calendar,
+    )
+
+
+def write_panel(panel: Panel, path: Path) -> None:
+    """Write the panel as one Parquet file: a row a series, days as fixed-size lists, the calendar in the metadata."""
+    days = panel.days
+    columns: dict[str, pa.Array] = {
+        name: pa.array(panel.series[name].astype(str), pa.string()).dictionary_encode() for name in SERIES_COLUMNS
+    }
+    columns["release"] = pa.array(panel.release, pa.int32())
+    columns["sales"] = _lists(panel.sales.astype(np.int32), days)
+    columns["price"] = _lists(panel.price, days + HORIZON)
+    calendar = panel.calendar.assign(date=panel.calendar["date"].dt.strftime("%Y-%m-%d"))
+    text = json.dumps(calendar.to_dict(orient="list"))
+    table = pa.table(columns).replace_schema_metadata({_CALENDAR_KEY: text.encode()})
+    pq.write_table(table, path, compression="zstd", use_dictionary=True)
+
+
+def read_panel(source: Path | pa.BufferReader) -> Panel:
+    """Read a panel written by `write_panel`, from a file or from a buffer (the body of a request)."""
+    table = pq.read_table(source)
+    metadata = table.schema.metadata or {}
+    if _CALENDAR_KEY not in metadata:
+        raise ValueError(f"{source}: not a panel file (no calendar in its metadata); it is written by the features job")
+    calendar = pd.DataFrame(json.loads(metadata[_CALENDAR_KEY]))
+    calendar["date"] = pd.to_datetime(calendar["date"]).astype("datetime64[s]")
+    return Panel(
+        pd.DataFrame({name: table[name].to_pandas().astype(str) for name in SERIES_COLUMNS}),
+        _matrix(table["sales"]).astype(np.float32),
+        _matrix(table["price"]).astype(np.float32),
+        table["release"].to_numpy(),
+        calendar,
+    )
+
+
+def _lists(values: npt.NDArray[np.generic], width: int) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+
+
+def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.generic]:
+    array = column.combine_chunks()
+    return array.values.to_numpy(zero_copy_only=False).reshape(len(array), -1)
