@@ -1,0 +1,113 @@
+"""The twelve aggregation levels of the M5 competition and the sums over them.
+
+Here: which series belong to which group, in which order, and the summing matrix. Not here: anything that is measured
+on the sums (`wrmsse`) or that changes forecasts to agree with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse  # type: ignore[import-untyped]  # scipy ships no type hints
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One aggregation level: its number in the competition's guide, its name, the columns that define its groups."""
+
+    number: int
+    name: str
+    keys: tuple[str, ...]
+
+
+LEVELS = (
+    Level(1, "total", ()),
+    Level(2, "state", ("state_id",)),
+    Level(3, "store", ("store_id",)),
+    Level(4, "category", ("cat_id",)),
+    Level(5, "department", ("dept_id",)),
+    Level(6, "state-category", ("state_id", "cat_id")),
+    Level(7, "state-department", ("state_id", "dept_id")),
+    Level(8, "store-category", ("store_id", "cat_id")),
+    Level(9, "store-department", ("store_id", "dept_id")),
+    Level(10, "item", ("item_id",)),
+    Level(11, "item-state", ("item_id", "state_id")),
+    Level(12, "item-store", ("item_id", "store_id")),
+)
+"""The levels in the order of the M5 Competitors' Guide, table 1."""
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """The groups of N bottom series at every level: G groups in all, 42,840 for the 30,490 series of the M5.
+
+    Groups are ordered by level, within a level by their keys' values.
+
+    Attributes:
+        codes: (12, N) the group, counted from 0 within the level, that each series belongs to.
+        offsets: (13,) where each level begins in the order of all groups; the last is G.
+        labels: (G,) the groups' names: the keys' values joined by "_", "Total" for level 1.
+        summing: (G, N) sparse matrix of zeros and ones, S in Hyndman & Athanasopoulos, "Forecasting: Principles and
+            Practice", chapter 11.
+    """
+
+    codes: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.str_]
+    summing: sparse.csr_array = field(repr=False)
+
+    @classmethod
+    def of(cls, series: pd.DataFrame) -> Hierarchy:
+        """Build the hierarchy of N series.
+
+        Args:
+            series: N rows with the columns item_id, dept_id, cat_id, store_id and state_id, in the order of the
+                arrays that will be summed. Any set of series will do, one store's for example.
+
+        Raises:
+            ValueError: no series, a missing column, or an item that appears twice in a store.
+        """
+        columns = sorted({key for level in LEVELS for key in level.keys})
+        missing = [column for column in columns if column not in series.columns]
+        if missing or series.empty:
+            raise ValueError(f"hierarchy: {len(series)} series, missing columns {missing}")
+        values = {column: pd.factorize(series[column].astype(str), sort=True) for column in columns}
+        codes, labels = [], []
+        for level in LEVELS:
+            group = np.zeros(len(series), dtype=np.int64)
+            for key in level.keys:
+                group = group * len(values[key][1]) + values[key][0]
+            _, first, code = np.unique(group, return_index=True, return_inverse=True)
+            codes.append(code.astype(np.int64))
+            names = [values[key][1][values[key][0][first]] for key in level.keys]
+            labels.append(np.array(["_".join(parts) for parts in zip(*names, strict=True)] or ["Total"]))
+        if len(labels[-1]) != len(series):
+            twice = series[series.duplicated(["item_id", "store_id"])].iloc[0]
+            raise ValueError(f"hierarchy: item {twice['item_id']} appears more than once in store {twice['store_id']}")
+        offsets = np.cumsum([0] + [len(names) for names in labels])
+        return cls(np.stack(codes), offsets, np.concatenate(labels), _summing_matrix(np.stack(codes), offsets))
+
+    def sum(self, values: npt.NDArray[np.number]) -> Floats:
+        """Return the (G, D) sums over every group of the bottom series' (N, D) values."""
+        return np.asarray(self.summing @ values.astype(np.float64), dtype=np.float64)
+
+    def split(self, values: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
+        """Split an array whose first axis counts all groups into twelve, one a level."""
+        return np.split(values, self.offsets[1:-1])
+
+    def level_of(self) -> npt.NDArray[np.int64]:
+        """Return (G,) the number, 1 to 12, of each group's level."""
+        return np.repeat(np.arange(1, len(LEVELS) + 1), np.diff(self.offsets))
+
+
+def _summing_matrix(codes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> sparse.csr_array:
+    levels, count = codes.shape
+    rows = (codes + offsets[:-1, None]).reshape(-1)
+    columns = np.tile(np.arange(count), levels)
+    return sparse.csr_array((np.ones(levels * count), (rows, columns)), shape=(int(offsets[-1]), count))
