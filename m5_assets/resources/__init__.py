@@ -1,0 +1,1 @@
+"""The outside world: the landing folder, the lake, SageMaker, PostgreSQL."""

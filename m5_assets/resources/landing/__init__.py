@@ -1,0 +1,63 @@
+"""The landing folder: the retailer's CSV extracts, read and checked before anything is computed from them.
+
+Here: the files in the form in which Kaggle publishes M5, from a local folder or from S3, as arrays and tables, and the
+refusal of files that cannot be trusted (`BadInput`). Not here: what the lake keeps of them, and anything derived.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+
+from m5_assets.resources.landing.calendar import read_calendar
+from m5_assets.resources.landing.files import BadInput, Folder, LandingFile
+from m5_assets.resources.landing.prices import read_prices
+from m5_assets.resources.landing.sales import LandedSales, read_days, read_sales
+
+__all__ = ["BadInput", "LandedSales", "Landing"]
+
+CALENDAR = "calendar.csv"
+PRICES = "sell_prices.csv"
+SALES = ("sales_train_evaluation.csv", "sales_train_validation.csv")
+"""The sales file's names, the preferred one first."""
+
+
+class Landing:
+    """The reader of one landing folder; every method reads its files anew.
+
+    Args:
+        root: a local folder, or `s3://bucket/prefix`. For S3, AWS_ENDPOINT_URL_S3 (else AWS_ENDPOINT_URL) is honoured,
+            and credentials and region come from the usual places of the AWS SDK.
+
+    All methods raise `BadInput` for files that are missing or wrong: a failure that repeating does not cure. What may
+    pass by itself (a network error) stays an `OSError`.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._folder = Folder.at(root)
+
+    def calendar(self) -> pd.DataFrame:
+        """Return one row a day: `date` (datetime64[s]), `wm_yr_wk` and `d` (int32), events, SNAP days.
+
+        Events are the four columns `event_name_1`, `event_type_1`, `event_name_2`, `event_type_2` (empty string:
+        none); SNAP days are one boolean column `snap_<state>` a state, in the file's order.
+        """
+        return read_calendar(self._folder.file(CALENDAR))
+
+    def sell_prices(self) -> pa.Table:
+        """Return the weekly prices in the file's order.
+
+        Columns: `store_id` and `item_id` (dictionaries of strings), `wm_yr_wk` (int32), `sell_price` (float32, USD).
+        """
+        return read_prices(self._folder.file(PRICES), self.calendar())
+
+    def sales(self) -> LandedSales:
+        """Return all series of the sales file, sorted by store, then item."""
+        return read_sales(self._sales_file(), self.calendar())
+
+    def sales_days(self) -> range:
+        """Return the day numbers that the sales file holds, from its header alone."""
+        return read_days(self._sales_file())
+
+    def _sales_file(self) -> LandingFile:
+        return self._folder.first(SALES)

@@ -1,0 +1,221 @@
+"""Files of a landing folder: where they are, how their CSV is opened, and how a bad one is refused.
+
+Here: everything that holds for any of the files. Not here: what one file means (`calendar`, `prices`, `sales`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from re import DOTALL, Pattern
+from re import compile as pattern
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from pyarrow import fs
+
+ROWS_NAMED = 5
+"""Bad rows that a message names; the others are counted."""
+
+_EXPORT_AGAIN = "Copy or export the file again."
+_NOT_EMPTY = pattern(r".+", DOTALL)
+_BLOCK_BYTES = 8 << 20
+
+
+class BadInput(ValueError):  # noqa: N818 - it names the input's fault, as KeyError names the key's
+    """A landing file that is refused: the message names the file, the rows or columns, and the remedy.
+
+    Args:
+        file: the file, as its owner knows it.
+        problem: what is wrong.
+        remedy: what its owner can do about it, as a sentence.
+        rows: the bad rows, each described by line number and key; may be a generator.
+    """
+
+    def __init__(self, file: LandingFile | str, problem: str, remedy: str, rows: Iterable[str] = ()) -> None:
+        remaining = iter(rows)
+        named = list(islice(remaining, ROWS_NAMED))
+        count = len(named) + sum(1 for _ in remaining)
+        text = f"{file}: {problem}"
+        if named:
+            more = f"; and {count - len(named):,} more" if count > len(named) else ""
+            text += f" ({count:,} {'row' if count == 1 else 'rows'}): {'; '.join(named)}{more}"
+        super().__init__(f"{text}. {remedy}")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on a file system: local or S3."""
+
+    filesystem: fs.FileSystem
+    path: str
+    label: str
+
+    @classmethod
+    def at(cls, root: str) -> Folder:
+        """Return the folder at a local path or at `s3://bucket/prefix`."""
+        if not root.startswith("s3://"):
+            path = str(Path(root).expanduser().absolute())
+            return cls(fs.LocalFileSystem(), path, path)
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        path = root.removeprefix("s3://").rstrip("/")
+        return cls(fs.S3FileSystem(endpoint_override=endpoint, region=region), path, root.rstrip("/"))
+
+    def file(self, name: str) -> LandingFile:
+        """Return the file of this name; `BadInput` where there is none."""
+        return self.first([name])
+
+    def first(self, names: Sequence[str]) -> LandingFile:
+        """Return the first of these files that exists; `BadInput` where none does."""
+        for name in names:
+            path = f"{self.path}/{name}"
+            if self.filesystem.get_file_info(path).type == fs.FileType.File:
+                return LandingFile(self.filesystem, path, f"{self.label}/{name}")
+        others = "".join(f" (or {name})" for name in names[1:])
+        raise BadInput(
+            f"{self.label}/{names[0]}{others}",
+            "missing file",
+            "Put it there, or name the folder that holds Kaggle's M5 files; `m5 sample` generates one.",
+        )
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """One CSV file of the folder: UTF-8, a header, no blank lines, a line end after the last row."""
+
+    filesystem: fs.FileSystem
+    path: str
+    label: str
+
+    def __str__(self) -> str:
+        return self.label
+
+    def header(self) -> list[str]:
+        """Return the column names, read from the first line alone."""
+        with self._open() as source:
+            line = io.BufferedReader(source).readline()
+        if not line.strip():
+            raise BadInput(self, "line 1 is blank instead of a header" if line else "the file is empty", _EXPORT_AGAIN)
+        try:
+            names = next(csv.reader([line.decode("utf-8-sig")]))
+        except UnicodeDecodeError:
+            raise BadInput(self, "line 1 (the header) is not UTF-8 text", "Export the file as UTF-8 CSV.") from None
+        repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if repeated:
+            raise BadInput(self, f"columns given twice: {_listed(repeated)}", "Remove the second of each.")
+        return names
+
+    def check_columns(self, found: Sequence[str], expected: Sequence[str]) -> None:
+        """Refuse a header that lacks one of the expected columns or has another."""
+        missing = [name for name in expected if name not in found]
+        unknown = [name for name in found if name not in expected]
+        if missing or unknown:
+            parts = [f"missing columns: {_listed(missing)}"] * bool(missing)
+            parts += [f"unknown columns: {_listed(unknown)}"] * bool(unknown)
+            raise BadInput(self, "; ".join(parts), f"Give the file Kaggle's columns: {', '.join(expected)}.")
+
+    def batches(self, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows block by block, in columns of these types; an empty cell is null.
+
+        Raises:
+            pa.ArrowInvalid: where a cell is not of its column's type or a row is broken; `broken_rows` says which.
+        """
+        self._check_last_line()
+        with self._open() as source:
+            yield from pa_csv.open_csv(
+                source,
+                read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
+                parse_options=pa_csv.ParseOptions(ignore_empty_lines=False),
+                convert_options=_conversion(types),
+            )
+
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
+        """Read the whole file at once, on all cores; otherwise as `batches`."""
+        self._check_last_line()
+        with self._open() as source:
+            return pa_csv.read_csv(
+                source,
+                read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
+                parse_options=pa_csv.ParseOptions(ignore_empty_lines=False),
+                convert_options=_conversion(types),
+            )
+
+    def refuse_rows(
+        self, patterns: Mapping[str, Pattern[str]], keys: Sequence[str], cause: str, remedy: str
+    ) -> BadInput:
+        """Return the refusal of a file that could not be read as typed columns, with the rows that are to blame.
+
+        It reads the file again line by line: slow, but only on the way to an error.
+
+        Args:
+            patterns: what a cell of each of these columns must match; a cell of the others must not be empty.
+            keys: the columns that name a row.
+            cause: the reader's own message, used where no single row can be blamed.
+            remedy: what the file's owner can do.
+        """
+        rows = self._broken_rows(patterns, keys)
+        first = next(rows, None)
+        if first is None:
+            return BadInput(self, f"cannot be read as CSV ({cause})", _EXPORT_AGAIN)
+        return BadInput(self, "bad values", remedy, chain([first], rows))
+
+    def _broken_rows(self, patterns: Mapping[str, Pattern[str]], keys: Sequence[str]) -> Iterator[str]:
+        with self._open() as source:
+            # An undecodable byte becomes a lone surrogate, so that its row can be named.
+            text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            lines = csv.reader(text)
+            header = next(lines)
+            checks = [patterns.get(name) for name in header]
+            for cells in lines:
+                fault = _fault(header, checks, cells)
+                if fault:
+                    key = [cells[header.index(name)] for name in keys] if len(cells) == len(header) else cells[:1]
+                    yield f"{row_name(lines.line_num, *key)}: {fault}".encode(errors="replace").decode()
+
+    def _check_last_line(self) -> None:
+        with self._open() as source:
+            source.seek(max(source.size() - 1, 0))
+            if source.read(1) != b"\n":
+                raise BadInput(self, "truncated: the last line has no line end", _EXPORT_AGAIN)
+
+    def _open(self) -> pa.NativeFile:
+        try:
+            return self.filesystem.open_input_file(self.path)
+        except PermissionError:
+            raise BadInput(self, "permission to read it is denied", "Give this account the right to read it.") from None
+
+
+def row_name(line: int, *key: str) -> str:
+    """Return how a message names a row: its line and its key."""
+    return f"line {line:,} ({', '.join(key)})"
+
+
+def _conversion(types: Mapping[str, pa.DataType]) -> pa_csv.ConvertOptions:
+    # Only an empty cell is null: Arrow's default takes "NA", "null" and others for one.
+    return pa_csv.ConvertOptions(column_types=dict(types), null_values=[""], strings_can_be_null=True)
+
+
+def _fault(header: list[str], checks: list[Pattern[str] | None], cells: list[str]) -> str | None:
+    if len(cells) != len(header):
+        return f"{len(cells)} cells instead of {len(header)}"
+    for name, check, cell in zip(header, checks, cells, strict=True):
+        if not cell.isascii() and _undecodable(cell):
+            return f"{name} is not UTF-8 text"
+        if not (check or _NOT_EMPTY).fullmatch(cell):
+            return f"{name} is {cell!r}" if cell else f"{name} is empty"
+    return None
+
+
+def _undecodable(cell: str) -> bool:
+    return any("\udc80" <= letter <= "\udcff" for letter in cell)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - ROWS_NAMED} more" if len(names) > ROWS_NAMED else ""
+    return ", ".join(names[:ROWS_NAMED]) + more
