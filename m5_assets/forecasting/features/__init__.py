@@ -1,0 +1,23 @@
+"""Features of a series, a day and a horizon, as they were known at the origin.
+
+Here: the package's public names. Not here: formulas (one module a family), the panel (`forecasting.panel`).
+"""
+
+from m5_assets.forecasting.features.base import Feature, Rows
+from m5_assets.forecasting.features.catalogue import CATALOGUE, MODEL_FEATURES, NAMES, compute
+from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.features.io import KEY_COLUMNS, horizon_table, read_horizon, write_horizon
+
+__all__ = [
+    "CATALOGUE",
+    "KEY_COLUMNS",
+    "MODEL_FEATURES",
+    "NAMES",
+    "Context",
+    "Feature",
+    "Rows",
+    "compute",
+    "horizon_table",
+    "read_horizon",
+    "write_horizon",
+]

@@ -1,0 +1,50 @@
+"""The target day's place in the week, month and year, and how far ahead it lies.
+
+Here: what follows from the date alone. Not here: events and holidays (`events`), SNAP days (`snap`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from m5_assets.forecasting.features.base import Matrix, Rows, describe
+from m5_assets.forecasting.features.context import Context
+
+FEATURES = describe(
+    "calendar",
+    "horizon",
+    ("horizon", "days", "h = t - o, 1 to 28"),
+    ("weekday", "code", "weekday of t, Monday = 0"),
+    ("is_weekend", "flag", "t is a Saturday or a Sunday"),
+    ("day_of_month", "days", "day of the month of t, from 1"),
+    ("week_of_month", "weeks", "week of the month of t, from 1: days 1 to 7 are week 1"),
+    ("days_to_month_end", "days", "days from t to the last day of its month"),
+    ("month", "code", "month of t, from 1"),
+    ("quarter", "code", "quarter of t, from 1"),
+    ("week_of_year", "weeks", "ISO week of t"),
+    ("day_of_year", "days", "day of the year of t, from 1"),
+    ("is_christmas", "flag", "t is 25 December, when the stores are closed"),
+)
+
+
+def compute(context: Context, rows: Rows, out: Matrix) -> None:
+    """Fill `out` (rows, features)."""
+    out[:, 0] = rows.horizon
+    out[:, 1:] = _table(pd.DatetimeIndex(context.dates))[rows.day]
+
+
+def _table(dates: pd.DatetimeIndex) -> Matrix:
+    columns = [
+        dates.dayofweek,
+        dates.dayofweek >= 5,
+        dates.day,
+        (dates.day + 6) // 7,
+        dates.days_in_month - dates.day,
+        dates.month,
+        dates.quarter,
+        dates.isocalendar().week,
+        dates.dayofyear,
+        (dates.month == 12) & (dates.day == 25),
+    ]
+    return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)

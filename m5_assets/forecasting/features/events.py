@@ -1,0 +1,80 @@
+"""Events of the calendar on and around the target day, and the distance to the holidays that move sales.
+
+Here: events by their code (see `context.EVENT_NAMES`), read no further than the 28th day after the origin; holidays by
+rule (`holidays`), whose dates are known years ahead. Not here: SNAP days (`snap`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m5_assets.forecasting.features import holidays
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel
+from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.panel import HORIZON
+
+NEAR = 3
+
+FEATURES = (
+    *describe(
+        "events",
+        "horizon",
+        ("event", "code", "event of t, 0 for none"),
+        ("event_type", "code", "type of the event of t: cultural, national, religious, sporting; 0 for none"),
+        ("second_event", "code", "second event of t, 0 for none"),
+        ("event_previous_day", "code", "event of t - 1"),
+        ("event_next_day", "code", "event of t + 1, if that is at most 28 days after o"),
+        ("event_type_next_day", "code", "type of the event of t + 1, if that is at most 28 days after o"),
+        ("days_to_event", "days", "days from t to the next event at most 28 days after o, 0 on an event"),
+        ("days_since_event", "days", "days since the last event up to t, 0 on an event"),
+        ("events_nearby", "days", f"days with an event from t - {NEAR} to t + {NEAR}, at most 28 days after o"),
+        ("days_to_holiday", "days", "days from t to the next holiday that moves sales, 0 on a holiday"),
+        ("days_since_holiday", "days", "days since the last holiday that moves sales, 0 on a holiday"),
+    ),
+    *describe(
+        "events",
+        "horizon",
+        *(
+            (
+                f"days_from_{name}",
+                "days",
+                f"days from {name} to t, from {-holidays.BEFORE} to {holidays.AFTER}; missing further away",
+            )
+            for name in holidays.NAMES
+        ),
+    ),
+)
+
+
+def compute(context: Context, rows: Rows, out: Matrix) -> None:
+    """Fill `out` (rows, features)."""
+    _events(context.event, rows.day, rows.origin, out)
+    out[:, 9:11] = context.holiday_nearest[rows.day]
+    out[:, 11:] = context.holiday_distance[rows.day]
+
+
+@kernel
+def _events(event: Integers, day: Integers, origin: Integers, out: Matrix) -> None:
+    for row in range(len(day)):
+        t = day[row]
+        known = origin[row] + HORIZON
+        out[row, 0] = event[t, 0]
+        out[row, 1] = event[t, 1]
+        out[row, 2] = event[t, 2]
+        out[row, 3] = event[t - 1, 0] if t > 0 else np.nan
+        out[row, 4] = event[t + 1, 0] if t < known else np.nan
+        out[row, 5] = event[t + 1, 1] if t < known else np.nan
+        out[row, 6] = np.nan
+        for d in range(t, known + 1):
+            if event[d, 0] > 0:
+                out[row, 6] = d - t
+                break
+        out[row, 7] = np.nan
+        for d in range(t, -1, -1):
+            if event[d, 0] > 0:
+                out[row, 7] = t - d
+                break
+        count = 0
+        for d in range(max(t - NEAR, 0), min(t + NEAR, known) + 1):
+            count += event[d, 0] > 0
+        out[row, 8] = count

@@ -1,0 +1,64 @@
+"""Levels and trends of the groups above the series, and the series' share in them.
+
+Here: group totals up to the origin. Not here: their weekday and yearly profiles (`season`), their prices (`price`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel
+from m5_assets.forecasting.features.context import Context
+
+WINDOWS = (7, 28, 91)
+MEANS = ("item", "item_state", "store_dept")
+RATIOS = ("item", "item_state", "store_dept", "store_cat", "state_dept", "store", "dept", "total")
+SHARES = ("item", "item_state", "store_dept")
+
+FEATURES = describe(
+    "hierarchy",
+    "origin",
+    *(
+        (f"{g}_mean_{w}", "units/day", f"mean of the {g}'s total over the {w} days up to o")
+        for g in MEANS
+        for w in WINDOWS
+    ),
+    *((f"{g}_ratio_7_28", "ratio", f"the {g}'s mean over 7 days ÷ over 28 days up to o") for g in RATIOS),
+    *((f"{g}_ratio_28_91", "ratio", f"the {g}'s mean over 28 days ÷ over 91 days up to o") for g in RATIOS),
+    *((f"share_of_{g}_28", "share", f"the series' share of its {g} over the 28 days up to o") for g in SHARES),
+    *((f"share_of_{g}_91", "share", f"the series' share of its {g} over the 91 days up to o") for g in SHARES),
+)
+
+
+def compute(context: Context, rows: Rows, out: Matrix) -> None:
+    """Fill `out` (rows, features)."""
+    origin = rows.origin
+    means = {g: _window_means(context.totals[g], context.codes[g][rows.series], origin) for g in RATIOS}
+    own = _window_means(context.sales, rows.series, origin)
+    columns = [means[g][:, w] for g in MEANS for w in range(len(WINDOWS))]
+    columns += [_divide(means[g][:, 0], means[g][:, 1]) for g in RATIOS]
+    columns += [_divide(means[g][:, 1], means[g][:, 2]) for g in RATIOS]
+    columns += [_divide(own[:, 1], means[g][:, 1]) for g in SHARES]
+    columns += [_divide(own[:, 2], means[g][:, 2]) for g in SHARES]
+    for column, values in enumerate(columns):
+        out[:, column] = values
+
+
+def _divide(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+@kernel
+def _window_means(total: Matrix, group: Integers, origin: Integers) -> npt.NDArray[np.float64]:
+    """Return (rows, windows) means of the days up to the origin that the panel holds."""
+    means = np.empty((len(group), len(WINDOWS)))
+    for row in range(len(group)):
+        g, o = group[row], origin[row]
+        n, units = 0, 0.0
+        for window in range(len(WINDOWS)):
+            while n < min(WINDOWS[window], o + 1):
+                units += total[g, o - n]
+                n += 1
+            means[row, window] = units / n
+    return means

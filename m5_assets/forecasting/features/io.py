@@ -1,0 +1,63 @@
+"""The features of one store's prediction rows as a Parquet file.
+
+Here: the file's columns, written and read. Not here: what the features are (`catalogue`). The bytes follow from the
+panel alone: no time stamp, no index, one thread's order of rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.forecasting.features.catalogue import NAMES, compute
+from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.panel import SERIES_COLUMNS
+
+KEY_COLUMNS = (*SERIES_COLUMNS, "date")
+"""The columns that name a row; the horizon is a feature, so it stands among the feature columns."""
+
+
+def horizon_table(context: Context, store: str, *, threads: int = 2) -> pa.Table:
+    """Return a store's prediction rows: `KEY_COLUMNS` and every feature of the catalogue as float32.
+
+    28 rows a series, in the order of the panel's series and then of the days.
+    """
+    rows = context.horizon_rows(store)
+    values = compute(context, rows, threads=threads)
+    columns: dict[str, Any] = {}
+    for name in SERIES_COLUMNS:
+        keys = context.series[name].to_numpy(str)[rows.series]
+        columns[name] = pa.array(keys, pa.string()).dictionary_encode()
+    columns["date"] = pa.array(context.dates[rows.day], pa.date32())
+    for place, name in enumerate(NAMES):
+        columns[name] = pa.array(np.ascontiguousarray(values[:, place]), pa.float32())
+    return pa.table(columns)
+
+
+def write_horizon(context: Context, store: str, path: Path, *, threads: int = 2) -> int:
+    """Write a store's prediction rows and return their number; the file appears when it is complete."""
+    table = horizon_table(context, store, threads=threads)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial, compression="zstd", compression_level=1, use_dictionary=True, write_statistics=False)
+    partial.replace(path)
+    return int(table.num_rows)
+
+
+def read_horizon(source: Path | pa.BufferReader) -> pa.Table:
+    """Read the rows written by `write_horizon`, from a file or from a buffer (the body of a request).
+
+    Raises:
+        ValueError: columns are missing, named in the message.
+    """
+    table = pq.read_table(source)
+    missing = [name for name in (*KEY_COLUMNS, *NAMES) if name not in table.column_names]
+    if missing:
+        raise ValueError(
+            f"{source}: {len(missing)} feature columns are missing ({', '.join(missing[:5])}); "
+            "write the file again with this version's features job"
+        )
+    return table

@@ -1,0 +1,117 @@
+"""The price of the target day: its level, its movement, and where it stands among its neighbours.
+
+Here: prices up to the target day, all known 28 days in advance. Not here: how sales answered them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, ratio
+from m5_assets.forecasting.features.context import Context
+
+MEANS = (28, 91, 182, 364)
+YEAR = 364
+NEIGHBOURS = ("store_dept", "store_cat", "item")
+
+FEATURES = describe(
+    "price",
+    "horizon",
+    ("price", "dollars", "price of t"),
+    ("price_cents", "cents", "the cents of the price of t"),
+    ("price_momentum_7", "ratio", "price of t ÷ of t - 7"),
+    ("price_momentum_28", "ratio", "price of t ÷ of t - 28"),
+    ("price_momentum_91", "ratio", "price of t ÷ of t - 91"),
+    ("price_ratio_origin", "ratio", "price of t ÷ of o"),
+    *((f"price_ratio_mean_{w}", "ratio", f"price of t ÷ mean of the {w} days up to t on offer") for w in MEANS),
+    ("price_ratio_max_364", "ratio", "price of t ÷ maximum of the 364 days up to t"),
+    ("price_ratio_min_364", "ratio", "price of t ÷ minimum of the 364 days up to t"),
+    ("price_volatility_91", "ratio", "standard deviation ÷ mean, 91 days up to t"),
+    ("price_volatility_364", "ratio", "standard deviation ÷ mean, 364 days up to t"),
+    ("price_changes_364", "changes", "changes of price in the 364 days up to t"),
+    ("days_since_price_change", "days", "days since the price of t came into force, at most 363"),
+    ("price_last_change", "ratio", "price of t ÷ the price before it"),
+    ("price_discount_share_28", "share", "share of the 28 days up to t below the maximum of the 364 days up to t"),
+    *((f"price_ratio_{level}", "ratio", f"price of t ÷ mean price of the {level} on t") for level in NEIGHBOURS),
+    ("price_relative_momentum_28", "ratio", "price_momentum_28 ÷ that of the store's department"),
+)
+
+
+def compute(context: Context, rows: Rows, out: Matrix) -> None:
+    """Fill `out` (rows, features)."""
+    _history(context.price, rows.series, rows.day, rows.origin, out)
+    for column, level in enumerate(NEIGHBOURS, start=18):
+        out[:, column] = out[:, 0] / context.mean_price[level][context.codes[level][rows.series], rows.day]
+    group, mean = context.codes["store_dept"][rows.series], context.mean_price["store_dept"]
+    before = np.where(rows.day >= 28, mean[group, rows.day - 28], np.nan)
+    out[:, 21] = out[:, 3] / (mean[group, rows.day] / before)
+
+
+@kernel
+def _history(price: Matrix, series: Integers, day: Integers, origin: Integers, out: Matrix) -> None:
+    for row in range(len(series)):
+        s, t = series[row], day[row]
+        now = price[s, t]
+        if np.isnan(now):
+            out[row, :] = np.nan
+            continue
+        out[row, 0] = now
+        out[row, 1] = np.round(now * 100) % 100
+        out[row, 2] = now / price[s, t - 7] if t >= 7 else np.nan
+        out[row, 3] = now / price[s, t - 28] if t >= 28 else np.nan
+        out[row, 4] = now / price[s, t - 91] if t >= 91 else np.nan
+        out[row, 5] = now / price[s, origin[row]]
+        _year(price, s, t, out[row])
+
+
+@kernel
+def _year(price: Matrix, s: int, t: int, out: Matrix) -> None:
+    """Fill the columns 6 to 17, from the year up to t."""
+    now = price[s, t]
+    for window in range(len(MEANS)):
+        mean, _ = _level(price, s, t, MEANS[window])
+        out[6 + window] = now / mean
+    highest, lowest = now, now
+    changes, after = 0, now
+    out[15], out[16] = 0, np.nan
+    for k in range(min(YEAR, t + 1)):
+        p = price[s, t - k]
+        if not np.isnan(p):
+            highest, lowest = max(highest, p), min(lowest, p)
+        if not np.isnan(p) and p != after:
+            changes += 1
+            if changes == 1:
+                out[16] = now / p
+            after = p
+        if p == now and changes == 0:
+            out[15] = k
+    out[10], out[11] = now / highest, now / lowest
+    _, out[12] = _level(price, s, t, 91)
+    _, out[13] = _level(price, s, t, YEAR)
+    out[14] = changes
+    out[17] = _share_below(price, s, t, highest)
+
+
+@kernel
+def _level(price: Matrix, s: int, t: int, window: int) -> tuple[float, float]:
+    """Return the mean price of the days up to t on offer, and standard deviation ÷ mean."""
+    now = float(price[s, t])
+    count, total, square = 0, 0.0, 0.0
+    # Sums of differences to the price of t: the spread of a constant price is exactly zero.
+    for k in range(min(window, t + 1)):
+        difference = price[s, t - k] - now
+        if not np.isnan(difference):
+            count += 1
+            total += difference
+            square += difference * difference
+    mean = total / count
+    return now + mean, np.sqrt(max(square / count - mean * mean, 0.0)) / (now + mean)
+
+
+@kernel
+def _share_below(price: Matrix, s: int, t: int, highest: float) -> float:
+    below, days = 0, 0
+    for k in range(min(28, t + 1)):
+        days += not np.isnan(price[s, t - k])
+        below += price[s, t - k] < highest
+    return ratio(below, days)
