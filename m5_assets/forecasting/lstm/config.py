@@ -1,0 +1,79 @@
+"""The settings of the LSTM: their names, defaults and limits, and how SageMaker's hyperparameters become them.
+
+Not here: the sizes that nobody tunes (`network`, `data`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+HEADS = 4
+"""Attention heads; the hidden size is a multiple of it."""
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """Settings of one training.
+
+    Attributes:
+        seed: Seed of the first weights and of the order of the windows.
+        members: Networks trained one after the other, each with its own seed; their forecasts are averaged.
+        windows: Training windows each member sees.
+        batch_size: Windows a step.
+        hidden: Units of the encoder and of the decoder; a multiple of 4.
+        encoder_days: Days of history that the encoder reads; whole weeks, at least 4.
+        learning_rate: Highest learning rate of AdamW; it falls along a cosine.
+        threads: CPU threads. The result depends on their number in its last digits.
+        device: "cpu", "cuda", or "auto" (a GPU where there is one).
+    """
+
+    seed: int = 1
+    members: int = 1
+    windows: int = 400_000
+    batch_size: int = 512
+    hidden: int = 64
+    encoder_days: int = 56
+    learning_rate: float = 4e-3
+    threads: int = 2
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("members", "windows", "batch_size", "hidden", "encoder_days", "learning_rate", "threads"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"hyperparameter {name}={getattr(self, name)}: it must be above 0")
+        if self.seed < 0:
+            raise ValueError(f"hyperparameter seed={self.seed}: it must not be negative")
+        if self.hidden % HEADS:
+            raise ValueError(f"hyperparameter hidden={self.hidden}: it must be a multiple of {HEADS}")
+        if self.encoder_days % 7 or self.encoder_days < 28:
+            raise ValueError(
+                f"hyperparameter encoder_days={self.encoder_days}: it must be whole weeks, at least 28 days"
+            )
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"hyperparameter device={self.device!r}: choose auto, cpu or cuda")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of each member."""
+        return -(-self.windows // self.batch_size)
+
+    @classmethod
+    def from_hyperparameters(cls, values: Mapping[str, str]) -> LSTMConfig:
+        """Build the settings from SageMaker's hyperparameters, which are all strings.
+
+        Raises:
+            ValueError: an unknown name, a value that cannot be read, or one outside its limits; the message names it.
+        """
+        parsers: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
+        unknown = sorted(set(values) - set(parsers))
+        if unknown:
+            raise ValueError(f"unknown hyperparameter {unknown[0]!r}: choose from {', '.join(parsers)}")
+        parsed = {}
+        for name, text in values.items():
+            try:
+                parsed[name] = parsers[name](text)
+            except ValueError as error:
+                kind = parsers[name].__name__
+                raise ValueError(f"hyperparameter {name}={text!r} is not a number of type {kind}") from error
+        return cls(**parsed)
