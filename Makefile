@@ -1,0 +1,62 @@
+# Everything a user or CI runs. Settings: M5_* variables (docs/settings.md); everything kept on this machine: $(M5_HOME).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+export M5_HOME ?= $(CURDIR)/.m5
+export DAGSTER_HOME ?= $(M5_HOME)/dagster
+# The sample and M5's own files end with this week. Live data has no last week: unset it.
+export M5_LAST_WEEK ?= 2016-05-16
+
+DEMO_ITEMS ?= 60
+DEMO_WEEKS ?= 64
+DEMO_SCORED ?= 2016-04-18
+
+.PHONY: help install dev demo ui test lint constraints clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## The environment in .venv, at the tested versions
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+	  || { echo "Python 3.11 or 3.12 is needed; set PYTHON=python3.11" >&2; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+dev: $(VENV)/.developed
+$(VENV)/.developed: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install ## A generated sample, two weeks' forecasts, their accuracy
+	$(BIN)/m5 sample $(M5_HOME)/landing --items $(DEMO_ITEMS) --weeks $(DEMO_WEEKS) --seed 1
+	$(BIN)/m5 forecast --week $(DEMO_SCORED)
+	$(BIN)/m5 forecast --week $(M5_LAST_WEEK)
+	$(BIN)/m5 score --week $(DEMO_SCORED)
+	$(BIN)/m5 summary --week $(M5_LAST_WEEK) --scored $(DEMO_SCORED)
+
+ui: install ## Dagster's webserver and daemon on http://127.0.0.1:3000
+	$(BIN)/m5 ui
+
+test: dev ## All tests
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: dev ## Style, strict types, the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+constraints: dev ## Write constraints.txt anew from the installed versions
+	{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/'; } > constraints.tmp
+	mv constraints.tmp constraints.txt
+
+clean: ## Remove the environment; what is in M5_HOME stays
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache

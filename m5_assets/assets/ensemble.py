@@ -1,0 +1,106 @@
+"""The fifth stage: the two models' forecasts joined and averaged, in process: it takes a second.
+
+Not here: fitting the weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.assets.predictions import read_predictions
+from m5_assets.assets.presentation import column_schema, lines_plot, preview
+from m5_assets.forecasting.ensemble import weighted_average
+from m5_assets.forecasting.history import DailyUnits, join_weeks
+from m5_assets.resources.lake import Lake
+from m5_assets.settings import settings
+from m5_assets.weeks import WEEKS, Week
+
+MODELS = ("gbm", "lstm", "ensemble")
+_PLOTTED_WEEKS = 12
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["gbm_predictions", "lstm_predictions"],
+    group_name="forecast",
+    kinds={"parquet"},
+    description="The forecast: the weighted average of both models, with theirs beside it, for every product in every "
+    "store and each of the 28 days after the week.",
+)
+def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[Any]:
+    """Average the models' forecasts."""
+    week = Week.parse(context.partition_key)
+    manifests = {kind: lake.get(f"{kind}_predictions", week.key) for kind in ("gbm", "lstm")}
+    gbm, lstm = (read_predictions(lake, manifest) for manifest in manifests.values())
+    if not gbm.series.equals(lstm.series) or gbm.first_day != lstm.first_day:
+        raise dg.Failure(f"week {week}: the models forecast different series or days; materialise both predictions again")
+    share = settings().lstm_weight
+    combined = weighted_average({"gbm": gbm.units, "lstm": lstm.units}, {"gbm": 1 - share, "lstm": share})
+    table = forecast_table(gbm, lstm.units, combined)
+    with lake.staging() as staged:
+        pq.write_table(table, staged / "forecast.parquet", compression="zstd")
+        inputs = {f"{kind}_predictions": manifest.digest for kind, manifest in manifests.items()}
+        attributes = {"origin": week.origin.isoformat(), "rows": table.num_rows, "lstm_weight": share}
+        lake.publish("ensemble_forecast", week.key, staged, inputs=inputs, attributes=attributes)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": table.num_rows,
+            "dagster/column_schema": column_schema(table),
+            "origin": week.origin.isoformat(),
+            "gbm_weight": 1 - share,
+            "lstm_weight": share,
+            "units": float(combined.sum(dtype=float)),
+            "total_units_a_day": _totals_plot(lake, week, gbm, {"gbm": gbm.units, "lstm": lstm.units, "ensemble": combined}),
+            "preview": preview(table),
+        }
+    )
+
+
+def forecast_table(gbm: DailyUnits, lstm: np.ndarray, ensemble: np.ndarray) -> pa.Table:  # type: ignore[type-arg]
+    """Return the forecasts of all models side by side: keys, `date`, then a float32 column a model."""
+    table = gbm.table().rename_columns({"units": "gbm"})
+    for name, units in (("lstm", lstm), ("ensemble", ensemble)):
+        table = table.append_column(name, pa.array(units.reshape(-1), pa.float32()))
+    return table
+
+
+def read_forecast(lake: Lake, week: Week) -> pa.Table:
+    """Return the week's forecast as `forecast_table` made it.
+
+    Raises:
+        MissingInput: the week has no forecast.
+    """
+    manifest = lake.get("ensemble_forecast", week.key, remedy=f"run `m5 forecast --week {week}`")
+    with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
+        return pq.read_table(stream)
+
+
+def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
+    """Return the sales of consecutive weeks that are in the lake.
+
+    Raises:
+        MissingInput: a week has not been loaded.
+    """
+    paths = []
+    for week in weeks:
+        manifest = lake.get("raw_sales", week.key, remedy=f"materialise raw_sales for week {week}")
+        paths.append(lake.path(manifest.files[0].key))
+    return join_weeks(lake.filesystem.open_input_file(path) for path in paths)
+
+
+def _totals_plot(
+    lake: Lake, week: Week, forecast: DailyUnits, models: dict[str, np.ndarray]  # type: ignore[type-arg]
+) -> dg.MarkdownMetadataValue:
+    loaded = set(lake.partitions("raw_sales"))
+    recent = [w for w in (week.shift(-i) for i in reversed(range(_PLOTTED_WEEKS))) if w.key in loaded]
+    sales = read_sales_weeks(lake, recent)
+    history = pd.Series(sales.units.sum(axis=0), pd.date_range(sales.first_day, periods=sales.units.shape[1]), dtype=float)
+    ahead = pd.date_range(forecast.first_day, periods=forecast.units.shape[1])
+    lines = {name: pd.Series(units.sum(axis=0, dtype=float), ahead) for name, units in models.items()}
+    return lines_plot({"sales": history, **lines}, f"Units a day, all stores, origin {week.origin}")

@@ -1,0 +1,114 @@
+"""The second stage: features of one origin, by a SageMaker Processing job.
+
+The job sees the weekly sales files up to its own week by name, so nothing later can leak in. Not here: how a feature is
+computed (`m5_assets.forecasting.features`) and the program of the job (`m5_assets.containers.features`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from typing import Any
+
+import dagster as dg
+
+from m5_assets.resources.jobs import JOB_NAME, JobInput, SageMakerJobs
+from m5_assets.resources.lake import Lake, Manifest, MissingInput
+from m5_assets.settings import settings
+from m5_assets.weeks import WEEKS, Week, week_containing, weeks_between
+
+
+def sales_window(lake: Lake, week: Week) -> list[Manifest]:
+    """Return the weeks of sales that this week's features see, oldest first.
+
+    Raises:
+        MissingInput: a week of the window has not been loaded, though the landed file held it.
+        dg.Failure: the landed history is shorter than `M5_MIN_HISTORY_WEEKS`.
+    """
+    remedy = f"run `m5 forecast --week {week}`, or materialise raw_sales for all weeks up to {week}"
+    own = lake.get("raw_sales", week.key, remedy=remedy)
+    landed = week_containing(dt.date.fromisoformat(own.attributes["landed_first_day"]))
+    window = weeks_between(max(landed, week.shift(1 - settings().history_weeks)), week)
+    if len(window) < settings().min_history_weeks:
+        raise dg.Failure(
+            f"week {week} has {len(window)} weeks of sales behind it, fewer than M5_MIN_HISTORY_WEEKS="
+            f"{settings().min_history_weeks}; land a longer history or forecast a later week",
+            allow_retries=False,
+        )
+    present = set(lake.partitions("raw_sales"))
+    missing = [w.key for w in window if w.key not in present]
+    if missing:
+        raise MissingInput("raw_sales", missing[0], f"and {len(missing) - 1} weeks more; {remedy}")
+    return [lake.get("raw_sales", w.key) for w in window]
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=[
+        dg.AssetDep(
+            "raw_sales",
+            # As far back as the landed history goes; `sales_window` names a week that is missing.
+            partition_mapping=dg.TimeWindowPartitionMapping(
+                start_offset=1 - settings().history_weeks, allow_nonexistent_upstream_partitions=True
+            ),
+        ),
+        "sell_prices",
+        "calendar",
+    ],
+    group_name="features",
+    kinds={"sagemaker", "parquet", "numba"},
+    description="What is known at the week's origin: the dense panel of sales, prices and events, and the features of "
+    "each of the 28 days ahead for every product in every store. A Processing job, a file a store.",
+)
+def features(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+    """Compute the week's features."""
+    week = Week.parse(context.partition_key)
+    window = sales_window(lake, week)
+    prices, calendar = lake.get("sell_prices"), lake.get("calendar")
+    outcome = jobs.process(
+        context,
+        "features",
+        arguments=["--origin", week.origin.isoformat()],
+        inputs={
+            "sales": JobInput(_sales_manifest(lake, week, window), manifest=True),
+            "prices": JobInput(_folder_of(prices)),
+            "calendar": JobInput(_folder_of(calendar)),
+        },
+        outputs=["panel", "horizon"],
+        prefix=f"{lake.folder('features', week.key)}/{JOB_NAME}",
+    )
+    manifest = lake.adopt(
+        "features",
+        week.key,
+        outcome.prefix,
+        inputs={"raw_sales": _digest(window), "sell_prices": prices.digest, "calendar": calendar.digest},
+        attributes={"origin": week.origin.isoformat(), "weeks": len(window), "prefix": outcome.prefix},
+    )
+    return dg.MaterializeResult(
+        metadata={
+            **outcome.metadata,
+            "origin": week.origin.isoformat(),
+            "weeks_of_history": len(window),
+            "bytes": manifest.bytes,
+            "files": len(manifest.files),
+        }
+    )
+
+
+def _folder_of(manifest: Manifest) -> str:
+    return manifest.files[0].key.rsplit("/", 1)[0]
+
+
+def _digest(window: list[Manifest]) -> str:
+    return hashlib.sha256("".join(m.digest for m in window).encode()).hexdigest()
+
+
+def _sales_manifest(lake: Lake, week: Week, window: list[Manifest]) -> str:
+    """Write the S3 manifest that lists the window's files; its name is its content's, so a request repeats itself."""
+    base = "raw_sales/"
+    keys = [f.key.removeprefix(base) for m in window for f in m.files]
+    content = json.dumps([{"prefix": lake.uri(base)}, *keys], indent=0).encode()
+    key = f"{lake.folder('features', week.key)}/inputs/{hashlib.sha256(content).hexdigest()[:12]}.manifest"
+    lake.write_bytes(key, content)
+    return key

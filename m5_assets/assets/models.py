@@ -1,0 +1,113 @@
+"""The third stage: the models in force for a week, by SageMaker Training jobs.
+
+A week's model is trained when the last one is older than the cadence, else the last one is carried forward. Only earlier
+weeks are looked at, so a backfill never uses a model from the future. Not here: the models (`m5_assets.forecasting`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import dagster as dg
+
+from m5_assets.assets.presentation import bars_plot, lines_plot
+from m5_assets.resources.jobs import SageMakerJobs
+from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.settings import settings
+from m5_assets.weeks import WEEKS, Week
+
+ModelKind = Literal["gbm", "lstm"]
+
+
+def model_in_force(lake: Lake, dataset: str, week: Week, recipe: str) -> Manifest | None:
+    """Return the manifest of the last model before this week, if it is young enough and made by the same recipe."""
+    earlier = [key for key in lake.partitions(dataset) if key < week.key]
+    if not earlier:
+        return None
+    last = lake.get(dataset, earlier[-1])
+    age = (week.first_day - Week.parse(last.attributes["trained_week"]).first_day).days // 7
+    fits = age < settings().cadence_weeks and last.attributes["recipe"] == recipe
+    return last if fits else None
+
+
+def model_file(manifest: Manifest) -> str:
+    """Return the key of the model's archive."""
+    return next(f.key for f in manifest.files if f.key.endswith("model.tar.gz"))
+
+
+def _make(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, kind: ModelKind, hyperparameters: Mapping[str, str]
+) -> dg.MaterializeResult[Any]:
+    dataset, week = f"{kind}_model", Week.parse(context.partition_key)
+    content = json.dumps([jobs.image(kind), dict(hyperparameters)], sort_keys=True)
+    recipe = hashlib.sha256(content.encode()).hexdigest()[:12]
+    last = model_in_force(lake, dataset, week, recipe)
+    if last is not None:
+        lake.commit(Manifest(dataset, week.key, last.files, last.inputs, last.attributes))
+        context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
+        return dg.MaterializeResult(metadata={"trained_anew": False, **last.attributes})
+    features = lake.get("features", week.key)
+    outcome = jobs.train(
+        context,
+        kind,
+        channels={"panel": f"{features.attributes['prefix']}/panel"},
+        hyperparameters=hyperparameters,
+        prefix=lake.folder(dataset, week.key),
+    )
+    attributes = {"trained_week": week.key, "trained_through": week.origin.isoformat(), "recipe": recipe}
+    lake.adopt(dataset, week.key, outcome.prefix, inputs={"features": features.digest}, attributes=attributes)
+    return dg.MaterializeResult(metadata={"trained_anew": True, **attributes, **_drawn(outcome.metadata)})
+
+
+def _drawn(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw what a training reports as plain numbers: the importance of features, the loss by step."""
+    shown = dict(metadata)
+    importance = _plain(shown.pop("feature_importance", None))
+    if importance:
+        top = dict(sorted(importance.items(), key=lambda item: -item[1])[:25])
+        shown["importance"] = bars_plot(top, "Share of gain of the 25 strongest features")
+    curve = _plain(shown.pop("training_curve", None))
+    if curve:
+        import pandas as pd
+
+        losses = pd.Series([loss for _, loss in curve], index=[step for step, _ in curve], dtype=float)
+        shown["training"] = lines_plot({"loss": losses}, "Training loss by step")
+    return shown
+
+
+def _plain(value: Any) -> Any:
+    """Return the data of a JSON metadata value that came through Pipes."""
+    return value.data if isinstance(value, dg.JsonMetadataValue) else value
+
+
+_PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    # The week before: a backfill makes models in order, so that each carries the last one forward.
+    deps=["features", dg.AssetDep("gbm_model", partition_mapping=_PREVIOUS_WEEK)],
+    group_name="models",
+    kinds={"sagemaker", "lightgbm"},
+    pool="training",
+    description="The gradient-boosted trees in force: trained anew every few weeks, else carried forward.",
+)
+def gbm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+    """Train the GBM or carry it forward."""
+    return _make(context, lake, jobs, "gbm", settings().gbm_hyperparameters)
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["features", dg.AssetDep("lstm_model", partition_mapping=_PREVIOUS_WEEK)],
+    group_name="models",
+    kinds={"sagemaker", "pytorch"},
+    pool="training",
+    description="The Seq2Seq LSTM with attention in force: trained anew every few weeks, else carried forward.",
+)
+def lstm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+    """Train the LSTM or carry it forward."""
+    return _make(context, lake, jobs, "lstm", settings().lstm_hyperparameters)

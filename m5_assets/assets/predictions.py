@@ -1,0 +1,86 @@
+"""The fourth stage: each model's forecast of the 28 days, by SageMaker Batch Transform jobs.
+
+The two jobs need nothing of each other and run at the same time where the machine allows. Not here: the servers that
+answer (`m5_assets.containers`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from m5_assets.assets.models import ModelKind, model_file
+from m5_assets.assets.presentation import column_schema, preview
+from m5_assets.forecasting.history import DailyUnits, join_stores, read_daily
+from m5_assets.resources.jobs import JOB_NAME, SageMakerJobs
+from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
+
+
+def read_predictions(lake: Lake, manifest: Manifest) -> DailyUnits:
+    """Return a model's forecast of all stores, (N, 28)."""
+    parts = []
+    for file in manifest.files:
+        with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
+            parts.append(read_daily(stream))
+    return join_stores(parts)
+
+
+def _predict(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, kind: ModelKind, part: str
+) -> dg.MaterializeResult[Any]:
+    dataset, week = f"{kind}_predictions", Week.parse(context.partition_key)
+    features, model = lake.get("features", week.key), lake.get(f"{kind}_model", week.key)
+    outcome = jobs.transform(
+        context,
+        kind,
+        model_key=model_file(model),
+        input_key=f"{features.attributes['prefix']}/{part}",
+        prefix=f"{lake.folder(dataset, week.key)}/{JOB_NAME}",
+    )
+    inputs = {"features": features.digest, f"{kind}_model": model.digest}
+    attributes = {"trained_through": model.attributes["trained_through"]}
+    manifest = lake.adopt(dataset, week.key, outcome.prefix, inputs=inputs, attributes=attributes)
+    expected = len(features.under(part))
+    if len(manifest.files) != expected:
+        raise dg.Failure(f"{dataset}, week {week}: {len(manifest.files)} answers for {expected} stores' files")
+    forecast = read_predictions(lake, manifest)
+    if forecast.units.shape[1] != HORIZON_DAYS or forecast.last_day != week.last_forecast_day:
+        raise dg.Failure(f"{dataset}, week {week}: covers {forecast.first_day} to {forecast.last_day}, not its 28 days")
+    table = forecast.table()
+    return dg.MaterializeResult(
+        metadata={
+            **outcome.metadata,
+            **attributes,
+            "dagster/row_count": forecast.units.size,
+            "dagster/column_schema": column_schema(table),
+            "series": len(forecast.series),
+            "units": float(forecast.units.sum(dtype=float)),
+            "preview": preview(table),
+        }
+    )
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["features", "gbm_model"],
+    group_name="predictions",
+    kinds={"sagemaker", "lightgbm"},
+    description="The GBM's forecast of the 28 days ahead, from the horizon's features. Batch Transform on CPU.",
+)
+def gbm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+    """Predict with the GBM in force."""
+    return _predict(context, lake, jobs, "gbm", "horizon")
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["features", "lstm_model"],
+    group_name="predictions",
+    kinds={"sagemaker", "pytorch"},
+    description="The LSTM's forecast of the 28 days ahead, from the panel. Batch Transform, on a GPU on AWS.",
+)
+def lstm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+    """Predict with the LSTM in force."""
+    return _predict(context, lake, jobs, "lstm", "panel")

@@ -1,0 +1,74 @@
+"""How results look in the Dagster UI: previews, column schemas and plots as asset metadata.
+
+Not here: the numbers themselves, and the planner's dashboard (`m5_assets.dashboard`).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def column_schema(table: pa.Table) -> dg.TableSchema:
+    """Return the columns and types of a table for the UI's schema tab."""
+    types = {f.name: f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in table.schema}
+    return dg.TableSchema(columns=[dg.TableColumn(name, str(kind)) for name, kind in types.items()])
+
+
+def preview(table: pa.Table, rows: int = 8) -> dg.MarkdownMetadataValue:
+    """Return the first rows of a table as Markdown."""
+    return markdown_table(table.slice(0, rows).to_pandas())
+
+
+def markdown_table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
+    """Return a small frame as a Markdown table."""
+
+    def text(value: object) -> str:
+        return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
+    lines += ["| " + " | ".join(text(v) for v in row) + " |" for row in frame.itertuples(index=False)]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def lines_plot(series: Mapping[str, pd.Series[float]], title: str) -> dg.MarkdownMetadataValue:
+    """Return a line plot of several dated series."""
+    figure = _figure()
+    axes = figure.subplots()
+    for name, values in series.items():
+        axes.plot(values.index, values.to_numpy(), label=name, linewidth=1.2)
+    axes.set_title(title)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    return _image(figure, title)
+
+
+def bars_plot(values: Mapping[str, float], title: str) -> dg.MarkdownMetadataValue:
+    """Return a horizontal bar plot, first value at the top."""
+    figure = _figure()
+    axes = figure.subplots()
+    axes.barh(list(values)[::-1], list(values.values())[::-1])
+    axes.set_title(title)
+    axes.tick_params(labelsize=8)
+    return _image(figure, title)
+
+
+def _figure() -> Figure:
+    from matplotlib.figure import Figure  # loaded when a plot is drawn: the code location must load fast
+
+    return Figure(figsize=(8, 3.6), dpi=90, layout="constrained")
+
+
+def _image(figure: Figure, title: str) -> dg.MarkdownMetadataValue:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")

@@ -1,0 +1,1 @@
+"""What must hold of the assets, in modules of the same names."""

@@ -1,0 +1,145 @@
+"""`m5 …`: what Dagster's own command line does not offer.
+
+Not here: the work itself; every command calls one function of another module. Modules that take long to load are
+imported by the command that needs them, so that `m5 --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from m5_assets.settings import InvalidSettings, settings
+
+
+class _WeekType(click.ParamType):
+    name = "week"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        from m5_assets.weeks import Week
+
+        if isinstance(value, Week):
+            return value
+        try:
+            return Week.parse(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+WEEK = _WeekType()
+
+
+@click.group()
+def cli() -> None:
+    """Weekly sales forecasts: sample data, forecasts, backfills, exports. Settings: M5_* variables, see docs/settings.md."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    settings()
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--items", default=100, show_default=True, help="Products; each is sold in ten stores.")
+@click.option("--weeks", default=60, show_default=True, help="Weeks of sales, the last one ending at d_1941.")
+@click.option("--seed", default=1, show_default=True)
+def sample(directory: Path, items: int, weeks: int, seed: int) -> None:
+    """Write a generated data set in Kaggle's form to DIRECTORY."""
+    from m5_assets.sample import write_sample
+
+    write_sample(directory, items=items, weeks=weeks, seed=seed)
+
+
+@cli.command()
+@click.option("--week", required=True, type=WEEK, help="First day of the week, such as 2016-05-16.")
+def forecast(week: object) -> None:
+    """Make one week's forecast and everything that it needs, from the landed files to PostgreSQL."""
+    from m5_assets.runs import forecast_week
+
+    forecast_week(week)  # type: ignore[arg-type]  # click has converted it
+
+
+@cli.command()
+@click.option("--from", "first", required=True, type=WEEK, help="First week.")
+@click.option("--to", "last", required=True, type=WEEK, help="Last week, included.")
+def backfill(first: object, last: object) -> None:
+    """Make the forecasts of exactly the weeks asked for, oldest first, and the accuracy of those that have matured."""
+    from m5_assets.runs import forecast_week, score_weeks
+    from m5_assets.weeks import Week, weeks_between
+
+    assert isinstance(first, Week) and isinstance(last, Week)  # noqa: S101, PT018  # click has converted them
+    weeks = weeks_between(first, last)
+    if not weeks:
+        raise click.UsageError(f"--from {first} is later than --to {last}")
+    for number, week in enumerate(weeks, start=1):
+        click.echo(f"week {week}, {number} of {len(weeks)}", err=True)
+        forecast_week(week)
+    score_weeks(weeks)
+
+
+@cli.command()
+@click.option("--week", required=True, type=WEEK, help="First day of the week.")
+def score(week: object) -> None:
+    """Measure the accuracy of a week's forecast, once its 28 days are landed."""
+    from m5_assets.runs import score_weeks
+    from m5_assets.weeks import Week
+
+    assert isinstance(week, Week)  # noqa: S101  # click has converted it
+    if not score_weeks([week]):
+        raise click.ClickException(f"the sales through {week.last_forecast_day} are not landed yet: nothing to score")
+
+
+@cli.command()
+@click.option("--week", required=True, type=WEEK, help="First day of the week.")
+@click.option("--format", "form", type=click.Choice(["kaggle"]), default="kaggle", show_default=True)
+@click.option("--suffix", type=click.Choice(["evaluation", "validation"]), default="evaluation", show_default=True)
+@click.option("--model", type=click.Choice(["ensemble", "gbm", "lstm"]), default="ensemble", show_default=True)
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def export(week: object, form: str, suffix: str, model: str, output: Path) -> None:
+    """Write a week's forecast to a file: id, F1 … F28, a row a series."""
+    from m5_assets.export import write_kaggle
+    from m5_assets.resources.lake import Lake
+
+    rows = write_kaggle(Lake(root=settings().lake), week, output, model=model, suffix=suffix)  # type: ignore[arg-type]
+    click.echo(f"{rows:,} series of week {week}, {model}, in {form}'s form -> {output}")
+
+
+@cli.command()
+@click.option("--week", required=True, type=WEEK, help="The week that was forecast.")
+@click.option("--scored", type=WEEK, help="A week whose accuracy is shown.")
+def summary(week: object, scored: object) -> None:
+    """Print what is there: rows in PostgreSQL, accuracy, where to look next."""
+    from m5_assets.summary import print_summary
+
+    print_summary(week, scored)  # type: ignore[arg-type]  # click has converted them
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback: Dagster's UI has no login of its own.")
+def ui(port: int, host: str) -> None:
+    """Start Dagster's webserver and daemon."""
+    from m5_assets.runs import dagster_home
+
+    dagster_home()
+    workspace = Path(__file__).parents[1] / "workspace.yaml"
+    command = ["dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    os.execvp(str(Path(sys.executable).with_name("dagster")), command)  # noqa: S606  # our own command, no shell
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is said in one line, without a traceback."""
+    from m5_assets.resources.landing import BadInput
+
+    try:
+        cli()
+    except (InvalidSettings, BadInput) as problem:
+        click.echo(f"Error: {problem}", err=True)
+        sys.exit(2)
+    except RuntimeError as problem:
+        if type(problem).__name__ != "RunFailed":
+            raise
+        click.echo(f"Error: {problem}", err=True)
+        sys.exit(1)

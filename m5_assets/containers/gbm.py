@@ -1,0 +1,49 @@
+"""The GBM's container: `train` reads the channel `panel`, `serve` answers feature files with forecasts.
+
+    python -m m5_assets.containers.gbm train|serve
+
+Not here: the model itself (`m5_assets.forecasting.gbm`).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.containers.contract import channel, hyperparameters, main, model_folder, reporting
+from m5_assets.containers.serving import BadBody, serve
+from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit
+from m5_assets.forecasting.panel import SERIES_COLUMNS, concat, read_panel
+
+
+def train() -> None:
+    """Train on the panel and leave the model where SageMaker collects it."""
+    with reporting() as report:
+        config = GBMConfig.from_hyperparameters(hyperparameters())
+        panel = concat([read_panel(path) for path in channel("panel")])
+        report.progress(f"training on {len(panel.series):,} series x {panel.days} days", 0.0)
+        model = fit(panel, config, report.progress)
+        model.save(model_folder())
+        report.materialized(model.summary())
+
+
+def predict_with(model: GBMModel, body: bytes) -> pa.Table:
+    """Answer one store's feature file with its forecasts: the keys, `date` and `units`."""
+    try:
+        features = pq.read_table(pa.BufferReader(body))
+        units = model.predict_frame(features)
+    except (pa.ArrowInvalid, KeyError, ValueError) as problem:
+        raise BadBody(f"not a feature file of this model: {problem}") from problem
+    return features.select([*SERIES_COLUMNS, "date"]).append_column("units", pa.array(units, pa.float32()))
+
+
+def run_server() -> None:
+    """Serve the model in /opt/ml/model."""
+    model = GBMModel.load(model_folder())
+    serve(lambda body: predict_with(model, body))
+
+
+if __name__ == "__main__":
+    main({"train": train, "serve": run_server}[sys.argv[1]])

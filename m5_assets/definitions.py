@@ -1,0 +1,62 @@
+"""The code location: composes what the other modules define. Nothing is defined here.
+
+`build_defs` takes overrides, so that tests and the command line swap parts without patching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from m5_assets.assets import accuracy, ensemble, features, landing, models, predictions, rds
+from m5_assets.checks import ensemble as ensemble_checks
+from m5_assets.jobs import JOBS
+from m5_assets.resources.jobs import SageMakerJobs
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.schedules import SCHEDULES
+from m5_assets.settings import Settings, settings
+
+OWNERS = ["team:demand-forecasting"]
+
+STAGES = (landing, features, models, predictions, ensemble, accuracy, rds)
+
+
+def resources(source: Settings) -> dict[str, Any]:
+    """Return the outside world as these settings describe it."""
+    lake = Lake(root=source.lake)
+    # By the variable's name: Dagster shows a resource's configuration in its UI, and the address holds a password.
+    url = dg.EnvVar("M5_DATABASE_URL") if source.database_url.get_secret_value() else ""
+    return {
+        "landing": LandingResource(root=source.landing),
+        "lake": lake,
+        "jobs": SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker),
+        "postgres": PostgresResource(url=url, home=str(source.home)),
+    }
+
+
+def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Return the code location.
+
+    Args:
+        overrides: resources that replace the default ones, by name.
+    """
+    assets = dg.load_assets_from_modules(STAGES)
+    return dg.Definitions(
+        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=OWNERS), assets),
+        asset_checks=dg.load_asset_checks_from_modules([ensemble_checks]),
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        resources={**resources(settings()), **(overrides or {})},
+        # Steps wait for jobs, most of the time; two at once let both transforms run side by side. Forked from a server
+        # that has loaded the code, a step starts in a second instead of five.
+        executor=dg.multiprocess_executor.configured(
+            {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": ["m5_assets.definitions"]}}}
+        ),
+    )
+
+
+defs = build_defs()

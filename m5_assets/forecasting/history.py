@@ -1,0 +1,196 @@
+"""From the lake's tables to dense arrays: weekly sales files, prices and calendar become a `Panel`.
+
+Here: the form of those tables and the way back from them. Not here: reading Kaggle's CSV files
+(`m5_assets.resources.landing`) and where the files lie (`m5_assets.resources.lake`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, SERIES_COLUMNS, Panel
+
+Source = Path | str | IO[bytes]
+
+
+@dataclass(frozen=True)
+class DailyUnits:
+    """Units a day of N series over D consecutive days: sales, or forecasts.
+
+    As a table (`table`, `read_daily`) it is tidy: a row a series and day, sorted by store_id, item_id and date, with the
+    columns of `SERIES_COLUMNS`, `date` and `units`.
+
+    Attributes:
+        series: N rows with the columns of `SERIES_COLUMNS`, sorted by store_id, then item_id; index 0..N-1.
+        first_day: the first of the D days.
+        units: (N, D), int32 for sales, float32 for forecasts.
+    """
+
+    series: pd.DataFrame
+    first_day: dt.date
+    units: npt.NDArray[Any]
+
+    @property
+    def last_day(self) -> dt.date:
+        """The last of the D days."""
+        return self.first_day + dt.timedelta(days=self.units.shape[1] - 1)
+
+    def table(self) -> pa.Table:
+        """Return the tidy table."""
+        count, days = self.units.shape
+        columns: dict[str, pa.Array] = {}
+        for name in SERIES_COLUMNS:
+            codes, values = pd.factorize(self.series[name], sort=True)
+            indices = pa.array(np.repeat(codes, days).astype(np.int32))
+            columns[name] = pa.DictionaryArray.from_arrays(indices, pa.array(values.astype(str), pa.string()))
+        dates = np.datetime64(self.first_day, "D") + np.arange(days)
+        columns["date"] = pa.array(np.tile(dates, count), pa.date32())
+        columns["units"] = pa.array(self.units.reshape(-1))
+        return pa.table(columns)
+
+
+def read_daily(file: Source) -> DailyUnits:
+    """Read one tidy table of units.
+
+    Raises:
+        ValueError: it does not hold one row for every series and day.
+    """
+    table = pq.read_table(file)
+    dates = table["date"].to_numpy().astype("datetime64[D]")
+    days = int((dates.max() - dates.min()).astype(int)) + 1 if len(dates) else 0
+    if not days or len(dates) % days or (dates.reshape(-1, days) != dates[0] + np.arange(days)).any():
+        raise ValueError(f"{file}: its {len(dates)} rows are not one for every series and day; materialise it again")
+    heads = table.take(np.arange(0, len(dates), days))
+    series = pd.DataFrame({name: heads[name].to_pandas().astype(str) for name in SERIES_COLUMNS})
+    return DailyUnits(series, dates[0].item(), table["units"].to_numpy().reshape(-1, days))
+
+
+def join_stores(parts: Sequence[DailyUnits]) -> DailyUnits:
+    """Join units of the same days of several stores, sorted as every table is.
+
+    Raises:
+        ValueError: the parts cover different days, or a series appears twice.
+    """
+    spans = {(part.first_day, part.last_day) for part in parts}
+    if len(spans) != 1:
+        raise ValueError(f"the parts cover different days: {sorted(spans)}")
+    series = pd.concat([part.series for part in parts], ignore_index=True)
+    if series.duplicated(["store_id", "item_id"]).any():
+        raise ValueError("a series appears in two parts")
+    order = series.sort_values(["store_id", "item_id"]).index.to_numpy()
+    units = np.concatenate([part.units for part in parts])[order]
+    return DailyUnits(series.iloc[order].reset_index(drop=True), parts[0].first_day, units)
+
+
+def join_weeks(files: Iterable[Source]) -> DailyUnits:
+    """Join weekly sales files, given in the order of their days, into one dense history.
+
+    A series that is missing from some weeks (it joined or left the files) has zeros there.
+
+    Raises:
+        ValueError: the weeks leave a gap or overlap; the message names the days.
+    """
+    weeks: list[tuple[pd.MultiIndex, DailyUnits]] = []
+    index: pd.MultiIndex | None = None
+    for file in files:
+        week = read_daily(file)
+        if weeks and week.first_day != (expected := weeks[-1][1].last_day + dt.timedelta(days=1)):
+            raise ValueError(
+                f"the weeks of sales do not join: expected {expected}, the next file begins {week.first_day}"
+            )
+        own = pd.MultiIndex.from_frame(week.series)
+        if weeks and own.equals(weeks[-1][0]):
+            own = weeks[-1][0]  # one index for all weeks of the same series: the usual case
+        weeks.append((own, week))
+        index = own if index is None or own is index else index.union(own)
+    if index is None:
+        raise ValueError("no sales files were given")
+    series = index.to_frame(index=False).sort_values(["store_id", "item_id"], ignore_index=True)
+    index = pd.MultiIndex.from_frame(series)
+    joined = np.zeros((len(index), sum(week.units.shape[1] for _, week in weeks)), np.int32)
+    position = 0
+    for own, week in weeks:
+        end = position + week.units.shape[1]
+        joined[index.get_indexer(own), position:end] = week.units
+        position = end
+    return DailyUnits(series, weeks[0][1].first_day, joined)
+
+
+def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Panel:
+    """Join sales with what is known in advance of the 28 days after their last day.
+
+    Args:
+        history: sales through the origin.
+        prices: store_id, item_id, wm_yr_wk, sell_price; later weeks than the horizon's are ignored.
+        calendar: date, wm_yr_wk, the event columns and `snap_<state>`; must cover the history and the horizon.
+
+    Raises:
+        ValueError: the calendar does not cover the days; the message names the missing ones.
+    """
+    days = pd.date_range(history.first_day, history.last_day + dt.timedelta(days=HORIZON), unit="s")
+    frame = calendar.to_pandas()
+    frame["date"] = pd.to_datetime(frame["date"]).astype("datetime64[s]")
+    frame = frame.sort_values("date")
+    known = frame[frame["date"] <= days[-1]]
+    rows = known.set_index("date").reindex(days)
+    if rows["wm_yr_wk"].isna().any():
+        missing = rows.index[rows["wm_yr_wk"].isna()]
+        raise ValueError(
+            f"calendar.csv does not hold {missing[0]:%Y-%m-%d} to {missing[-1]:%Y-%m-%d}; land a longer calendar"
+        )
+    weekly, first_priced = _prices_by_week(history.series, prices, known)
+    week_codes = np.searchsorted(np.unique(known["wm_yr_wk"].to_numpy()), rows["wm_yr_wk"].to_numpy(np.int64))
+    first_of_week = known.groupby("wm_yr_wk")["date"].min().to_numpy()
+    offsets = (first_of_week - days[0].to_datetime64()).astype("timedelta64[D]").astype(np.int64)
+    never = len(days)
+    release = np.where(first_priced < len(offsets), offsets[np.minimum(first_priced, len(offsets) - 1)], never)
+    snaps = [c for c in frame.columns if c.startswith("snap_")]
+    covariates = rows.reset_index(names="date")[["date", *EVENT_COLUMNS, *snaps]]
+    return Panel(
+        history.series,
+        history.units.astype(np.float32),
+        weekly[:, week_codes],
+        np.minimum(release, never).astype(np.int32),
+        covariates.astype({c: bool for c in snaps}),
+    )
+
+
+def _prices_by_week(
+    series: pd.DataFrame, prices: pa.Table, calendar: pd.DataFrame
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return (N, W) prices by calendar week, NaN where not offered, and each series' first week with one (W: none)."""
+    weeks = np.unique(calendar["wm_yr_wk"].to_numpy(np.int64))
+    stores, items = pd.Index(series["store_id"].unique()), pd.Index(series["item_id"].unique())
+    slot = np.full((len(stores), len(items)), -1, np.int64)
+    slot[stores.get_indexer(series["store_id"]), items.get_indexer(series["item_id"])] = np.arange(len(series))
+    store = _positions(prices["store_id"], stores)
+    item = _positions(prices["item_id"], items)
+    week_numbers = prices["wm_yr_wk"].to_numpy().astype(np.int64)
+    week = np.minimum(np.searchsorted(weeks, week_numbers), len(weeks) - 1)
+    row = slot[store, item]
+    kept = (store >= 0) & (item >= 0) & (row >= 0) & (weeks[week] == week_numbers)
+    table = np.full((len(series), len(weeks)), np.nan, np.float32)
+    table[row[kept], week[kept]] = prices["sell_price"].to_numpy()[kept]
+    priced = ~np.isnan(table)
+    return table, np.where(priced.any(axis=1), priced.argmax(axis=1), len(weeks))
+
+
+def _positions(column: pa.ChunkedArray, index: pd.Index) -> npt.NDArray[np.int64]:  # type: ignore[type-arg]
+    encoded = (
+        column.unify_dictionaries().combine_chunks()
+        if pa.types.is_dictionary(column.type)
+        else column.combine_chunks().dictionary_encode()
+    )
+    lookup = index.get_indexer(pd.Index(encoded.dictionary.to_pylist()))
+    positions: npt.NDArray[np.int64] = lookup[encoded.indices.to_numpy()]
+    return positions

@@ -1,0 +1,274 @@
+"""SageMaker jobs in the platform's terms: which program, on what of the lake, into which place of it.
+
+One code path: a boto3 client's requests. On AWS Amazon answers them, in local mode this machine's runner, which starts
+the same programs as processes. Not here: the life of a job (`m5_assets.sagemaker`) and what a program does
+(`m5_assets.containers`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import boto3
+import dagster as dg
+from botocore.config import Config
+
+import m5_assets
+from m5_assets.resources.lake import LOCAL_BUCKET, Lake
+from m5_assets.sagemaker import (
+    LocalPipesChannel,
+    LocalSageMaker,
+    PipesSageMakerClient,
+    S3PipesChannel,
+    SageMakerTransformClient,
+)
+from m5_assets.settings import JobSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+Kind = Literal["features", "gbm", "lstm"]
+JOB_NAME = "{job_name}"
+"""Stands for the job's name in a key; every attempt writes below a prefix of its own."""
+
+_LOCAL_POLL_SECONDS = 0.25
+_PARQUET = "application/x-parquet"
+
+
+@dataclass(frozen=True)
+class JobInput:
+    """An input of a job: a folder of the lake, or a manifest that lists single files of it.
+
+    Attributes:
+        key: the folder's key, or the manifest's.
+        manifest: whether the key is a manifest.
+    """
+
+    key: str
+    manifest: bool = False
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """A completed job.
+
+    Attributes:
+        prefix: the key below which it wrote.
+        metadata: what it reported, and what running it took.
+        description: SageMaker's description of it.
+    """
+
+    prefix: str
+    metadata: Mapping[str, Any]
+    description: Mapping[str, Any]
+
+
+class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Runs the platform's jobs on SageMaker, or on this machine with the same requests."""
+
+    home: str
+    lake: Lake
+    job_settings: JobSettings
+
+    @property
+    def _local(self) -> bool:
+        return self.job_settings.mode == "local"
+
+    @cached_property
+    def _service(self) -> LocalSageMaker:
+        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in ("features", "gbm", "lstm")}
+        return LocalSageMaker(
+            Path(self.home) / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs
+        )
+
+    @cached_property
+    def sagemaker(self) -> SageMakerClient:
+        """The boto3 client that requests go through."""
+        if self._local:
+            return self._service.client("sagemaker")
+        # Adaptive: many weeks backfilled at once share the account's rate limits.
+        retries = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
+        return boto3.client("sagemaker", region_name=self.job_settings.region, config=retries)
+
+    @cached_property
+    def _pipes(self) -> PipesSageMakerClient:
+        if self._local:
+            channel: Any = LocalPipesChannel(Path(self.home) / "pipes")
+        else:
+            bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
+            channel = S3PipesChannel(boto3.client("s3"), bucket, f"{prefix}/pipes".lstrip("/"))
+        return PipesSageMakerClient(self.sagemaker, channel, logs_client=self._logs, poll_interval=self._poll)
+
+    @cached_property
+    def _logs(self) -> Any:
+        return self._service.client("logs") if self._local else boto3.client("logs", region_name=self.job_settings.region)
+
+    @property
+    def _poll(self) -> float:
+        return _LOCAL_POLL_SECONDS if self._local else self.job_settings.poll_seconds
+
+    def image(self, kind: Kind) -> str:
+        """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
+        return f"m5-{kind}:{_source_version()}" if self._local else str(getattr(self.job_settings, f"{kind}_image"))
+
+    def process(
+        self,
+        context: dg.AssetExecutionContext,
+        kind: Kind,
+        *,
+        arguments: Sequence[str],
+        inputs: Mapping[str, JobInput],
+        outputs: Sequence[str],
+        prefix: str,
+    ) -> JobOutcome:
+        """Run a Processing job; its output `name` lands below `prefix/name` (a key with `JOB_NAME` in it)."""
+        params = {
+            "RoleArn": self.job_settings.role_arn,
+            "AppSpecification": {"ImageUri": self.image(kind), "ContainerArguments": list(arguments)},
+            "ProcessingInputs": [
+                {
+                    "InputName": name,
+                    "S3Input": {
+                        "S3Uri": self._uri(source),
+                        "LocalPath": f"/opt/ml/processing/input/{name}",
+                        "S3DataType": "ManifestFile" if source.manifest else "S3Prefix",
+                        "S3InputMode": "File",
+                    },
+                }
+                for name, source in inputs.items()
+            ],
+            "ProcessingOutputConfig": {
+                "Outputs": [
+                    {
+                        "OutputName": name,
+                        "S3Output": {
+                            "S3Uri": self.lake.uri(f"{prefix}/{name}"),
+                            "LocalPath": f"/opt/ml/processing/output/{name}",
+                            "S3UploadMode": "EndOfJob",
+                        },
+                    }
+                    for name in outputs
+                ]
+            },
+            "ProcessingResources": {"ClusterConfig": self._cluster(self.job_settings.features_instance)},
+            "StoppingCondition": self._limit(),
+        }
+        done = self._pipes.run(
+            context=context, create_processing_job_params=params, adopt_completed=self._still_there(prefix, "Processing")
+        )
+        return self._outcome(prefix, done.description["ProcessingJobName"], done.get_materialize_result(), done.description)
+
+    def train(
+        self,
+        context: dg.AssetExecutionContext,
+        kind: Kind,
+        *,
+        channels: Mapping[str, str],
+        hyperparameters: Mapping[str, str],
+        prefix: str,
+    ) -> JobOutcome:
+        """Run a Training job on folders of the lake; SageMaker writes `prefix/<job>/output/model.tar.gz`."""
+        params = {
+            "RoleArn": self.job_settings.role_arn,
+            "AlgorithmSpecification": {"TrainingImage": self.image(kind), "TrainingInputMode": "File"},
+            "HyperParameters": dict(hyperparameters),
+            "InputDataConfig": [
+                {
+                    "ChannelName": name,
+                    "DataSource": {
+                        "S3DataSource": {
+                            "S3DataType": "S3Prefix",
+                            "S3Uri": self.lake.uri(f"{key}/"),
+                            "S3DataDistributionType": "FullyReplicated",
+                        }
+                    },
+                }
+                for name, key in channels.items()
+            ],
+            "OutputDataConfig": {"S3OutputPath": self.lake.uri(prefix)},
+            "ResourceConfig": self._cluster(getattr(self.job_settings, f"{kind}_training_instance")),
+            "StoppingCondition": self._limit(),
+        }
+        written = f"{prefix}/{JOB_NAME}"
+        done = self._pipes.run(
+            context=context, create_training_job_params=params, adopt_completed=self._still_there(written, "Training")
+        )
+        return self._outcome(written, done.description["TrainingJobName"], done.get_materialize_result(), done.description)
+
+    def transform(
+        self, context: dg.AssetExecutionContext, kind: Kind, *, model_key: str, input_key: str, prefix: str
+    ) -> JobOutcome:
+        """Run a Batch Transform job over the objects of a folder; answers land below `prefix` as `<object>.out`."""
+        model = {
+            "PrimaryContainer": {"Image": self.image(kind), "ModelDataUrl": self.lake.uri(model_key)},
+            "ExecutionRoleArn": self.job_settings.role_arn,
+        }
+        params = {
+            "TransformInput": {
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": self.lake.uri(f"{input_key}/")}},
+                "ContentType": _PARQUET,
+                "SplitType": "None",
+                "CompressionType": "None",
+            },
+            "TransformOutput": {"S3OutputPath": self.lake.uri(prefix), "Accept": _PARQUET, "AssembleWith": "None"},
+            "TransformResources": {
+                "InstanceType": getattr(self.job_settings, f"{kind}_transform_instance"),
+                "InstanceCount": 1,
+            },
+            "BatchStrategy": "SingleRecord",
+            "MaxPayloadInMB": 100,
+            "MaxConcurrentTransforms": 1,
+        }
+        done = self._transforms.run(
+            context=context,
+            create_model_params=model,
+            create_transform_job_params=params,
+            adopt_completed=self._still_there(prefix, "Transform"),
+        )
+        metadata = dg.MaterializeResult(metadata=done.metadata)
+        return self._outcome(prefix, done.description["TransformJobName"], metadata, done.description)
+
+    @cached_property
+    def _transforms(self) -> SageMakerTransformClient:
+        limit = 60.0 * self.job_settings.max_runtime_minutes
+        return SageMakerTransformClient(
+            self.sagemaker, logs_client=self._logs, poll_interval=self._poll, time_limit=limit
+        )
+
+    def _uri(self, source: JobInput) -> str:
+        return self.lake.uri(source.key if source.manifest else f"{source.key}/")
+
+    def _cluster(self, instance: str) -> dict[str, Any]:
+        return {"InstanceType": instance, "InstanceCount": 1, "VolumeSizeInGB": self.job_settings.volume_gb}
+
+    def _limit(self) -> dict[str, int]:
+        return {"MaxRuntimeInSeconds": 60 * self.job_settings.max_runtime_minutes}
+
+    def _still_there(self, prefix: str, kind: str) -> Any:
+        """Return a test for a completed job's outputs: someone may have removed them from the lake since."""
+
+        def usable(description: Mapping[str, Any]) -> bool:
+            return bool(self.lake.list(prefix.replace(JOB_NAME, description[f"{kind}JobName"])))
+
+        return usable
+
+    @staticmethod
+    def _outcome(
+        prefix: str, name: str, result: dg.MaterializeResult[Any], description: Mapping[str, Any]
+    ) -> JobOutcome:
+        return JobOutcome(prefix.replace(JOB_NAME, name), dict(result.metadata or {}), description)
+
+
+def _source_version() -> str:
+    """Name the programs' source: a job is done again when the code that it runs has changed."""
+    root = Path(m5_assets.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("forecasting/**/*.py"), *root.glob("containers/**/*.py")]):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

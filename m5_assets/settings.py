@@ -1,0 +1,116 @@
+"""Every setting of the platform, typed, read from the environment once.
+
+Here: names, defaults and limits of what a user may set. Not here: what a single job's program takes (its
+hyperparameters are defined beside the model in `m5_assets.forecasting`) and secrets' values in any log.
+
+Every setting is an environment variable with the prefix `M5_`: `M5_HOME`, `M5_LANDING`, `M5_DATABASE_URL`, ...
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+M5_FIRST_DAY = dt.date(2011, 1, 29)
+"""d_1 of the competition's calendar, a Saturday."""
+
+
+class InvalidSettings(ValueError):
+    """The environment holds a setting that cannot be used; the message names it and the remedy."""
+
+
+class JobSettings(BaseSettings):
+    """Where SageMaker jobs run and on what: `M5_SAGEMAKER_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_SAGEMAKER_", extra="ignore")
+
+    mode: Literal["local", "aws"] = Field("local", description="local: this machine's runner answers; aws: Amazon does")
+    region: str = "us-east-1"
+    role_arn: str = Field("arn:aws:iam::000000000000:role/m5-local", description="execution role of the jobs")
+    features_image: str = Field("", description="image of the features job; empty in local mode")
+    gbm_image: str = ""
+    lstm_image: str = ""
+    features_instance: str = "ml.m5.2xlarge"
+    gbm_training_instance: str = "ml.m5.2xlarge"
+    lstm_training_instance: str = "ml.g4dn.xlarge"
+    gbm_transform_instance: str = "ml.m5.xlarge"
+    lstm_transform_instance: str = "ml.g4dn.xlarge"
+    volume_gb: int = Field(30, ge=1, le=16384)
+    max_runtime_minutes: int = Field(180, ge=1, le=7200)
+    poll_seconds: float = Field(15.0, gt=0, description="between two looks at a job on AWS; locally 0.25")
+
+    @model_validator(mode="after")
+    def _images_on_aws(self) -> Self:
+        missing = [n for n in ("features_image", "gbm_image", "lstm_image") if self.mode == "aws" and not getattr(self, n)]
+        if missing:
+            names = ", ".join(f"M5_SAGEMAKER_{name.upper()}" for name in missing)
+            raise ValueError(f"M5_SAGEMAKER_MODE is aws: set {names} to the images' ECR URIs")
+        return self
+
+
+class Settings(BaseSettings):
+    """What a user may set; see each field's description."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_", extra="ignore")
+
+    home: Path = Field(Path(".m5"), description="folder of everything the platform keeps on this machine")
+    landing: str = Field("", description="folder or s3:// URI with M5's CSV files; default: M5_HOME/landing")
+    lake: str = Field("", description="folder or s3:// URI of the Parquet lake; default: M5_HOME/lake")
+    database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL; empty: an embedded server under M5_HOME")
+
+    week_start: Literal["monday", "sunday"] = Field("monday", description="the day on which forecast weeks begin")
+    last_week: dt.date | None = Field(None, description="first day of the last week of frozen data; unset: live data")
+    schedule_hour: int = Field(2, ge=0, le=23, description="hour of the weekly run, on the first day of a week")
+    time_zone: str = Field("UTC", description="time zone of the schedule")
+    history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales that features and models see")
+    min_history_weeks: int = Field(50, ge=5, description="fewer landed weeks than this are refused")
+    cadence_weeks: int = Field(4, ge=1, description="a model is trained anew when the last one is this old")
+    lstm_weight: float = Field(0.5, ge=0, le=1, description="the LSTM's share in the ensemble")
+    gbm_hyperparameters: dict[str, str] = Field(default_factory=dict, description='JSON, such as {"seed": "1"}')
+    lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
+    sagemaker: JobSettings = Field(default_factory=JobSettings)
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        self.home = self.home.expanduser().resolve()
+        self.landing = self.landing or str(self.home / "landing")
+        self.lake = self.lake or str(self.home / "lake")
+        if self.last_week and self.last_week.weekday() != self.first_weekday:
+            raise ValueError(f"M5_LAST_WEEK={self.last_week} is not a {self.week_start}, the day on which weeks begin")
+        if self.sagemaker.mode == "aws" and not self.lake.startswith("s3://"):
+            raise ValueError(f"M5_SAGEMAKER_MODE is aws, but M5_LAKE={self.lake} is not an s3:// URI that jobs can reach")
+        if self.sagemaker.mode == "local" and self.lake.startswith("s3://"):
+            raise ValueError(f"M5_LAKE={self.lake} needs M5_SAGEMAKER_MODE=aws: the local runner reads folders")
+        return self
+
+    @property
+    def first_weekday(self) -> int:
+        """The weekday on which weeks begin, as in `datetime.date.weekday` (Monday is 0)."""
+        return 0 if self.week_start == "monday" else 6
+
+    @property
+    def first_week(self) -> dt.date:
+        """The first day of the week that holds d_1."""
+        return M5_FIRST_DAY - dt.timedelta(days=(M5_FIRST_DAY.weekday() - self.first_weekday) % 7)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        InvalidSettings: naming every variable that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as problem:
+        lines = [
+            f"  M5_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" if error["loc"] else f"  {error['msg']}"
+            for error in problem.errors()
+        ]
+        raise InvalidSettings("the environment holds settings that cannot be used:\n" + "\n".join(lines)) from None

@@ -1,0 +1,98 @@
+"""Partitions, origins and horizons: the one weekly key that runs through every asset.
+
+A week is named by its first day. Its sales are known through its last day, the origin; its forecast covers the 28 days
+after the origin. Not here: when a week is run (`schedules`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import total_ordering
+
+import dagster as dg
+
+from m5_assets.settings import Settings, settings
+
+HORIZON_DAYS = 28
+_DAYS = 7
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Week:
+    """A forecast week.
+
+    Attributes:
+        first_day: its first day, which is also its partition key.
+    """
+
+    first_day: dt.date
+
+    @classmethod
+    def parse(cls, key: str) -> Week:
+        """Return the week of a partition key such as `2016-05-16`.
+
+        Raises:
+            ValueError: not a date, or not the weekday on which weeks begin; the message names the nearest week.
+        """
+        try:
+            day = dt.date.fromisoformat(key)
+        except ValueError:
+            raise ValueError(f"{key!r} is not a week: give its first day, such as 2016-05-16") from None
+        late = (day.weekday() - settings().first_weekday) % _DAYS
+        if late:
+            first = day - dt.timedelta(days=late)
+            raise ValueError(f"{key} is not the first day of a week; weeks begin on {settings().week_start}: {first}?")
+        return cls(day)
+
+    @property
+    def key(self) -> str:
+        """The partition key."""
+        return self.first_day.isoformat()
+
+    @property
+    def origin(self) -> dt.date:
+        """The last day whose sales are known."""
+        return self.first_day + dt.timedelta(days=_DAYS - 1)
+
+    @property
+    def last_forecast_day(self) -> dt.date:
+        """The last of the 28 days after the origin."""
+        return self.origin + dt.timedelta(days=HORIZON_DAYS)
+
+    def shift(self, weeks: int) -> Week:
+        """Return the week that many weeks later (earlier when negative)."""
+        return Week(self.first_day + dt.timedelta(days=_DAYS * weeks))
+
+    def __lt__(self, other: Week) -> bool:
+        return self.first_day < other.first_day
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def week_containing(day: dt.date) -> Week:
+    """Return the week that this day lies in."""
+    return Week(day - dt.timedelta(days=(day.weekday() - settings().first_weekday) % _DAYS))
+
+
+def weeks_between(first: Week, last: Week) -> list[Week]:
+    """Return the weeks from `first` to `last`, both included; empty when `last` is earlier."""
+    count = (last.first_day - first.first_day).days // _DAYS + 1
+    return [first.shift(i) for i in range(count)]
+
+
+def weekly_partitions(source: Settings) -> dg.WeeklyPartitionsDefinition:
+    """Return the partitions: from the week of d_1 to the last week of frozen data, or to the clock's last full week."""
+    end = source.last_week + dt.timedelta(days=_DAYS) if source.last_week else None
+    cron_weekday = (source.first_weekday + 1) % _DAYS  # cron counts from Sunday = 0
+    return dg.WeeklyPartitionsDefinition(
+        start_date=source.first_week.isoformat(),
+        end_date=end.isoformat() if end else None,
+        day_offset=cron_weekday,
+        timezone=source.time_zone,
+    )
+
+
+WEEKS = weekly_partitions(settings())
