@@ -74,9 +74,9 @@ class Rows:
 def kernel(function: Function) -> Function:
     """Compile a function with numba, without the GIL, cached on disk where a place for the cache exists."""
     try:
-        compiled: Function = numba.njit(nogil=True, cache=True)(function)
+        compiled: Function = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # numba found no writable place, as in a read-only image
-        compiled = numba.njit(nogil=True)(function)
+        compiled = numba.njit(nogil=True, error_model="numpy")(function)
     return compiled
 
 
