@@ -1,0 +1,59 @@
+"""SageMaker jobs for Dagster: Pipes clients, a strict validator, and a local runner that needs no AWS.
+
+- `PipesSageMakerClient` runs Processing and Training jobs that report through Dagster Pipes.
+- `SageMakerTransformClient` runs Batch Transform jobs.
+- `LocalSageMaker` answers the same boto3 requests on this machine, by running the containers' entry points.
+- `S3PipesChannel`, `LocalPipesChannel` carry Pipes context and messages.
+- `validate` checks a request against all limits of the service before it is sent.
+
+The package stands alone and can be used in any Dagster project. Inside: `kinds` and `naming` (the words), `validation`,
+`jobs` with `job_logs` and `results` (the life cycle of a job), the clients on top, and `local` (the runner).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from m5_assets.sagemaker.channel import LocalPipesChannel, PipesChannel, S3PipesChannel
+    from m5_assets.sagemaker.jobs import SageMakerJobError
+    from m5_assets.sagemaker.local.service import LocalSageMaker
+    from m5_assets.sagemaker.pipes_client import PipesSageMakerClient, PipesSageMakerInvocation
+    from m5_assets.sagemaker.transform_client import SageMakerTransformClient, TransformResult
+    from m5_assets.sagemaker.validation import RequestValidationError, validate
+
+__all__ = [
+    "LocalPipesChannel",
+    "LocalSageMaker",
+    "PipesChannel",
+    "PipesSageMakerClient",
+    "PipesSageMakerInvocation",
+    "RequestValidationError",
+    "S3PipesChannel",
+    "SageMakerJobError",
+    "SageMakerTransformClient",
+    "TransformResult",
+    "validate",
+]
+
+_HOMES = {
+    "LocalPipesChannel": "channel",
+    "LocalSageMaker": "local.service",
+    "PipesChannel": "channel",
+    "PipesSageMakerClient": "pipes_client",
+    "PipesSageMakerInvocation": "pipes_client",
+    "RequestValidationError": "validation",
+    "S3PipesChannel": "channel",
+    "SageMakerJobError": "jobs",
+    "SageMakerTransformClient": "transform_client",
+    "TransformResult": "transform_client",
+    "validate": "validation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On demand, because every supervisor of a local job imports this package and must not wait for dagster and boto3.
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,70 @@
+"""`LocalSageMaker`: the local runner as its user sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+import botocore.session
+from botocore.client import BaseClient
+
+from m5_assets.sagemaker.local.api import RunnerSettings, SageMakerApi
+from m5_assets.sagemaker.local.logs_api import LogsApi
+from m5_assets.sagemaker.local.transport import make_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_sagemaker import SageMakerClient
+
+
+class LocalSageMaker:
+    """SageMaker jobs as processes of this machine, behind real boto3 clients.
+
+    Jobs are kept under `home`, outlive the process that created them, and are seen by every `LocalSageMaker` with the
+    same home. There is no server and no port. Each job has a supervisor process of its own, which keeps SageMaker's
+    contract with the job's entry point; the entry point finds the stand-in for `/opt/ml` in `SAGEMAKER_BASE_DIR`, and
+    a model server its port in `SAGEMAKER_BIND_TO_PORT`.
+
+    Example:
+        >>> runner = LocalSageMaker(
+        ...     Path("/var/lib/jobs"),
+        ...     buckets={"lake": Path("/var/lib/lake")},
+        ...     images={"features:latest": ["python", "-m", "features"]},
+        ... )
+        >>> client = runner.client("sagemaker")
+
+    Args:
+        home: The folder of all jobs and models; created when needed.
+        buckets: Bucket names of `s3://` URIs and the folders that stand for them.
+        images: Image URIs and the command lines of their entry points. As with SageMaker, a Training job appends
+            `train` and a model server `serve`.
+        stop_grace: Seconds between SIGTERM and SIGKILL; SageMaker gives 120.
+        region: The region that ARNs name.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        buckets: Mapping[str, Path],
+        images: Mapping[str, Sequence[str]],
+        stop_grace: float = 120.0,
+        region: str = "us-east-1",
+    ):
+        self._settings = RunnerSettings(home.resolve(), dict(buckets), dict(images), stop_grace, region)
+
+    @overload
+    def client(self, service: Literal["sagemaker"]) -> SageMakerClient: ...
+
+    @overload
+    def client(self, service: Literal["logs"]) -> CloudWatchLogsClient: ...
+
+    def client(self, service: Literal["sagemaker", "logs"]) -> BaseClient:
+        """A boto3 client, `sagemaker` or `logs`, whose requests this runner answers."""
+        if service == "logs":
+            operations = LogsApi(self._settings.home / "jobs").operations()
+        else:
+            model = botocore.session.get_session().get_service_model("sagemaker")
+            operations = SageMakerApi(self._settings, model).operations()
+        return make_client(service, self._settings.region, operations)

@@ -1,0 +1,170 @@
+"""A job on disk: its request, its state, its logs and its `/opt/ml`; shared by the API and the supervisor.
+
+A job's folder holds
+
+    request.json      the request of its creation
+    runner.json       what the runner that created it was told: buckets, images, grace
+    state.json        status and results; written atomically, changed under a lock
+    supervisor.lock   locked for as long as the supervisor, or the keeper of its processes, lives
+    stop              present once somebody asked the job to stop
+    supervisor.log    what the supervisor itself had to say; normally empty
+    logs/<stream>     the lines of the container, one JSON object each
+    ml/               stands for /opt/ml; removed when the job completed
+
+Standard library only: the supervisor must start quickly. Not here: what a job does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+from m5_assets.sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
+
+
+class JobState(TypedDict, total=False):
+    """What state.json holds; times are seconds since the epoch."""
+
+    status: str
+    secondary_status: str
+    created: float
+    started: float
+    ended: float
+    modified: float
+    failure_reason: str
+    exit_message: str
+    model_artifact: str
+    tags: list[dict[str, str]]
+
+
+class JobDirectory:
+    """One job's folder, `<home>/jobs/<kind>/<job name>`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.path.name
+
+    @property
+    def kind(self) -> JobKind:
+        """The job's kind, by the folder it lies in."""
+        return KINDS[self.path.parent.name]
+
+    @property
+    def ml(self) -> Path:
+        """The folder that stands for `/opt/ml`."""
+        return self.path / "ml"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the log streams."""
+        return self.path / "logs"
+
+    def read_request(self) -> dict[str, Any]:
+        """The request that created the job."""
+        return read_json(self.path / "request.json")
+
+    def read_runner(self) -> dict[str, Any]:
+        """What the runner that created the job was told."""
+        return read_json(self.path / "runner.json")
+
+    def read_state(self) -> JobState:
+        """The state as last written; a dead supervisor is not noticed (see `refresh_state`)."""
+        state: JobState = read_json(self.path / "state.json")  # type: ignore[assignment]  # written by this module alone
+        return state
+
+    def refresh_state(self) -> JobState:
+        """The state, after a job whose supervisor died was marked as failed."""
+        state = self.read_state()
+        if state["status"] in TERMINAL_STATUSES or is_locked(self.path / "supervisor.lock"):
+            return state
+        with self.change_state() as state:
+            # Asked again under the lock: the supervisor may have finished between the two looks.
+            if state["status"] not in TERMINAL_STATUSES:
+                reason = (
+                    "InternalServerError: the job's supervisor process died: it was killed, or the machine restarted"
+                )
+                state["status"] = state["secondary_status"] = "Failed"
+                state["ended"] = time.time()
+                state["failure_reason"] = f"{reason}. {self._last_words()}".strip()
+        return state
+
+    @contextmanager
+    def change_state(self) -> Iterator[JobState]:
+        """The state, to be changed in place; written when the block ends, with other writers locked out."""
+        with locked(self.path / "state.lock"):
+            state = self.read_state()
+            yield state
+            state["modified"] = time.time()
+            write_json(self.path / "state.json", state)
+
+    def request_stop(self) -> None:
+        """Ask the supervisor to stop the job; asking twice is asking once."""
+        (self.path / "stop").touch()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked the job to stop."""
+        return (self.path / "stop").exists()
+
+    def _last_words(self) -> str:
+        log = self.path / "supervisor.log"
+        return log.read_text(encoding="utf-8", errors="replace").strip()[-500:] if log.exists() else ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object so that a reader sees the old or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def lock_for_life(path: Path) -> int:
+    """Create and lock a file; the lock lasts until every process that holds the descriptor has ended.
+
+    Unlike a process id it cannot be reused, survives no reboot, and passes from a parent to its child without a gap.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of `lock_for_life`."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        # Shared, so that two who look at the same time do not take each other for the supervisor.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file for the length of a block, among processes and threads."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
