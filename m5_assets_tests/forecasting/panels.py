@@ -57,7 +57,7 @@ def make_panel(seed: int, items: int, stores: int, days: int) -> Panel:
     price = np.where(released, np.round(regular[:, None] * discount, 2), np.nan)
 
     snap = np.stack([calendar[f"snap_{state}"].to_numpy(float) for state in series["state_id"]])
-    weekday = WEEKDAY_PROFILE[pd.DatetimeIndex(calendar["date"]).dayofweek.to_numpy()]
+    weekday = WEEKDAY_PROFILE[pd.DatetimeIndex(calendar["date"]).day_of_week.to_numpy()]
     level = rng.gamma(1.0, 2.0, (count, 1))
     mean = level * weekday * (1 + 0.15 * snap) * (1 + 2 * (1 - discount))
     mean = np.where(released & ~_christmas(calendar), mean, 0.0)

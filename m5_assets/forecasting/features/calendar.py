@@ -36,15 +36,15 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
 
 def _table(dates: pd.DatetimeIndex) -> Matrix:
     columns = [
-        dates.dayofweek,
-        dates.dayofweek >= 5,
+        dates.day_of_week,
+        dates.day_of_week >= 5,
         dates.day,
         (dates.day + 6) // 7,
         dates.days_in_month - dates.day,
         dates.month,
         dates.quarter,
         dates.isocalendar().week,
-        dates.dayofyear,
+        dates.day_of_year,
         (dates.month == 12) & (dates.day == 25),
     ]
     return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)

@@ -97,7 +97,7 @@ def _means_of_moments(
 
 @kernel
 def _three(n: int, s1: float, s2: float, s3: float) -> tuple[float, float, float]:
-    """Return mean, standard deviation (n - 1) and adjusted Fisher-Pearson skewness (0 for a constant) from sums."""
+    """Return mean, standard deviation (n - 1) and adjusted Fisher-Pearson skewness (none of a constant) from sums."""
     if n == 0:
         return np.nan, np.nan, np.nan
     mean = s1 / n
@@ -109,7 +109,7 @@ def _three(n: int, s1: float, s2: float, s3: float) -> tuple[float, float, float
         return mean, deviation, np.nan
     # The sums are exact whole numbers, so what is left of a constant series is rounding of the mean alone.
     if m2 <= 1e-12 * max(mean * mean, 1e-12):
-        return mean, deviation, 0.0
+        return mean, deviation, np.nan
     m3 = s3 / n - 3 * mean * s2 / n + 2 * mean**3
     return mean, deviation, m3 / m2**1.5 * np.sqrt(n * (n - 1.0)) / (n - 2)
 

@@ -1,0 +1,188 @@
+"""The gradient-boosted model: what it learns, that it repeats itself, that it refuses what it cannot read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m5_assets.forecasting.features import MODEL_FEATURES, Context, horizon_table
+from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit, training_rows
+from m5_assets.forecasting.panel import HORIZON, Panel, concat
+from m5_assets_tests.forecasting.panels import make_panel
+
+SMALL = GBMConfig(
+    sample_share=0.5,
+    iterations=40,
+    leaves=15,
+    min_leaf_rows=20,
+    department_iterations=20,
+    department_leaves=7,
+    department_min_leaf_rows=20,
+)
+HELD_OUT = 28
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    return make_panel(seed=11, items=16, stores=3, days=250)
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[tuple[str, float]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def model(panel: Panel, steps: list[tuple[str, float]]) -> GBMModel:
+    return fit(panel.rewind(HELD_OUT), SMALL, lambda step, share: steps.append((step, share)))
+
+
+def forecast(model: GBMModel, panel: Panel) -> np.ndarray:
+    context = Context.build(panel)
+    units = [model.predict_frame(horizon_table(context, store)) for store in context.stores]
+    return np.concatenate(units).reshape(-1, HORIZON)
+
+
+def test_it_beats_the_mean_of_the_last_four_weeks(panel: Panel, model: GBMModel) -> None:
+    known = panel.rewind(HELD_OUT)
+    truth = panel.sales[:, -HELD_OUT:]
+    naive = known.sales[:, -28:].mean(axis=1, keepdims=True)
+    assert ((forecast(model, known) - truth) ** 2).mean() < 0.9 * ((naive - truth) ** 2).mean()
+
+
+def test_forecasts_are_not_negative_and_zero_before_the_release_and_at_christmas(model: GBMModel, panel: Panel) -> None:
+    back = (panel.origin - np.datetime64("2015-12-20")).days
+    christmas = panel.rewind(back)
+    units = forecast(model, christmas)
+    assert (units >= 0).all()
+    assert (units[:, 4] == 0).all()
+    assert units[:, 3].sum() > 0
+    unreleased = np.arange(christmas.days, christmas.days + HORIZON) < christmas.release[:, None]
+    assert unreleased.any()
+    assert (units[unreleased] == 0).all()
+
+
+def test_training_rows_are_on_sale_before_the_origin_and_never_on_christmas(panel: Panel) -> None:
+    context = Context.build(panel)
+    rows = training_rows(context, SMALL)
+    dates = context.dates[rows.day].astype(str)
+    assert rows.day.max() < panel.days
+    assert (rows.origin >= 0).all()
+    assert (rows.day >= context.release[rows.series]).all()
+    assert not [date for date in dates if date.endswith("12-25")]
+    assert set(np.unique(rows.horizon)) == set(range(1, HORIZON + 1))
+    assert (np.diff(context.codes["dept"][rows.series]) >= 0).all()
+
+
+def test_the_same_panel_gives_the_same_files(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+    fit(panel.rewind(HELD_OUT), SMALL, lambda step, share: None).save(tmp_path / "again")
+    model.save(tmp_path / "first")
+    files = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert len(files) == 6
+    assert files == sorted(path.name for path in (tmp_path / "again").iterdir())
+    for name in files:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_sales_after_the_origin_do_not_reach_the_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+    """A panel that ends at the origin gives the model that a later panel gives when it is rewound."""
+    later = dataclasses.replace(panel, sales=panel.sales.copy())
+    later.sales[:, -HELD_OUT:] = 99.0
+    again = fit(later.rewind(HELD_OUT), SMALL, lambda step, share: None)
+    assert again.boosters["global"].model_to_string() == model.boosters["global"].model_to_string()
+
+
+def test_a_loaded_model_forecasts_the_same(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    loaded = GBMModel.load(tmp_path)
+    np.testing.assert_array_equal(forecast(loaded, panel), forecast(model, panel))
+    assert (loaded.config, loaded.features, loaded.stores) == (SMALL, MODEL_FEATURES, model.stores)
+    assert loaded.trained_through == "2016-01-31"
+    assert loaded.training_rows == model.training_rows > 1000
+
+
+def test_progress_names_every_member_and_ends_each_at_one(model: GBMModel, steps: list[tuple[str, float]]) -> None:
+    assert {step for step, _ in steps} == {"features", *model.boosters}
+    assert all(0 < share <= 1 for _, share in steps)
+    for name in ("features", *model.boosters):
+        assert [share for step, share in steps if step == name][-1] == 1
+
+
+def test_importance_sums_to_one_with_the_largest_first(model: GBMModel) -> None:
+    shares = list(model.importance().values())
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+    assert shares == sorted(shares, reverse=True)
+    assert set(model.importance()) == set(MODEL_FEATURES)
+
+
+@pytest.mark.parametrize("family", ["global", "departments"])
+def test_the_family_decides_the_members(panel: Panel, family: str) -> None:
+    config = GBMConfig.from_hyperparameters(
+        {"family": family, "iterations": "3", "department_iterations": "3", "sample_share": "0.2"}
+    )
+    model = fit(panel, config, lambda step, share: None)
+    assert ("global" in model.boosters) == (family == "global")
+    assert forecast(model, panel).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"leafs": "3"}, "unknown hyperparameters: leafs"),
+        ({"leaves": "many"}, "'many' is not of type int"),
+        ({"learning_rate": "0"}, "learning_rate must lie above 0"),
+        ({"tweedie_power": "2.5"}, "tweedie_power"),
+        ({"family": "stores"}, "family must be one of"),
+        ({"iterations": "0"}, "iterations must be at least 1"),
+        ({"leaves": "1"}, "leaves must be at least 2"),
+    ],
+)
+def test_bad_hyperparameters_are_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GBMConfig.from_hyperparameters(given)
+
+
+def test_hyperparameters_are_read_from_strings() -> None:
+    config = GBMConfig.from_hyperparameters({"learning_rate": "0.05", "leaves": "31"})
+    assert config == GBMConfig(learning_rate=0.05, leaves=31)
+
+
+def test_a_panel_too_short_is_refused() -> None:
+    with pytest.raises(ValueError, match="training needs more than 56"):
+        fit(make_panel(1, 4, 1, 50), SMALL, lambda step, share: None)
+
+
+def test_a_model_of_other_features_is_refused(model: GBMModel, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    path = tmp_path / "gbm.json"
+    text = json.loads(path.read_text())
+    path.write_text(json.dumps({**text, "features": ["no_such_feature", *text["features"][1:]]}))
+    with pytest.raises(ValueError, match="no_such_feature"):
+        GBMModel.load(tmp_path)
+    path.write_text(json.dumps({**text, "features": text["features"][::-1]}))
+    with pytest.raises(ValueError, match=r"its features are not those of gbm\.json"):
+        GBMModel.load(tmp_path)
+    path.write_text(json.dumps({**text, "config": {"no_such_setting": 1}}))
+    with pytest.raises(ValueError, match="cannot be read"):
+        GBMModel.load(tmp_path)
+    path.unlink()
+    with pytest.raises(ValueError, match="train one first"):
+        GBMModel.load(tmp_path)
+
+
+def test_a_feature_file_that_does_not_match_is_refused(panel: Panel, model: GBMModel) -> None:
+    table = horizon_table(Context.build(panel), "CA_1")
+    with pytest.raises(ValueError, match="feature columns are missing: price"):
+        model.predict_frame(table.drop_columns(["price"]))
+    with pytest.raises(ValueError, match="needs 56 features"):
+        model.predict(np.zeros((2, 3), np.float32), np.array(["FOODS_1", "FOODS_1"]))
+
+
+def test_stores_with_other_codes_than_in_training_are_refused(panel: Panel, model: GBMModel) -> None:
+    fewer = concat([part for store, part in panel.stores() if store != "CA_1"])
+    with pytest.raises(ValueError, match="have changed since it was trained"):
+        forecast(model, fewer)
