@@ -32,7 +32,7 @@ def context(panel: Panel) -> Context:
 def rows(panel: Panel) -> Rows:
     """Every series on days that see a short and a long past, plus the horizon."""
     rng = np.random.default_rng(5)
-    count = 400
+    count = 200
     horizon = rng.integers(1, 29, count).astype(np.int32)
     origin = rng.integers(0, DAYS, count).astype(np.int32)
     series = rng.integers(0, len(panel.series), count).astype(np.int32)
@@ -122,8 +122,8 @@ def naive_sales(panel: Panel, series: int, day: int, horizon: int) -> dict[str, 
 
 def naive_price(panel: Panel, series: int, day: int, horizon: int) -> dict[str, Any]:
     keys = panel.series
-    prices = pd.DataFrame(panel.price)
-    own = prices.loc[series, :day]
+    prices: Any = pd.DataFrame(panel.price)
+    own: Any = prices.loc[series, :day]
     now = own.iloc[-1]
     neighbours = (keys["store_id"] == keys["store_id"][series]) & (keys["dept_id"] == keys["dept_id"][series])
     item = keys["item_id"] == keys["item_id"][series]

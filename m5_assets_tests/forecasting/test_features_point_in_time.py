@@ -45,7 +45,7 @@ def another_future(origin: int, seed: int) -> Panel:
     return dataclasses.replace(PANEL, sales=sales, price=price, release=release.astype(np.int32), calendar=calendar)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(origin=st.integers(0, DAYS - 2), seed=st.integers(0, 2**32 - 1))
 def test_a_different_future_changes_no_feature(origin: int, seed: int) -> None:
     rows = rows_of(origin)
@@ -53,7 +53,7 @@ def test_a_different_future_changes_no_feature(origin: int, seed: int) -> None:
     np.testing.assert_array_equal(compute(Context.build(another_future(origin, seed)), rows), truth)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(back=st.integers(0, DAYS - 1))
 def test_the_rewound_panel_gives_the_same_features(back: int) -> None:
     rows = rows_of(DAYS - 1 - back)

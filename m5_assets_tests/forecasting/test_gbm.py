@@ -78,22 +78,16 @@ def test_training_rows_are_on_sale_before_the_origin_and_never_on_christmas(pane
     assert (np.diff(context.codes["dept"][rows.series]) >= 0).all()
 
 
-def test_the_same_panel_gives_the_same_files(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
-    fit(panel.rewind(HELD_OUT), SMALL, lambda step, share: None).save(tmp_path / "again")
+def test_the_same_past_gives_the_same_files_whatever_comes_after(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+    later = dataclasses.replace(panel, sales=panel.sales.copy())
+    later.sales[:, -HELD_OUT:] = 99.0
+    fit(later.rewind(HELD_OUT), SMALL, lambda step, share: None).save(tmp_path / "again")
     model.save(tmp_path / "first")
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert len(files) == 6
     assert files == sorted(path.name for path in (tmp_path / "again").iterdir())
     for name in files:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
-
-
-def test_sales_after_the_origin_do_not_reach_the_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
-    """A panel that ends at the origin gives the model that a later panel gives when it is rewound."""
-    later = dataclasses.replace(panel, sales=panel.sales.copy())
-    later.sales[:, -HELD_OUT:] = 99.0
-    again = fit(later.rewind(HELD_OUT), SMALL, lambda step, share: None)
-    assert again.boosters["global"].model_to_string() == model.boosters["global"].model_to_string()
 
 
 def test_a_loaded_model_forecasts_the_same(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
