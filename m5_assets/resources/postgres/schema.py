@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    inspect,
     schema,
     select,
 )
@@ -112,7 +113,9 @@ def create_all(engine: Engine) -> None:
     """Create what does not exist yet; several processes may do so at once."""
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{SCHEMA} schema"))))
-        connection.execute(schema.CreateSchema(SCHEMA, if_not_exists=True))
+        # IF NOT EXISTS would look into this session's cache, which does not know yet what was made while it waited.
+        if not inspect(connection).has_schema(SCHEMA):
+            connection.execute(schema.CreateSchema(SCHEMA))
         metadata.create_all(connection)
 
 

@@ -1,0 +1,49 @@
+"""A real PostgreSQL for the tests of what is stored in it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from m5_assets.resources.postgres import schema
+from m5_assets.resources.postgres.server import EmbeddedServer
+
+
+@contextmanager
+def new_home() -> Iterator[Path]:
+    """Make a home folder that any account may enter, as pytest's own folders may not; stop its server at the end."""
+    home = Path(tempfile.mkdtemp(prefix="m5-test-"))
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        EmbeddedServer(home).stop()
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def postgres_home() -> Iterator[Path]:
+    with new_home() as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def database(postgres_home: Path) -> Iterator[Engine]:
+    engine = create_engine(EmbeddedServer(postgres_home).ensure_running())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(database: Engine) -> Engine:
+    """Return an engine for a database with empty tables."""
+    with database.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA IF EXISTS {schema.SCHEMA} CASCADE"))
+    schema.create_all(database)
+    return database

@@ -1,0 +1,267 @@
+"""Loads of whole weeks: what readers see, what is left after a failure, what is the same after a second load."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from m5_assets.resources.postgres import load, schema
+from m5_assets.resources.postgres.rows import MODEL_COLUMNS, ForecastRows
+
+WEEK = dt.date(2016, 4, 18)
+RUN = "00000000-0000-0000-0000-000000000001"
+
+
+def forecast_of(count: int = 5, value: float = 1.0, first: int = 0, days: int = 28) -> pa.Table:
+    """Return the forecasts of `count` series, all of the same value, by store, item and date."""
+    items = [f"FOODS_{1 + i % 3}_{i:03}" for i in range(first, first + count)]
+    series = [(item, item[:7], "FOODS", store, store[:2]) for store in ("CA_1", "TX_2") for item in sorted(items)]
+    columns = {
+        name: np.repeat([row[i] for row in series], days)
+        for i, name in enumerate(("item_id", "dept_id", "cat_id", "store_id", "state_id"))
+    }
+    dates = [WEEK + dt.timedelta(7 + day) for day in range(days)] * len(series)
+    values = {name: np.full(len(dates), value, np.float32) for name in MODEL_COLUMNS}
+    return pa.table({**columns, "date": pa.array(dates, pa.date32()), **values})
+
+
+def ask(engine: Engine, query: str) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def summary(engine: Engine, week: dt.date = WEEK) -> tuple[object, ...]:
+    query = f"SELECT count(*), min(gbm), max(ensemble) FROM m5.forecast WHERE week = '{week}'"  # noqa: S608  # a date
+    return ask(engine, query)[0]
+
+
+def test_what_is_loaded_is_read_back_exactly(engine: Engine) -> None:
+    table = forecast_of()
+    rng = np.random.default_rng(0)
+    values = rng.gamma(0.3, 5.0, table.num_rows).astype(np.float32)
+    values[:4] = [0.0, 1e-45, 3.4e38, 0.1]
+    table = table.set_column(table.column_names.index("lstm"), "lstm", pa.array(values))
+    result = load.load_forecast(engine, WEEK, table, RUN)
+    assert result.rows == table.num_rows
+    assert load.read_forecast(engine, WEEK).equals(table)
+    with pytest.raises(LookupError, match="2016-04-25"):
+        load.read_forecast(engine, dt.date(2016, 4, 25))
+
+
+def test_a_second_load_changes_nothing_and_is_logged(engine: Engine) -> None:
+    table = forecast_of()
+    first = load.load_forecast(engine, WEEK, table, RUN)
+    ids = ask(engine, "SELECT * FROM m5.series ORDER BY 1")
+    shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
+    second = load.load_forecast(engine, WEEK, shuffled, "another run")
+    assert (second.rows, second.sha256) == (first.rows, first.sha256)
+    assert load.read_forecast(engine, WEEK).equals(table)
+    assert ask(engine, "SELECT * FROM m5.series ORDER BY 1") == ids
+    assert ask(engine, "SELECT week, table_name, rows, sha256, run_id FROM m5.load_log ORDER BY load_id") == [
+        (WEEK, "forecast", first.rows, first.sha256, RUN),
+        (WEEK, "forecast", first.rows, first.sha256, "another run"),
+    ]
+    tables = "SELECT relname::text FROM pg_class WHERE relnamespace = 'm5'::regnamespace AND relname ~ 'forecast'"
+    assert set(ask(engine, tables)) == {
+        ("forecast",),
+        ("forecast_pkey",),
+        ("forecast_2016_04_18",),
+        ("forecast_2016_04_18_pkey",),
+    }
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_the_hash_tells_contents_apart(data: st.DataObject) -> None:
+    table = forecast_of(2, days=3)
+    column = data.draw(st.sampled_from(table.column_names))
+    row = data.draw(st.integers(0, table.num_rows - 1))
+    values = table[column].to_pylist()
+    if column == "date":
+        values[row] += dt.timedelta(days=40)
+    elif column in MODEL_COLUMNS:
+        values[row] = data.draw(st.floats(0, 100, width=32).filter(lambda value: value != 1.0))
+    elif column in ("item_id", "store_id"):
+        values[row] += "x"
+    else:  # an attribute belongs to all days of a series
+        values[row // 3 * 3 : row // 3 * 3 + 3] = ["x"] * 3
+    changed = table.set_column(
+        table.column_names.index(column), column, pa.array(values, table.schema.field(column).type)
+    )
+    assert ForecastRows.of(changed).sha256() != ForecastRows.of(table).sha256()
+
+
+def test_series_keep_their_numbers(engine: Engine) -> None:
+    later = forecast_of(3, first=3)
+    load.load_forecast(engine, WEEK, later.take(np.random.default_rng(2).permutation(later.num_rows)), RUN)
+    before = ask(engine, "SELECT series_id, store_id, item_id FROM m5.series ORDER BY series_id")
+    assert [row[0] for row in before] == list(range(1, 7))
+    assert [row[1:] for row in before] == sorted(row[1:] for row in before)
+
+    load.load_forecast(engine, dt.date(2016, 4, 25), forecast_of(8), RUN)
+    after = ask(engine, "SELECT series_id, store_id, item_id FROM m5.series ORDER BY series_id")
+    assert after[:6] == before
+    assert [row[0] for row in after] == list(range(1, 17))
+
+    moved = forecast_of(1)
+    moved = moved.set_column(1, "dept_id", pa.array(["FOODS_9"] * moved.num_rows))
+    load.load_forecast(engine, WEEK, moved, RUN)
+    assert ask(engine, "SELECT DISTINCT dept_id FROM m5.series WHERE item_id = 'FOODS_1_000'") == [("FOODS_9",)]
+    assert ask(engine, "SELECT series_id, store_id, item_id FROM m5.series ORDER BY series_id") == after
+
+
+def test_a_reader_never_sees_a_part_of_a_week(engine: Engine) -> None:
+    count = forecast_of(200).num_rows
+    load.load_forecast(engine, WEEK, forecast_of(200, 0.0), RUN)
+    seen: set[tuple[object, ...]] = set()
+    stop = threading.Event()
+
+    def read() -> int:
+        reads = 0
+        while not stop.is_set():
+            seen.add(summary(engine))
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(2) as threads:
+        readers = [threads.submit(read) for _ in range(2)]
+        try:
+            for value in range(1, 9):
+                load.load_forecast(engine, WEEK, forecast_of(200, float(value)), RUN)
+        finally:
+            stop.set()
+        assert all(reader.result() > 8 for reader in readers)
+    assert len(seen) > 1
+    assert seen <= {(count, float(value), float(value)) for value in range(9)}
+
+
+def test_a_reader_with_an_older_snapshot_sees_a_whole_week(engine: Engine) -> None:
+    table = forecast_of()
+    load.load_forecast(engine, WEEK, table, RUN)
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
+        reader.execute(text("SELECT count(*) FROM m5.load_log"))  # takes the snapshot
+        load.load_forecast(engine, WEEK, forecast_of(value=2.0), RUN)
+        assert reader.execute(text("SELECT count(*) FROM m5.load_log")).scalar_one() == 1
+        assert reader.execute(text("SELECT count(*) FROM m5.forecast")).scalar_one() == table.num_rows
+
+
+def test_a_load_that_is_killed_at_its_last_step_leaves_the_old_week(engine: Engine) -> None:
+    table = forecast_of()
+    load.load_forecast(engine, WEEK, table, RUN)
+    blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DROP TABLE%'"
+    with ThreadPoolExecutor(1) as threads, engine.connect() as reader:
+        reader.execute(text("SELECT 1 FROM m5.forecast LIMIT 1"))  # its lock holds up the exchange of partitions
+        loading = threads.submit(load.load_forecast, engine, WEEK, forecast_of(9, 2.0), RUN)
+        wait_for(lambda: len(ask(engine, blocked)) == 1)
+        ask(engine, f"SELECT pg_terminate_backend(pid) FROM ({blocked}) AS loading")  # noqa: S608  # the query above
+        with pytest.raises(OperationalError, match="terminat"):
+            loading.result()
+    assert load.read_forecast(engine, WEEK).equals(table)
+    assert ask(engine, "SELECT count(*) FROM m5.load_log") == [(1,)]
+    assert ask(engine, "SELECT count(*) FROM m5.series") == [(10,)]
+    assert load.load_forecast(engine, WEEK, forecast_of(9, 2.0), RUN).rows == summary(engine)[0]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def test_loads_of_the_same_week_at_once_end_with_one_whole_week(engine: Engine) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        tables = [forecast_of(20 + n, float(n)) for n in range(4)]
+        results = list(threads.map(lambda table: load.load_forecast(engine, WEEK, table, RUN), tables))
+    last = ask(engine, "SELECT sha256 FROM m5.load_log ORDER BY load_id DESC LIMIT 1")[0][0]
+    winner = [result.sha256 for result in results].index(str(last))
+    assert load.read_forecast(engine, WEEK).equals(tables[winner])
+    assert ask(engine, "SELECT count(*) FROM m5.load_log") == [(4,)]
+
+
+def test_loads_of_different_weeks_at_once_agree_on_new_series(engine: Engine) -> None:
+    weeks = [WEEK + dt.timedelta(7 * n) for n in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [
+            threads.submit(load.load_forecast, engine, week, forecast_of(10, float(n), first=3 * n), RUN)
+            for n, week in enumerate(weeks * 2)
+        ]
+        for job in jobs:
+            job.result()
+    assert [summary(engine, week)[0] for week in weeks] == [10 * 2 * 28] * 4
+    assert ask(engine, "SELECT count(*), max(series_id) FROM m5.series") == [(62, 62)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns(["lstm"]), "missing columns .'lstm'."),
+        (lambda t: t.slice(0, 0), "0 rows"),
+        (lambda t: t.set_column(7, "lstm", pa.array([None, *[1.0] * (t.num_rows - 1)])), "1 rows have no lstm"),
+        (
+            lambda t: t.set_column(8, "ensemble", pa.array([1.0, np.inf] * (t.num_rows // 2))),
+            "ensemble of row 1 is inf",
+        ),
+        (lambda t: pa.concat_tables([t, t.slice(30, 1)]), "FOODS_2_001 in store CA_1 has 2016-04-27 more than once"),
+        (lambda t: t.set_column(1, "dept_id", pa.array(["A", *["B"] * (t.num_rows - 1)])), "more than one dept_id"),
+    ],
+)
+def test_rows_that_cannot_be_loaded_change_nothing(
+    engine: Engine, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    load.load_forecast(engine, WEEK, forecast_of(), RUN)
+    with pytest.raises(ValueError, match=message):
+        load.load_forecast(engine, WEEK, change(forecast_of(2, 5.0)), RUN)
+    assert summary(engine) == (280, 1.0, 1.0)
+
+
+def accuracy_of(wrmsse: float) -> pd.DataFrame:
+    rows = [(model, level, wrmsse, -0.01) for model in (*MODEL_COLUMNS, "total") for level in range(13)]
+    return pd.DataFrame(rows, columns=["model", "level", "wrmsse", "bias"])
+
+
+def test_accuracy_replaces_its_week_alone(engine: Engine) -> None:
+    other = dt.date(2016, 3, 21)
+    load.load_accuracy(engine, other, accuracy_of(0.9), RUN)
+    first = load.load_accuracy(engine, WEEK, accuracy_of(0.6), RUN)
+    again = load.load_accuracy(engine, WEEK, accuracy_of(0.6).iloc[::-1], RUN)
+    assert (again.rows, again.sha256) == (first.rows, first.sha256)
+    unsold = accuracy_of(0.5).assign(bias=np.nan)
+    assert load.load_accuracy(engine, WEEK, unsold.iloc[:13], RUN).sha256 != first.sha256
+    found = ask(engine, "SELECT week, count(*), max(wrmsse), max(bias) FROM m5.accuracy GROUP BY week ORDER BY week")
+    assert found == [(other, 52, 0.9, -0.01), (WEEK, 13, 0.5, None)]
+
+    for wrong in (accuracy_of(0.1).replace({"level": {12: 13}}), pd.concat([accuracy_of(0.1), accuracy_of(0.1)])):
+        with pytest.raises(IntegrityError):
+            load.load_accuracy(engine, WEEK, wrong, RUN)
+    with pytest.raises(ValueError, match=r"missing columns .'bias'."):
+        load.load_accuracy(engine, WEEK, accuracy_of(0.1).drop(columns="bias"), RUN)
+    assert ask(engine, "SELECT week, count(*) FROM m5.accuracy GROUP BY week ORDER BY week") == [
+        (other, 52),
+        (WEEK, 13),
+    ]
+
+
+def test_the_schema_is_created_once_by_many_and_explains_itself(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA m5 CASCADE"))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(schema.create_all, [engine] * 4))
+    found = inspect(engine)
+    assert set(found.get_table_names("m5")) == {"series", "forecast", "accuracy", "load_log"}
+    for table in found.get_table_names("m5"):
+        assert found.get_table_comment(table, "m5")["text"]
+        assert [column["name"] for column in found.get_columns(table, "m5") if not column["comment"]] == []
+    assert ask(engine, "SELECT partstrat::text FROM pg_partitioned_table") == [("l",)]

@@ -1,0 +1,46 @@
+"""The resource: which database it means, and that its password stays unseen."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from dagster import asset, materialize
+from sqlalchemy import text
+
+from m5_assets.resources.postgres import PostgresResource, normalised
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_every_scheme_means_the_one_driver(scheme: str) -> None:
+    url = normalised(f"{scheme}://planner:s%40cret@db.example:6543/sales?sslmode=require")
+    assert url.render_as_string(hide_password=False) == (
+        "postgresql+psycopg2://planner:s%40cret@db.example:6543/sales?sslmode=require"
+    )
+
+
+@pytest.mark.parametrize("url", ["mysql://u:s3cret@h/d", "no address s3cret", "postgresql+asyncpg://u:s3cret@h/d"])
+def test_other_databases_are_refused_without_repeating_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match="database URL") as caught:
+        normalised(url)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_the_password_is_not_shown() -> None:
+    resource = PostgresResource(url="postgresql://planner:s3cret@db.example/sales", home="/nowhere")
+    shown = [repr(resource), str(resource), repr(resource.engine()), repr(resource.engine().url)]
+    assert not [text for text in shown if "s3cret" in text]
+
+
+def test_an_asset_reaches_the_embedded_server(postgres_home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    @asset
+    def answer(postgres: PostgresResource) -> int:
+        with postgres.engine().connect() as connection:
+            return int(connection.execute(text("SELECT 42")).scalar_one())
+
+    with caplog.at_level(logging.DEBUG):
+        result = materialize([answer], resources={"postgres": PostgresResource(home=str(postgres_home))})
+    assert result.output_for_node("answer") == 42
+    assert (postgres_home / "postgres" / "password").read_text() not in caplog.text

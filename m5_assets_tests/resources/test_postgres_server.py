@@ -1,0 +1,223 @@
+"""The life of the embedded server: one for each home, whoever calls, whatever was killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pwd
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import create_engine, text
+
+from m5_assets.resources.postgres.launcher import PostgresError
+from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets_tests.resources.conftest import new_home
+
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    with new_home() as home:
+        yield EmbeddedServer(home)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with new_home() as folder:
+        yield folder
+
+
+def run(server: EmbeddedServer, statement: str) -> list[object]:
+    engine = create_engine(server.ensure_running())
+    try:
+        with engine.begin() as connection:
+            result = connection.execute(text(statement))
+            return [tuple(row) for row in result] if result.returns_rows else []
+    finally:
+        engine.dispose()
+
+
+def wait_for(condition: object, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]  # a lambda
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def test_a_home_without_a_server(home: Path) -> None:
+    server = EmbeddedServer(home)
+    assert not server.status().running
+    server.stop()
+    assert list(home.iterdir()) == []
+
+
+def test_many_processes_and_threads_start_one_server_that_outlives_them(home: Path) -> None:
+    def start(pipe: multiprocessing.connection.Connection) -> None:
+        with ThreadPoolExecutor(3) as threads:
+            jobs = [threads.submit(EmbeddedServer(home).ensure_running) for _ in range(3)]
+            pipe.send([(job.result().port, EmbeddedServer(home).status().pid) for job in jobs])
+
+    receivers, processes = [], []
+    for _ in range(4):
+        receiver, sender = fork.Pipe(duplex=False)
+        processes.append(fork.Process(target=start, args=(sender,)))
+        receivers.append(receiver)
+        processes[-1].start()
+        sender.close()
+    found = {server for receiver in receivers for server in receiver.recv()}
+    for process in processes:
+        process.join()
+    assert len(found) == 1
+    status = EmbeddedServer(home).status()
+    assert status.running
+    assert found == {(status.port, status.pid)}
+
+
+def test_it_starts_after_its_first_start_was_killed_halfway(home: Path) -> None:
+    server = EmbeddedServer(home)
+    process = fork.Process(target=server.ensure_running)
+    process.start()
+    wait_for(lambda: list(server.folder.glob("initdb-*/PG_VERSION")))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (server.folder / "data").exists()
+    assert run(server, "SELECT 1") == [(1,)]
+    assert not list(server.folder.glob("initdb-*"))
+
+
+def test_a_restart_keeps_the_data_and_the_address(server: EmbeddedServer) -> None:
+    run(server, "CREATE TABLE kept (n int)")
+    run(server, "INSERT INTO kept VALUES (1)")
+    url = server.ensure_running()
+    server.stop()
+    assert not server.status().running
+    assert server.ensure_running() == url
+    assert run(server, "SELECT * FROM kept") == [(1,)]
+
+
+def test_it_recovers_from_a_kill(server: EmbeddedServer) -> None:
+    run(server, "CREATE TABLE survived (n int)")
+    run(server, "INSERT INTO survived VALUES (1)")
+    killed = server.status().pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: not server.status().running)
+    assert run(server, "SELECT * FROM survived") == [(1,)]
+    assert server.status().pid != killed
+
+
+def test_a_pid_file_whose_number_is_now_another_process(server: EmbeddedServer) -> None:
+    server.ensure_running()
+    pid_file = server.folder / "data" / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    server.stop()
+    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]))
+    assert not server.status().running
+    assert run(server, "SELECT 1") == [(1,)]
+
+
+def test_another_port_is_taken_when_its_own_is_lost(server: EmbeddedServer) -> None:
+    port = server.ensure_running().port
+    server.stop()
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", port or 0))
+        thief.listen()
+        other = server.ensure_running().port
+        assert other != port
+        assert run(server, "SELECT 1") == [(1,)]
+    server.stop()
+    assert server.ensure_running().port == other
+
+
+def test_only_this_machine_with_the_password_gets_in(server: EmbeddedServer) -> None:
+    url = server.ensure_running()
+    password = server.folder / "password"
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(server.folder.parent.stat().st_mode) == 0o755  # as the fixture made it
+    assert password.read_text() not in repr(url) + str(url) + (server.folder / "log").read_text()
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(host="127.0.0.1", port=url.port, user="m5", password="guess", dbname="m5")
+    with socket.socket() as elsewhere, pytest.raises(ConnectionRefusedError):
+        elsewhere.connect(("127.0.0.2", url.port))
+
+
+def test_a_server_that_does_not_start_tells_why(server: EmbeddedServer) -> None:
+    server.ensure_running()
+    server.stop()
+    settings = server.folder / "data" / "postgresql.auto.conf"
+    before = settings.read_text()
+    settings.write_text("max_connections = many\n")
+    try:
+        with pytest.raises(PostgresError, match='invalid value for parameter "max_connections"'):
+            server.ensure_running()
+    finally:
+        settings.write_text(before)
+    assert run(server, "SELECT 1") == [(1,)]
+
+
+def test_a_lost_password_is_named(server: EmbeddedServer) -> None:
+    server.ensure_running()
+    password = server.folder / "password"
+    aside = password.rename(password.with_name("aside"))
+    try:
+        with pytest.raises(PostgresError, match="restore"):
+            server.ensure_running()
+    finally:
+        aside.rename(password)
+
+
+@pytest.fixture
+def no_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `unshare` fail as it does in a container that forbids user namespaces."""
+    command = tmp_path / "unshare"
+    command.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2\nexit 1\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+needs_system_postgres = pytest.mark.skipif(
+    os.geteuid() != 0
+    or not list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    or "postgres" not in {account.pw_name for account in pwd.getpwall()},
+    reason="needs root and the distribution's PostgreSQL with its account",
+)
+
+
+@needs_system_postgres
+@pytest.mark.usefixtures("no_namespaces")
+def test_root_without_namespaces_uses_the_systems_postgres(home: Path) -> None:
+    server = EmbeddedServer(home)
+    assert run(server, "SELECT current_user::text") == [("m5",)]
+    pid = server.status().pid
+    assert Path(f"/proc/{pid}").stat().st_uid == pwd.getpwnam("postgres").pw_uid
+    server.stop()
+    assert run(server, "SELECT 1") == [(1,)]
+
+
+@needs_system_postgres
+@pytest.mark.usefixtures("no_namespaces")
+def test_root_without_namespaces_names_a_folder_out_of_reach(home: Path) -> None:
+    home.chmod(0o700)
+    with pytest.raises(PostgresError, match="has no access to"):
+        EmbeddedServer(home).ensure_running()
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a way to give up its identity")
+@pytest.mark.usefixtures("no_namespaces")
+def test_root_with_neither_is_told_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m5_assets.resources.postgres.launcher._system_programs", lambda: None)
+    with pytest.raises(PostgresError, match="M5_DATABASE_URL"):
+        EmbeddedServer(home).ensure_running()
