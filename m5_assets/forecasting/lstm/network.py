@@ -2,13 +2,14 @@
 
 Here: what the network computes. Not here: how its inputs are made (`data`) and how it is trained (`training`).
 
-    calendar ── convolution over days ──┐
-    history ────────────────────────────┴─ encoder LSTM ─ states ─┐            (E days)
-                                             │ last state         ├─ attention
-    known future + calendar ─────────────── decoder LSTM ─ states ┘            (28 days)
-    decoder state, attended history, identity ─ head ─ log residual: forecast = level x exp(residual)
+    history + weekdays, SNAP ──────── encoder LSTM ─ states ─┐            (E days)
+                                        │ last state         ├─ attention
+    known future + weekdays, SNAP ─── decoder LSTM ─ states ─┘            (28 days)
+    decoder state, attended history, identity, events ─ head ─ log residual: forecast = level x exp(residual)
 
 The decoder is direct: it sees what is known of all 28 days and none of its own forecasts, so errors do not feed back.
+Events enter at the head only, a few days around each. In the recurrent states they would tell the season (a month
+after Easter it is May), and a season seen once is learnt as if it came back, which costs more than it brings.
 Sequence to sequence: Sutskever et al., 2014; attention: Vaswani et al., 2017; Tweedie deviance in sales forecasting:
 the M5 competition's third place (Jeon and Seong, 2022), with the same power.
 """
@@ -32,31 +33,28 @@ from m5_assets.forecasting.lstm.data import (
     Vocabularies,
     Windows,
 )
+from m5_assets.forecasting.panel import HORIZON
 
 TWEEDIE_POWER = 1.2
 IDENTITY_SIZES = {"item_id": 16, "dept_id": 4, "store_id": 4}
 EVENT_SIZE = 8
-CALENDAR_SIZE = 24
-CALENDAR_REACH = 3
+EVENT_REACH = 3
 """Days before and after a holiday that feel it."""
 
 
-class CalendarEncoder(nn.Module):
-    """Describe each day of each state by its own and its neighbouring days' weekday, SNAP and events."""
+class EventEncoder(nn.Module):
+    """Describe each day by the events of it and of the days around it."""
 
     def __init__(self, events: int) -> None:
         super().__init__()
-        self.events = nn.Embedding(events + 1, EVENT_SIZE, padding_idx=0)
-        self.neighbours = nn.Conv1d(
-            CALENDAR_CHANNELS + EVENT_SIZE, CALENDAR_SIZE, 2 * CALENDAR_REACH + 1, padding=CALENDAR_REACH
-        )
+        self.embedding = nn.Embedding(events + 1, EVENT_SIZE, padding_idx=0)
+        self.neighbours = nn.Conv1d(EVENT_SIZE, EVENT_SIZE, 2 * EVENT_REACH + 1, padding=EVENT_REACH, bias=False)
 
-    def forward(self, calendar: Calendar) -> Tensor:
-        """Return the (S * D, CALENDAR_SIZE) table of the days."""
-        events = self.events(calendar.events).sum(dim=1)  # (D, EVENT_SIZE): two events of a day add up
-        days = torch.cat([calendar.days, events.expand(len(calendar.days), -1, -1)], dim=2)
-        table: Tensor = F.gelu(self.neighbours(days.transpose(1, 2))).transpose(1, 2)
-        return table.flatten(0, 1)
+    def forward(self, events: Tensor) -> Tensor:
+        """Return the (D, EVENT_SIZE) table of the days from their (D, 4) events; zeros where none is near."""
+        days = self.embedding(events).sum(dim=1)  # two events of a day add up
+        table: Tensor = self.neighbours(days.T).T
+        return table
 
 
 class Attention(nn.Module):
@@ -88,17 +86,20 @@ class Seq2SeqLSTM(nn.Module):
         self.identities = nn.ModuleList(
             nn.Embedding(len(vocabularies[name]) + 1, IDENTITY_SIZES[name]) for name in IDENTITIES
         )
-        self.calendar = CalendarEncoder(len(vocabularies["event"]))
+        self.events = EventEncoder(len(vocabularies["event"]))
         about = sum(IDENTITY_SIZES.values()) + STATIC_CHANNELS
         self.start = nn.Linear(about, 2 * hidden)
-        self.encoder = nn.LSTM(ENCODER_CHANNELS + CALENDAR_SIZE, hidden, batch_first=True)
-        self.decoder = nn.LSTM(DECODER_CHANNELS + CALENDAR_SIZE, hidden, batch_first=True)
+        self.encoder = nn.LSTM(ENCODER_CHANNELS + CALENDAR_CHANNELS, hidden, batch_first=True)
+        self.decoder = nn.LSTM(DECODER_CHANNELS + CALENDAR_CHANNELS, hidden, batch_first=True)
         self.attention = Attention(hidden)
         self.head = nn.Sequential(
-            nn.Linear(2 * hidden + about + DECODER_CHANNELS + CALENDAR_SIZE, hidden), nn.GELU(), nn.Linear(hidden, 1)
+            nn.Linear(2 * hidden + about + DECODER_CHANNELS + CALENDAR_CHANNELS + EVENT_SIZE, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, 1),
         )
         for embedding in self.identities:
             nn.init.normal_(embedding.weight, std=0.05)  # type: ignore[arg-type]  # ModuleList loses the element type
+        nn.init.zeros_(self.events.embedding.weight)  # an event that training has not met has no effect
         nn.init.zeros_(self.head[2].weight)  # type: ignore[arg-type]  # the first forecast is the level itself
         nn.init.zeros_(self.head[2].bias)  # type: ignore[arg-type]
 
@@ -106,7 +107,8 @@ class Seq2SeqLSTM(nn.Module):
         """Return the expected sales (B, 28), units a day, not negative, and the attention weights (B, HEADS, 28, E)."""
         identity = [embed(windows.identities[:, i]) for i, embed in enumerate(self.identities)]
         about = torch.cat([*identity, windows.static], dim=1)
-        days = F.embedding(windows.calendar_rows, self.calendar(calendar))
+        days = F.embedding(windows.calendar_rows, calendar.days.flatten(0, 1))
+        events = F.embedding(windows.calendar_rows[:, -HORIZON:] % calendar.days.shape[1], self.events(calendar.events))
         history = torch.cat([windows.encoder, days[:, : windows.encoder.shape[1]]], dim=2)
         future = torch.cat([windows.decoder, days[:, windows.encoder.shape[1] :]], dim=2)
 
@@ -114,7 +116,7 @@ class Seq2SeqLSTM(nn.Module):
         encoded, last = self.encoder(history, (hidden.contiguous(), cell.contiguous()))
         decoded, _ = self.decoder(future, last)
         attended, weights = self.attention(decoded, encoded)
-        told = torch.cat([decoded, attended, about[:, None].expand(-1, decoded.shape[1], -1), future], dim=2)
+        told = torch.cat([decoded, attended, about[:, None].expand(-1, decoded.shape[1], -1), future, events], dim=2)
         residual = self.head(told)[:, :, 0].float()
         return windows.level * residual.clamp(-8, 4).exp() * windows.offered, weights
 
