@@ -272,7 +272,7 @@ def work_identity(context: OpExecutionContext | AssetExecutionContext) -> tuple[
 def run_tags(context: OpExecutionContext | AssetExecutionContext) -> list[dict[str, str]]:
     """Tags that lead from a job to its run, in the characters that AWS allows."""
     step, partition = work_identity(context)
-    tags = {"dagster/run_id": context.run_id, "dagster/step": step, "dagster/partition": partition or ""}
+    tags = {"dagster/run_id": context.run.run_id, "dagster/step": step, "dagster/partition": partition or ""}
     return [{"Key": key, "Value": _tag_value(value)} for key, value in tags.items() if value]
 
 

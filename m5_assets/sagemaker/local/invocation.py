@@ -20,6 +20,7 @@ _PING_SECONDS = 2
 _DEFAULT_TIMEOUT_SECONDS = 600
 _DEFAULT_RETRIES = 3
 _MEGABYTE = 1024 * 1024
+_FIRST_PAUSE_SECONDS = 0.05
 _SHOWN_BODY = 300
 
 
@@ -102,8 +103,8 @@ class ServingClient:
         """
         body = batch.read()
         problem = ""
-        for _ in range(self._retries + 1):
-            if self._cancelled.is_set():
+        for attempt in range(self._retries + 1):
+            if attempt and self._cancelled.wait(_FIRST_PAUSE_SECONDS * 2**attempt):
                 break
             try:
                 status, answer = self._send("POST", "/invocations", body, self._headers, self._timeout)
@@ -115,7 +116,7 @@ class ServingClient:
             problem = f"HTTP {status}: {answer[:_SHOWN_BODY].decode('utf-8', errors='replace')}"
             if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
                 break
-        raise InvocationError(problem or "cancelled")
+        raise InvocationError(problem)
 
     def cancel(self) -> None:
         """Let requests that fail from now on fail for good."""

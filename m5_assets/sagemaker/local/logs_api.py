@@ -32,13 +32,13 @@ class LogsApi:
         """The streams whose names begin with a prefix."""
         group, prefix = self._group(request["logGroupName"]), request.get("logStreamNamePrefix", "")
         job_name, _, rest = prefix.partition("/")
-        folders = [group / job_name] if rest or prefix.endswith("/") else sorted(group.glob(f"{job_name}*"))
+        folders = [group / job_name] if rest or prefix.endswith("/") else group.glob(f"{job_name}*")
         names = [
             f"{folder.name}/{path.relative_to(folder / 'logs').with_suffix('').as_posix()}"
             for folder in folders
-            for path in sorted((folder / "logs").rglob(f"*{_SUFFIX}"))
+            for path in (folder / "logs").rglob(f"*{_SUFFIX}")
         ]
-        return {"logStreams": [{"logStreamName": name} for name in names if name.startswith(prefix)]}
+        return {"logStreams": [{"logStreamName": name} for name in sorted(names) if name.startswith(prefix)]}
 
     def get_log_events(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Events from a token or from the head on; tokens are `f/<byte>`, and the last one repeats at the end."""

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-import botocore.session
 from botocore.client import BaseClient
 
 from m5_assets.sagemaker.local.api import RunnerSettings, SageMakerApi
 from m5_assets.sagemaker.local.logs_api import LogsApi
-from m5_assets.sagemaker.local.transport import make_client
+from m5_assets.sagemaker.local.transport import answer_with, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -52,7 +51,7 @@ class LocalSageMaker:
         stop_grace: float = 120.0,
         region: str = "us-east-1",
     ):
-        self._settings = RunnerSettings(home.resolve(), dict(buckets), dict(images), stop_grace, region)
+        self._settings = RunnerSettings(home.resolve(), buckets, images, stop_grace, region)
 
     @overload
     def client(self, service: Literal["sagemaker"]) -> SageMakerClient: ...
@@ -62,9 +61,9 @@ class LocalSageMaker:
 
     def client(self, service: Literal["sagemaker", "logs"]) -> BaseClient:
         """A boto3 client, `sagemaker` or `logs`, whose requests this runner answers."""
+        client = make_client(service, self._settings.region)
         if service == "logs":
-            operations = LogsApi(self._settings.home / "jobs").operations()
+            answer_with(client, LogsApi(self._settings.home / "jobs").operations())
         else:
-            model = botocore.session.get_session().get_service_model("sagemaker")
-            operations = SageMakerApi(self._settings, model).operations()
-        return make_client(service, self._settings.region, operations)
+            answer_with(client, SageMakerApi(self._settings, client.meta.service_model).operations())
+        return client

@@ -106,8 +106,8 @@ def _transform(job: JobRun, server: Container, client: ServingClient, objects: S
         pending = {answer for item in work for answer in item.answers}
         while pending:
             pending = wait(pending, timeout=_POLL_SECONDS).not_done
-            stopped, exit_code = job.directory.stop_requested, server.exit_code
-            if pending and (stopped or exit_code is not None):
+            stopped, exit_code = bool(pending) and job.directory.stop_requested, server.exit_code
+            if stopped or exit_code is not None:
                 client.cancel()
                 pool.shutdown(wait=False, cancel_futures=True)
                 server.close(job.grace)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, cast
 
 import boto3
@@ -21,6 +23,7 @@ Operation = Callable[[dict[str, Any]], Mapping[str, Any]]
 """An operation: from the request's members to the response's."""
 
 _CONTENT_TYPE = "application/x-amz-json-1.1"
+_SESSION_LOCK = threading.Lock()
 
 
 class ApiError(Exception):
@@ -36,29 +39,45 @@ class ApiError(Exception):
         self.code = code
 
 
-def make_client(service: str, region: str, operations: Mapping[str, Operation]) -> BaseClient:
-    """A real boto3 client whose requests are answered by functions of this process.
+def make_client(service: str, region: str) -> BaseClient:
+    """A real boto3 client that speaks to nobody yet (see `answer_with`).
 
     Its endpoint is a name that cannot resolve and its credentials are none, so nothing can reach AWS by mistake.
 
     Args:
         service: The service, such as `sagemaker`.
         region: The region that ARNs name.
+    """
+    with _SESSION_LOCK:
+        client: BaseClient = _session().client(  # type: ignore[call-overload]  # the service is a variable
+            service,
+            region_name=region,
+            endpoint_url=f"http://{service}.local.invalid",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106  # not a secret: nothing is signed for anybody
+        )
+    return client
+
+
+@cache
+def _session() -> boto3.session.Session:
+    # One for all, because a session caches the service models, which take a quarter of a second to load.
+    return boto3.session.Session()
+
+
+def answer_with(client: BaseClient, operations: Mapping[str, Operation]) -> None:
+    """Have all requests of a client answered by functions of this process.
+
+    Args:
+        client: The client.
         operations: The operations by their API names; any other is an UnknownOperationException.
     """
-    client: BaseClient = boto3.session.Session(region_name=region).client(  # type: ignore[call-overload]  # by its name
-        service,
-        endpoint_url=f"http://{service}.local.invalid",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106  # not a secret: nothing is signed for anybody
-    )
 
     def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         return _answer(request, operations)
 
     # botocore takes the first response that a handler of this event returns instead of sending the request.
-    client.meta.events.register(f"before-send.{service}", answer)  # type: ignore[arg-type]  # the stubs know no answer
-    return client
+    client.meta.events.register("before-send", answer)  # type: ignore[arg-type]  # the stubs know no answer
 
 
 def _answer(request: AWSPreparedRequest, operations: Mapping[str, Operation]) -> AWSResponse:

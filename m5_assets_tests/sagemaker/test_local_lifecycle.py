@@ -1,0 +1,194 @@
+"""What holds for jobs of every kind: names, stops, limits, and the death of a supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from m5_assets.sagemaker.kinds import PROCESSING, TRAINING
+from m5_assets_tests.sagemaker.conftest import Lab, eventually, stop
+
+PATIENT = """
+def leave(*_):
+    (base / "output/message").write_text("saved in time")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+print("ready", os.getpid())
+while True:
+    time.sleep(0.05)
+"""
+STUBBORN = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    print("child", os.getpid())
+    time.sleep(600)
+print("ready", os.getpid())
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def running(lab: Lab) -> Lab:
+    lab.put("in/a.txt", "a")
+    return lab
+
+
+def pids(lab: Lab, name: str, count: int) -> list[int]:
+    """The processes whose ids the job printed, once there are that many."""
+
+    def printed() -> list[int] | None:
+        words = [line.split() for line in lab.log("processing", name)]
+        found = [int(word[1]) for word in words if word[0] in ("ready", "child")]
+        return found if len(found) == count else None
+
+    return eventually(printed)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def supervisor_pid(lab: Lab, name: str) -> int:
+    """The supervisor's process; the keeper, forked from it, has the same command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if str(lab.root / "home/jobs/processing" / name).encode() in words:
+            found.append(int(folder.name))
+    supervisor, keeper = found
+    parent = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
+    return supervisor if parent == supervisor else keeper
+
+
+def test_a_name_can_be_used_once(running: Lab) -> None:
+    request = running.processing(running.image("patient", PATIENT))
+    running.create("processing", "job", request)
+    other, _ = running.new_clients()
+    with pytest.raises(ClientError) as caught:
+        other.create_processing_job(ProcessingJobName="job", **request)
+    assert caught.value.response["Error"]["Code"] == "ResourceInUse"
+    assert running.jobs("processing") == ["job"]
+
+
+def test_an_unknown_job(lab: Lab) -> None:
+    for call in (lab.sagemaker.describe_training_job, lab.sagemaker.stop_training_job):
+        with pytest.raises(ClientError, match="Could not find requested job") as caught:
+            call(TrainingJobName="nothing")
+        assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_a_stopped_container_has_time_to_leave(running: Lab) -> None:
+    running.create("processing", "job", running.processing(running.image("patient", PATIENT)))
+    pids(running, "job", 1)
+    stop(running.sagemaker, PROCESSING, "job")
+    assert running.describe("processing", "job")["ProcessingJobStatus"] in ("Stopping", "Stopped")
+    description = running.finish("processing", "job")
+    assert description["ProcessingJobStatus"] == "Stopped"
+    assert description["ExitMessage"] == "saved in time"
+    assert not (running.lake / "out").exists()
+
+
+def test_a_stubborn_container_and_its_children_are_killed(running: Lab) -> None:
+    running.create("processing", "job", running.processing(running.image("stubborn", STUBBORN)))
+    started = pids(running, "job", 2)
+    stop(running.sagemaker, PROCESSING, "job")
+    assert running.finish("processing", "job")["ProcessingJobStatus"] == "Stopped"
+    eventually(lambda: all(is_gone(pid) for pid in started))
+
+
+def test_a_stopped_training_keeps_its_model(running: Lab) -> None:
+    image = running.image("patient", PATIENT.replace("output/message", "model/weights"))
+    running.create("training", "job", running.training(image))
+    eventually(lambda: running.log("training", "job")[1:])
+    stop(running.sagemaker, TRAINING, "job")
+    description = running.finish("training", "job")
+    assert description["TrainingJobStatus"] == "Stopped"
+    assert (running.lake / "models/job/output/model.tar.gz").exists()
+
+
+def test_a_finished_job_cannot_be_stopped(running: Lab) -> None:
+    running.run("processing", "job", running.processing(running.image("nop", "")))
+    with pytest.raises(ClientError, match="in status Completed"):
+        stop(running.sagemaker, PROCESSING, "job")
+
+
+@pytest.mark.parametrize("kind", ["processing", "training"])
+def test_the_time_limit_stops_a_job(running: Lab, kind: str) -> None:
+    request = getattr(running, kind)(running.image("patient", PATIENT))
+    description = running.run(kind, "job", {**request, "StoppingCondition": {"MaxRuntimeInSeconds": 1}})
+    assert description[f"{kind.title()}JobStatus"] == "Stopped"
+    assert description["FailureReason"].startswith("MaxRuntimeExceeded")
+    assert description.get("SecondaryStatus", "MaxRuntimeExceeded") == "MaxRuntimeExceeded"
+
+
+def test_a_dead_supervisor_fails_the_job_and_takes_its_processes_along(running: Lab) -> None:
+    running.create("processing", "job", running.processing(running.image("stubborn", STUBBORN)))
+    started = pids(running, "job", 2)
+    os.kill(supervisor_pid(running, "job"), signal.SIGKILL)
+    description = running.finish("processing", "job")
+    assert description["ProcessingJobStatus"] == "Failed"
+    assert description["FailureReason"].startswith("InternalServerError: the job's supervisor process died")
+    assert all(is_gone(pid) for pid in started)
+
+
+def test_a_job_outlives_the_process_that_created_it(running: Lab) -> None:
+    image = running.image("slow", 'print("ready"); (base / "processing/out/x.txt").write_text("x")')
+    code = f"""
+import os, json
+from pathlib import Path
+from m5_assets.sagemaker import LocalSageMaker
+root = Path({str(running.root)!r})
+runner = LocalSageMaker(root / "home", buckets={{"lake": root / "lake"}}, images={running.images!r})
+runner.client("sagemaker").create_processing_job(ProcessingJobName="job", **{running.processing(image)!r})
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert running.finish("processing", "job")["ProcessingJobStatus"] == "Completed"
+
+
+def test_tags(running: Lab) -> None:
+    request = running.processing(running.image("nop", ""), Tags=[{"Key": "dagster/run_id", "Value": "1"}])
+    running.create("processing", "job", request)
+    arn = running.describe("processing", "job")["ProcessingJobArn"]
+    running.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "swept", "Value": "yes"}])
+    tags = {tag["Key"]: tag["Value"] for tag in running.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+    assert tags == {"dagster/run_id": "1", "swept": "yes"}
+
+
+def test_logs_are_read_on_from_a_token(running: Lab) -> None:
+    running.run("processing", "job", running.processing(running.image("talk", "print('one'); print('two')")))
+    group = PROCESSING.log_group
+    (stream,) = running.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix="job/")["logStreams"]
+    name = stream["logStreamName"]
+    read = running.logs.get_log_events
+    first = read(logGroupName=group, logStreamName=name, limit=2, startFromHead=True)
+    second = read(logGroupName=group, logStreamName=name, nextToken=first["nextForwardToken"])
+    third = read(logGroupName=group, logStreamName=name, nextToken=second["nextForwardToken"])
+    assert len(first["events"]) == 2
+    assert second["events"][0]["message"] == "two"
+    assert third["events"] == []
+    assert third["nextForwardToken"] == second["nextForwardToken"]
+
+
+def test_no_log_group_before_the_first_job(lab: Lab) -> None:
+    with pytest.raises(ClientError) as caught:
+        lab.logs.describe_log_streams(logGroupName=PROCESSING.log_group)
+    assert caught.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+def test_the_supervisor_starts_quickly_without_dagster_and_boto3() -> None:
+    code = "import sys, m5_assets.sagemaker.local.supervisor; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"dagster", "boto3", "botocore", "pandas", "numpy"} & set(loaded)
