@@ -254,6 +254,15 @@ def test_accuracy_replaces_its_week_alone(engine: Engine) -> None:
     ]
 
 
+def test_accuracy_loaded_by_several_at_once_is_that_of_one(engine: Engine) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [threads.submit(load.load_accuracy, engine, WEEK, accuracy_of(n / 8), RUN) for n in range(8)]
+        for job in jobs:
+            job.result()
+    assert ask(engine, "SELECT count(*), max(wrmsse) - min(wrmsse) FROM m5.accuracy") == [(52, 0.0)]
+    assert ask(engine, "SELECT count(*) FROM m5.load_log") == [(8,)]
+
+
 def test_the_schema_is_created_once_by_many_and_explains_itself(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA m5 CASCADE"))

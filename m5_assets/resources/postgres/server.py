@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -78,14 +79,18 @@ class EmbeddedServer:
             PostgresError: it cannot run here, or does not start.
         """
         with self._locked() as lock:
-            if self._postmaster() is None:
-                launcher = find_launcher()
-                self._give_folder(launcher)
-                if not self._data.exists():
-                    self._initialise(launcher, lock)
-                self._start(launcher)
-            port = self._wait_until_ready().port
-            return URL.create("postgresql+psycopg2", _USER, self._password(), "127.0.0.1", port, _DATABASE)
+            deadline = time.monotonic() + _START_SECONDS
+            while time.monotonic() < deadline:
+                found = self._postmaster()
+                if found is None:
+                    self._begin(lock)
+                elif found.ready and _answers(found.port):
+                    return URL.create(
+                        "postgresql+psycopg2", _USER, self._password(), "127.0.0.1", found.port, _DATABASE
+                    )
+                else:  # it recovers, or is about to end after a kill
+                    time.sleep(0.02)
+        raise PostgresError(f"PostgreSQL takes no connections after {_START_SECONDS} s; see its log {self._logfile}")
 
     def stop(self) -> None:
         """Stop the server, if it runs: open transactions are rolled back, what was committed stays."""
@@ -112,6 +117,13 @@ class EmbeddedServer:
             yield lock
         finally:
             os.close(lock)
+
+    def _begin(self, lock: int) -> None:
+        launcher = find_launcher()
+        self._give_folder(launcher)
+        if not self._data.exists():
+            self._initialise(launcher, lock)
+        self._start(launcher)
 
     def _give_folder(self, launcher: Launcher) -> None:
         if launcher.owner is None:
@@ -174,18 +186,6 @@ class EmbeddedServer:
                 _log.info("PostgreSQL started (%s)", self.folder)
                 return
 
-    def _wait_until_ready(self) -> _Postmaster:
-        """Wait for a server that recovers, or that a process which was killed had just started."""
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            found = self._postmaster()
-            if found is None:
-                raise PostgresError(f"PostgreSQL ended while it started; see its log {self._logfile}")
-            if found.ready:
-                return found
-            time.sleep(0.02)
-        raise PostgresError(f"PostgreSQL takes no connections after {_START_SECONDS} s; see its log {self._logfile}")
-
     def _postmaster(self) -> _Postmaster | None:
         """Return the running server; None if there is none, whatever a stale pid file says."""
         try:
@@ -216,6 +216,14 @@ class EmbeddedServer:
         if not path.exists():
             raise PostgresError(f"the embedded PostgreSQL's password is lost: restore {path}, or delete {self.folder}")
         return path.read_text()
+
+
+def _answers(port: int) -> bool:
+    """Return whether a server speaks PostgreSQL's protocol here: it answers a request for TLS with one letter."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+        probe.sendall(struct.pack(">ii", 8, 80877103))  # SSLRequest, "Message Formats" in PostgreSQL's manual
+        return probe.recv(1) in (b"N", b"S")
+    return False
 
 
 def _write(path: Path, text: str, launcher: Launcher | None = None) -> None:
