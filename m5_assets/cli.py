@@ -16,7 +16,7 @@ import click
 from m5_assets.settings import InvalidSettings, settings
 
 
-class _WeekType(click.ParamType):
+class _WeekType(click.ParamType[object]):
     name = "week"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
@@ -35,8 +35,13 @@ WEEK = _WeekType()
 
 @click.group()
 def cli() -> None:
-    """Weekly sales forecasts: sample data, forecasts, backfills, exports. Settings: M5_* variables, see docs/settings.md."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    """Weekly sales forecasts: sample data, forecasts, backfills, exports.
+
+    Settings are environment variables, M5_*; see docs/settings.md.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for name in ("m5", "m5_assets"):
+        logging.getLogger(name).setLevel(logging.INFO)
     settings()
 
 

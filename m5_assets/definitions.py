@@ -33,7 +33,7 @@ def resources(source: Settings) -> dict[str, Any]:
     return {
         "landing": LandingResource(root=source.landing),
         "lake": lake,
-        "jobs": SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker),
+        "jobs": SageMakerJobs(home=source.home, lake=lake, job_settings=source.sagemaker),
         "postgres": PostgresResource(url=url, home=str(source.home)),
     }
 
@@ -44,9 +44,8 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     Args:
         overrides: resources that replace the default ones, by name.
     """
-    assets = dg.load_assets_from_modules(STAGES)
     return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=OWNERS), assets),
+        assets=dg.load_assets_from_modules(STAGES),
         asset_checks=dg.load_asset_checks_from_modules([ensemble_checks]),
         jobs=JOBS,
         schedules=SCHEDULES,
@@ -56,7 +55,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         executor=dg.multiprocess_executor.configured(
             {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": ["m5_assets.definitions"]}}}
         ),
-    )
+    ).map_asset_specs(func=lambda spec: spec.replace_attributes(owners=OWNERS))
 
 
 defs = build_defs()

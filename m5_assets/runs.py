@@ -9,10 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 import m5_assets
 from m5_assets.definitions import defs
@@ -95,9 +100,7 @@ def _load_back_history(week: Week) -> None:
         _run(back_history_job, span)
 
 
-
-
-def _run(job: object, tags: dict[str, str]) -> None:
+def _run(job: Callable[[], dg.JobDefinition], tags: dict[str, str]) -> None:
     dagster_home()
     with dg.DagsterInstance.get() as instance:
         result = dg.execute_job(dg.reconstructable(job), instance, run_config=_CONSOLE, tags=tags)

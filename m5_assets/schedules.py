@@ -3,7 +3,8 @@
 Not here: what a week is (`weeks`) and what runs (`jobs`).
 """
 
-from __future__ import annotations
+import datetime as dt
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -11,7 +12,7 @@ from m5_assets.jobs import accuracy, weekly_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.settings import Settings, settings
-from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, week_containing, weeks_between
+from m5_assets.weeks import HORIZON_DAYS, Week, week_containing, weeks_between
 
 _CRON_WEEKDAY = (settings().first_weekday + 1) % 7
 
@@ -44,10 +45,9 @@ def weekly(
         if week is None:
             return dg.SkipReason(f"every week up to M5_LAST_WEEK={settings().last_week} has its forecast")
         return dg.RunRequest(run_key=week.key, partition_key=week.key)
-    key = WEEKS.get_last_partition_key(current_time=context.scheduled_execution_time)
-    if key is None:
-        return dg.SkipReason("no week has ended yet")
-    return dg.RunRequest(run_key=key, partition_key=key)
+    today = context.scheduled_execution_time.astimezone(ZoneInfo(settings().time_zone)).date()
+    week = week_containing(today - dt.timedelta(days=1))
+    return dg.RunRequest(run_key=week.key, partition_key=week.key)
 
 
 @dg.schedule(

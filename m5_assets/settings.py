@@ -46,7 +46,9 @@ class JobSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _images_on_aws(self) -> Self:
-        missing = [n for n in ("features_image", "gbm_image", "lstm_image") if self.mode == "aws" and not getattr(self, n)]
+        missing = [
+            n for n in ("features_image", "gbm_image", "lstm_image") if self.mode == "aws" and not getattr(self, n)
+        ]
         if missing:
             names = ", ".join(f"M5_SAGEMAKER_{name.upper()}" for name in missing)
             raise ValueError(f"M5_SAGEMAKER_MODE is aws: set {names} to the images' ECR URIs")
@@ -83,7 +85,9 @@ class Settings(BaseSettings):
         if self.last_week and self.last_week.weekday() != self.first_weekday:
             raise ValueError(f"M5_LAST_WEEK={self.last_week} is not a {self.week_start}, the day on which weeks begin")
         if self.sagemaker.mode == "aws" and not self.lake.startswith("s3://"):
-            raise ValueError(f"M5_SAGEMAKER_MODE is aws, but M5_LAKE={self.lake} is not an s3:// URI that jobs can reach")
+            raise ValueError(
+                f"M5_SAGEMAKER_MODE is aws, but M5_LAKE={self.lake} is not an s3:// URI that jobs can reach"
+            )
         if self.sagemaker.mode == "local" and self.lake.startswith("s3://"):
             raise ValueError(f"M5_LAKE={self.lake} needs M5_SAGEMAKER_MODE=aws: the local runner reads folders")
         return self
@@ -110,7 +114,9 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as problem:
         lines = [
-            f"  M5_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" if error["loc"] else f"  {error['msg']}"
+            f"  M5_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
+            if error["loc"]
+            else f"  {error['msg']}"
             for error in problem.errors()
         ]
         raise InvalidSettings("the environment holds settings that cannot be used:\n" + "\n".join(lines)) from None

@@ -2,3 +2,11 @@
 
 landing -> features -> models -> predictions -> ensemble -> rds, and accuracy once the sales are known.
 """
+
+import warnings
+
+import dagster as dg
+
+# Dagster is pinned to one version, so what it calls beta cannot change under us; its warnings would greet every command.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)

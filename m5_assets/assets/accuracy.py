@@ -3,8 +3,6 @@
 Not here: the measure (`m5_assets.forecasting.wrmsse`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg
@@ -16,8 +14,6 @@ import pyarrow.parquet as pq
 
 from m5_assets.assets.ensemble import MODELS, read_forecast, read_sales_weeks
 from m5_assets.assets.presentation import bars_plot, column_schema, markdown_table
-from m5_assets.forecasting import wrmsse
-from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.resources.lake import Lake, MissingInput
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between
@@ -74,6 +70,10 @@ def forecast_accuracy(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
 
 def score_week(lake: Lake, week: Week, forecast: pa.Table, ahead: list[Week]) -> pd.DataFrame:
     """Return a row a model and level (0: the score itself) with name, wrmsse and bias."""
+    # Loaded here: SciPy takes half a second, which the code location would pay at every start.
+    from m5_assets.forecasting import wrmsse
+    from m5_assets.forecasting.hierarchy import Hierarchy
+
     history = read_sales_weeks(lake, [Week.parse(k) for k in lake.partitions("raw_sales") if k <= week.key])
     actual = read_sales_weeks(lake, ahead)
     keys = pd.MultiIndex.from_frame(history.series)
@@ -106,7 +106,9 @@ def _recent_prices(lake: Lake, history: DailyUnits) -> npt.NDArray[np.float32]:
 def _forecasts(forecast: pa.Table, history: DailyUnits) -> dict[str, npt.NDArray[np.float64]]:
     """Return (N, 28) units by model, in the history's order; the seasonal naive repeats the last seven days."""
     keys = forecast.select(["store_id", "item_id"]).take(np.arange(0, forecast.num_rows, HORIZON_DAYS)).to_pandas()
-    order = pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(history.series[["store_id", "item_id"]]))
+    order = pd.MultiIndex.from_frame(keys).get_indexer(
+        pd.MultiIndex.from_frame(history.series[["store_id", "item_id"]])
+    )
     if (order < 0).any():
         raise dg.Failure(f"{int((order < 0).sum())} series with sales have no forecast; materialise the week again")
     by_model = {m: forecast[m].to_numpy().astype(float).reshape(-1, HORIZON_DAYS)[order] for m in MODELS}

@@ -3,8 +3,6 @@
 Not here: fitting the weights.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg
@@ -39,7 +37,9 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
     manifests = {kind: lake.get(f"{kind}_predictions", week.key) for kind in ("gbm", "lstm")}
     gbm, lstm = (read_predictions(lake, manifest) for manifest in manifests.values())
     if not gbm.series.equals(lstm.series) or gbm.first_day != lstm.first_day:
-        raise dg.Failure(f"week {week}: the models forecast different series or days; materialise both predictions again")
+        raise dg.Failure(
+            f"week {week}: the models forecast different series or days; materialise both predictions again"
+        )
     share = settings().lstm_weight
     combined = weighted_average({"gbm": gbm.units, "lstm": lstm.units}, {"gbm": 1 - share, "lstm": share})
     table = forecast_table(gbm, lstm.units, combined)
@@ -56,7 +56,9 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             "gbm_weight": 1 - share,
             "lstm_weight": share,
             "units": float(combined.sum(dtype=float)),
-            "total_units_a_day": _totals_plot(lake, week, gbm, {"gbm": gbm.units, "lstm": lstm.units, "ensemble": combined}),
+            "total_units_a_day": _totals_plot(
+                lake, week, gbm, {"gbm": gbm.units, "lstm": lstm.units, "ensemble": combined}
+            ),
             "preview": preview(table),
         }
     )
@@ -95,12 +97,17 @@ def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
 
 
 def _totals_plot(
-    lake: Lake, week: Week, forecast: DailyUnits, models: dict[str, np.ndarray]  # type: ignore[type-arg]
+    lake: Lake,
+    week: Week,
+    forecast: DailyUnits,
+    models: dict[str, np.ndarray],  # type: ignore[type-arg]
 ) -> dg.MarkdownMetadataValue:
     loaded = set(lake.partitions("raw_sales"))
     recent = [w for w in (week.shift(-i) for i in reversed(range(_PLOTTED_WEEKS))) if w.key in loaded]
     sales = read_sales_weeks(lake, recent)
-    history = pd.Series(sales.units.sum(axis=0), pd.date_range(sales.first_day, periods=sales.units.shape[1]), dtype=float)
+    history = pd.Series(
+        sales.units.sum(axis=0), pd.date_range(sales.first_day, periods=sales.units.shape[1]), dtype=float
+    )
     ahead = pd.date_range(forecast.first_day, periods=forecast.units.shape[1])
     lines = {name: pd.Series(units.sum(axis=0, dtype=float), ahead) for name, units in models.items()}
     return lines_plot({"sales": history, **lines}, f"Units a day, all stores, origin {week.origin}")

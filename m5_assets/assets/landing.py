@@ -3,9 +3,6 @@
 Not here: how a CSV file is read and what makes it unacceptable (`m5_assets.resources.landing`).
 """
 
-from __future__ import annotations
-
-import datetime as dt
 from typing import Any
 
 import dagster as dg
@@ -15,9 +12,9 @@ import pyarrow.parquet as pq
 
 from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits
+from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import BadInput
 from m5_assets.resources.landing.resource import LandingResource
-from m5_assets.resources.lake import Lake
 from m5_assets.weeks import WEEKS, Week
 
 

@@ -1,10 +1,9 @@
 """The third stage: the models in force for a week, by SageMaker Training jobs.
 
-A week's model is trained when the last one is older than the cadence, else the last one is carried forward. Only earlier
-weeks are looked at, so a backfill never uses a model from the future. Not here: the models (`m5_assets.forecasting`).
+A week's model is trained when the last one is older than the cadence, else the last one is carried forward. Only
+earlier weeks are looked at, so a backfill never uses a model from the future. Not here: the models themselves
+(`m5_assets.forecasting`).
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -39,7 +38,11 @@ def model_file(manifest: Manifest) -> str:
 
 
 def _make(
-    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, kind: ModelKind, hyperparameters: Mapping[str, str]
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    jobs: SageMakerJobs,
+    kind: ModelKind,
+    hyperparameters: Mapping[str, str],
 ) -> dg.MaterializeResult[Any]:
     dataset, week = f"{kind}_model", Week.parse(context.partition_key)
     content = json.dumps([jobs.image(kind), dict(hyperparameters)], sort_keys=True)
@@ -83,7 +86,9 @@ def _plain(value: Any) -> Any:
     return value.data if isinstance(value, dg.JsonMetadataValue) else value
 
 
-_PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+_PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
+    start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+)
 
 
 @dg.asset(
@@ -95,7 +100,7 @@ _PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, a
     pool="training",
     description="The gradient-boosted trees in force: trained anew every few weeks, else carried forward.",
 )
-def gbm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+def gbm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
     """Train the GBM or carry it forward."""
     return _make(context, lake, jobs, "gbm", settings().gbm_hyperparameters)
 
@@ -108,6 +113,6 @@ def gbm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs
     pool="training",
     description="The Seq2Seq LSTM with attention in force: trained anew every few weeks, else carried forward.",
 )
-def lstm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+def lstm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
     """Train the LSTM or carry it forward."""
     return _make(context, lake, jobs, "lstm", settings().lstm_hyperparameters)

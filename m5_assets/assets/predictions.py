@@ -4,8 +4,6 @@ The two jobs need nothing of each other and run at the same time where the machi
 answer (`m5_assets.containers`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg
@@ -69,7 +67,7 @@ def _predict(
     kinds={"sagemaker", "lightgbm"},
     description="The GBM's forecast of the 28 days ahead, from the horizon's features. Batch Transform on CPU.",
 )
-def gbm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+def gbm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
     """Predict with the GBM in force."""
     return _predict(context, lake, jobs, "gbm", "horizon")
 
@@ -81,6 +79,6 @@ def gbm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMak
     kinds={"sagemaker", "pytorch"},
     description="The LSTM's forecast of the 28 days ahead, from the panel. Batch Transform, on a GPU on AWS.",
 )
-def lstm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs) -> dg.MaterializeResult[Any]:
+def lstm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
     """Predict with the LSTM in force."""
     return _predict(context, lake, jobs, "lstm", "panel")

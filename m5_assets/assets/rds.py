@@ -3,17 +3,24 @@
 Not here: tables and loading (`m5_assets.resources.postgres`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
+from sqlalchemy import Engine
 
 from m5_assets.assets.ensemble import read_forecast
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.postgres import LoadResult, PostgresResource, load_accuracy, load_forecast
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.load import LoadResult, load_accuracy, load_forecast
+from m5_assets.resources.postgres.schema import create_all
 from m5_assets.weeks import WEEKS, Week
+
+
+def _database(postgres: PostgresResource) -> Engine:
+    engine = postgres.engine()
+    create_all(engine)
+    return engine
 
 
 def _loaded(result: LoadResult) -> dg.MaterializeResult[Any]:
@@ -39,7 +46,7 @@ def _loaded(result: LoadResult) -> dg.MaterializeResult[Any]:
 def forecast(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
     """Load the week's forecast."""
     week = Week.parse(context.partition_key)
-    return _loaded(load_forecast(postgres.engine(), week.first_day, read_forecast(lake, week), context.run_id))
+    return _loaded(load_forecast(_database(postgres), week.first_day, read_forecast(lake, week), context.run_id))
 
 
 @dg.asset(
@@ -56,4 +63,4 @@ def accuracy(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresRe
     manifest = lake.get("forecast_accuracy", week.key)
     with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
         frame = pq.read_table(stream).to_pandas()
-    return _loaded(load_accuracy(postgres.engine(), week.first_day, frame, context.run_id))
+    return _loaded(load_accuracy(_database(postgres), week.first_day, frame, context.run_id))

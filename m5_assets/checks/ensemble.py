@@ -1,7 +1,5 @@
 """What must hold of a week's forecast before it reaches the database."""
 
-from __future__ import annotations
-
 import dagster as dg
 import numpy as np
 

@@ -1,1 +1,1 @@
-"""The programs that run inside SageMaker jobs: thin entry points that read channels, call `forecasting` and write results."""
+"""The programs that run inside SageMaker jobs: they read inputs, call `forecasting` and write results."""

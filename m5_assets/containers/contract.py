@@ -1,6 +1,6 @@
 """What SageMaker gives a container and expects of it: paths, hyperparameters, exit files, and the way to Dagster.
 
-Source: the SageMaker developer guide's pages "How Amazon SageMaker Processing builds and runs your processing container",
+Source: the SageMaker developer guide's pages "How Amazon SageMaker Processing Runs Your Processing Container Image",
 "How Amazon SageMaker Provides Training Information" and "Use Your Own Inference Code with Batch Transform".
 Not here: the HTTP server of a transform (`serving`) and what any one program computes.
 """
@@ -93,9 +93,10 @@ class Report:
             log.info(line)
 
     def materialized(self, metadata: Mapping[str, Any]) -> None:
-        """Report the asset as made, with this metadata."""
+        """Report the asset as made, with this metadata; lists and maps travel as JSON."""
         if self._context:
-            self._context.report_asset_materialization(metadata=dict(metadata))
+            typed = {k: {"raw_value": v, "type": "json"} if isinstance(v, dict | list) else v for k, v in metadata.items()}
+            self._context.report_asset_materialization(metadata=typed)
         else:
             log.info("made: %s", json.dumps(metadata, default=str))
 
@@ -103,10 +104,10 @@ class Report:
 @contextmanager
 def reporting() -> Iterator[Report]:
     """Open the way to Dagster where the job was started by it, else report to the log."""
-    if not pipes.PipesEnvVarParamsLoader().is_dagster_pipes_process():
+    if not _params_loader().is_dagster_pipes_process():
         yield Report(None)
         return
-    params = pipes.PipesEnvVarParamsLoader().load_context_params()
+    params = _params_loader().load_context_params()
     if "bucket" in params:
         import boto3  # only where the messages travel through S3: it takes a third of a second to load
 
@@ -118,6 +119,10 @@ def reporting() -> Iterator[Report]:
     else:
         with pipes.open_dagster_pipes() as context:
             yield Report(context)
+
+
+def _params_loader() -> pipes.PipesEnvVarParamsLoader:
+    return pipes.PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
 
 def main(program: Callable[[], None], *, failure_file: str = "output/failure") -> NoReturn:

@@ -1,9 +1,9 @@
-"""The features job (SageMaker Processing): the lake's tables in, a panel and the horizon's features out, a file a store.
+"""The features job (SageMaker Processing): the lake's tables in, panels and the horizon's features out, a file a store.
 
     python -m m5_assets.containers.features --origin 2016-05-22
 
-Inputs `sales` (weekly files, none later than the origin's week), `prices`, `calendar`; outputs `panel` (what training and
-the LSTM read) and `horizon` (28 rows a series: what the GBM predicts from). Not here: how a feature is computed.
+Inputs `sales` (weekly files, none later than the origin's week), `prices`, `calendar`; outputs `panel` (what training
+and the LSTM read) and `horizon` (28 rows a series: what the GBM predicts from). Not here: how a feature is computed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from m5_assets.forecasting.panel import HORIZON, write_panel
 def run() -> None:
     """Compute the features of one origin."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--origin", type=dt.date.fromisoformat, required=True, help="the last day whose sales are known")
+    parser.add_argument(
+        "--origin", type=dt.date.fromisoformat, required=True, help="the last day whose sales are known"
+    )
     origin = parser.parse_args().origin
     with reporting() as report:
         weeks = processing_input("sales")
@@ -38,7 +40,7 @@ def run() -> None:
         for store, part in stores:
             write_panel(part, panels / f"{store}.parquet")
         report.progress("panel written", 0.3)
-        context = Context(panel)
+        context = Context.build(panel)
         for number, (store, _) in enumerate(stores, start=1):
             write_horizon(context, store, horizons / f"{store}.parquet")
             report.progress(f"features of {store}", 0.3 + 0.7 * number / len(stores))

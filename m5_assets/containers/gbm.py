@@ -26,7 +26,14 @@ def train() -> None:
         report.progress(f"training on {len(panel.series):,} series x {panel.days} days", 0.0)
         model = fit(panel, config, report.progress)
         model.save(model_folder())
-        report.materialized(model.summary())
+        report.materialized(
+            {
+                "training_rows": model.training_rows,
+                "boosters": len(model.boosters),
+                "features": len(model.features),
+                "feature_importance": model.importance(),
+            }
+        )
 
 
 def predict_with(model: GBMModel, body: bytes) -> pa.Table:

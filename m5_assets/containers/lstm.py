@@ -27,7 +27,9 @@ def train() -> None:
         report.progress(f"training on {len(panel.series):,} series x {panel.days} days", 0.0)
         model = fit(panel, config, report.progress, checkpoints=base() / "checkpoints")
         model.save(model_folder())
-        report.materialized(model.summary())
+        report.materialized(
+            {"parameters": model.parameters, "networks": len(model.members), "training_curve": [list(p) for p in model.curve]}
+        )
 
 
 def predict_with(model: LSTMModel, body: bytes) -> pa.Table:

@@ -27,8 +27,8 @@ Source = Path | str | IO[bytes]
 class DailyUnits:
     """Units a day of N series over D consecutive days: sales, or forecasts.
 
-    As a table (`table`, `read_daily`) it is tidy: a row a series and day, sorted by store_id, item_id and date, with the
-    columns of `SERIES_COLUMNS`, `date` and `units`.
+    As a table (`table`, `read_daily`) it is tidy: a row a series and day, sorted by store_id, item_id and date, with
+    the columns of `SERIES_COLUMNS`, `date` and `units`.
 
     Attributes:
         series: N rows with the columns of `SERIES_COLUMNS`, sorted by store_id, then item_id; index 0..N-1.
@@ -161,7 +161,7 @@ def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Pa
         history.units.astype(np.float32),
         weekly[:, week_codes],
         np.minimum(release, never).astype(np.int32),
-        covariates.astype({c: bool for c in snaps}),
+        covariates.astype(dict.fromkeys(snaps, bool)),
     )
 
 

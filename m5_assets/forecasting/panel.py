@@ -56,12 +56,14 @@ class Panel:
         }
         for name, (found, expected) in shapes.items():
             if found != expected:
-                raise ValueError(f"panel: {name} has shape {found}, expected {expected} for sales of {self.sales.shape}")
+                raise ValueError(
+                    f"panel: {name} has shape {found}, expected {expected} for sales of {self.sales.shape}"
+                )
 
     @property
     def days(self) -> int:
         """T, the number of days whose sales are known."""
-        return self.sales.shape[1]
+        return int(self.sales.shape[1])
 
     @property
     def origin(self) -> pd.Timestamp:
@@ -159,4 +161,5 @@ def _lists(values: npt.NDArray[np.generic], width: int) -> pa.FixedSizeListArray
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.generic]:
     array = column.combine_chunks()
-    return array.values.to_numpy(zero_copy_only=False).reshape(len(array), -1)
+    values: npt.NDArray[np.generic] = array.values.to_numpy(zero_copy_only=False).reshape(len(array), -1)
+    return values

@@ -69,10 +69,17 @@ class JobOutcome:
     description: Mapping[str, Any]
 
 
-class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Runs the platform's jobs on SageMaker, or on this machine with the same requests."""
+@dataclass
+class SageMakerJobs:
+    """Runs the platform's jobs on SageMaker, or on this machine with the same requests.
 
-    home: str
+    Attributes:
+        home: the folder below which the local runner keeps its state.
+        lake: where jobs read and write.
+        job_settings: where jobs run and on what.
+    """
+
+    home: Path
     lake: Lake
     job_settings: JobSettings
 
@@ -82,9 +89,11 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def _service(self) -> LocalSageMaker:
-        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in ("features", "gbm", "lstm")}
+        programs = {
+            self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in ("features", "gbm", "lstm")
+        }
         return LocalSageMaker(
-            Path(self.home) / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs
+            self.home / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs
         )
 
     @cached_property
@@ -99,7 +108,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def _pipes(self) -> PipesSageMakerClient:
         if self._local:
-            channel: Any = LocalPipesChannel(Path(self.home) / "pipes")
+            channel: Any = LocalPipesChannel(self.home / "pipes")
         else:
             bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
             channel = S3PipesChannel(boto3.client("s3"), bucket, f"{prefix}/pipes".lstrip("/"))
@@ -107,7 +116,9 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def _logs(self) -> Any:
-        return self._service.client("logs") if self._local else boto3.client("logs", region_name=self.job_settings.region)
+        return (
+            self._service.client("logs") if self._local else boto3.client("logs", region_name=self.job_settings.region)
+        )
 
     @property
     def _poll(self) -> float:
@@ -160,9 +171,13 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
             "StoppingCondition": self._limit(),
         }
         done = self._pipes.run(
-            context=context, create_processing_job_params=params, adopt_completed=self._still_there(prefix, "Processing")
+            context=context,
+            create_processing_job_params=params,
+            adopt_completed=self._still_there(prefix, "Processing"),
         )
-        return self._outcome(prefix, done.description["ProcessingJobName"], done.get_materialize_result(), done.description)
+        return self._outcome(
+            prefix, done.description["ProcessingJobName"], done.get_materialize_result(), done.description
+        )
 
     def train(
         self,
@@ -199,7 +214,9 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
         done = self._pipes.run(
             context=context, create_training_job_params=params, adopt_completed=self._still_there(written, "Training")
         )
-        return self._outcome(written, done.description["TrainingJobName"], done.get_materialize_result(), done.description)
+        return self._outcome(
+            written, done.description["TrainingJobName"], done.get_materialize_result(), done.description
+        )
 
     def transform(
         self, context: dg.AssetExecutionContext, kind: Kind, *, model_key: str, input_key: str, prefix: str
@@ -231,7 +248,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
             create_transform_job_params=params,
             adopt_completed=self._still_there(prefix, "Transform"),
         )
-        metadata = dg.MaterializeResult(metadata=done.metadata)
+        metadata: dg.MaterializeResult[Any] = dg.MaterializeResult(metadata=done.metadata)
         return self._outcome(prefix, done.description["TransformJobName"], metadata, done.description)
 
     @cached_property

@@ -126,7 +126,9 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
     def find(self, dataset: str, partition: str | None = None) -> Manifest | None:
         """Return the manifest of a partition, or None where it has not been made."""
         try:
-            with self.filesystem.open_input_stream(self.path(f"{self.folder(dataset, partition)}/{_MANIFEST}")) as stream:
+            with self.filesystem.open_input_stream(
+                self.path(f"{self.folder(dataset, partition)}/{_MANIFEST}")
+            ) as stream:
                 content = json.loads(stream.read())
         except FileNotFoundError:
             return None

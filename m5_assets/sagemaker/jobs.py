@@ -81,8 +81,8 @@ class Attempt:
     adopted: bool
 
 
-class JobRunner:
-    """Runs jobs through a boto3 client.
+class JobLifecycle:
+    """Finds, creates, follows and stops jobs through a boto3 client.
 
     Args:
         client: A boto3 SageMaker client.

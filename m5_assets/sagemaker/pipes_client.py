@@ -14,7 +14,7 @@ from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._core.pipes.context import PipesSession
 
 from m5_assets.sagemaker.channel import PipesChannel
-from m5_assets.sagemaker.jobs import AdoptCompleted, Description, JobRunner, run_tags
+from m5_assets.sagemaker.jobs import AdoptCompleted, Description, JobLifecycle, run_tags
 from m5_assets.sagemaker.kinds import PROCESSING, TRAINING, JobKind
 from m5_assets.sagemaker.naming import substitute_job_name
 from m5_assets.sagemaker.results import job_metadata
@@ -60,7 +60,7 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
         poll_interval: float = 15.0,
         forward_termination: bool = True,
     ):
-        self._runner = JobRunner(client, logs_client, poll_interval, forward_termination)
+        self._lifecycle = JobLifecycle(client, logs_client, poll_interval, forward_termination)
         self._channel = channel
 
     def run(  # type: ignore[override]  # as in all of dagster's clients: the boto call's parameters have a name
@@ -76,7 +76,8 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
 
         Args:
             context: The context of the step.
-            extras: What the job finds as Pipes extras. They do not count for the job's name.
+            extras: What the job finds as Pipes extras. They do not count for the job's name: what changes the
+                work belongs in the request, in its environment or arguments.
             create_processing_job_params: The request of CreateProcessingJob without its name. In any string,
                 `{job_name}` stands for the name.
             create_training_job_params: The same of CreateTrainingJob. Exactly one of the two is given.
@@ -91,7 +92,7 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
             SageMakerJobError: The job failed or was stopped.
         """
         kind, params = _the_one(create_processing_job_params, create_training_job_params)
-        attempt = self._runner.find_attempt(context, kind, params, adopt_completed)
+        attempt = self._lifecycle.find_attempt(context, kind, params, adopt_completed)
         with open_pipes_session(
             context=context,
             extras=dict(extras or {}),
@@ -104,8 +105,8 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
                 "Environment": {**params.get("Environment", {}), **session.get_bootstrap_env_vars()},
                 "Tags": [*params.get("Tags", ()), *run_tags(context)],
             }
-            description = self._runner.run(kind, attempt, request, context.log)
-        metadata = job_metadata(kind, description, adopted=attempt.adopted, client=self._runner.client)
+            description = self._lifecycle.run(kind, attempt, request, context.log)
+        metadata = job_metadata(kind, description, adopted=attempt.adopted, client=self._lifecycle.client)
         return PipesSageMakerInvocation(session, description, metadata)
 
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from dagster import AssetExecutionContext, DagsterLogManager, OpExecutionContext
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 
-from m5_assets.sagemaker.jobs import AdoptCompleted, Description, JobRunner, is_name_taken, run_tags, work_identity
+from m5_assets.sagemaker.jobs import AdoptCompleted, Description, JobLifecycle, is_name_taken, run_tags, work_identity
 from m5_assets.sagemaker.kinds import TRANSFORM
 from m5_assets.sagemaker.naming import digest, name_prefix, substitute_job_name
 from m5_assets.sagemaker.results import job_metadata
@@ -48,8 +48,7 @@ class SageMakerTransformClient(TreatAsResourceParam):
         logs_client: A boto3 CloudWatch Logs client to follow the job's log with.
         poll_interval: Seconds between two looks at a job, give or take a fifth.
         time_limit: Seconds since its creation after which a job is stopped: CreateTransformJob has no limit of its
-            own.
-        forward_termination: Whether a run that is cancelled stops its job.
+            own. A run that is cancelled stops its job too.
     """
 
     def __init__(
@@ -59,9 +58,8 @@ class SageMakerTransformClient(TreatAsResourceParam):
         logs_client: CloudWatchLogsClient | None = None,
         poll_interval: float = 15.0,
         time_limit: float = 4 * 3600.0,
-        forward_termination: bool = True,
     ):
-        self._runner = JobRunner(client, logs_client, poll_interval, forward_termination)
+        self._lifecycle = JobLifecycle(client, logs_client, poll_interval, forward_termination=True)
         self._time_limit = time_limit
 
     def run(
@@ -96,7 +94,7 @@ class SageMakerTransformClient(TreatAsResourceParam):
         step, partition = work_identity(context)
         model_name = f"{name_prefix(step, partition)}-{digest(create_model_params)}"
         params = {**create_transform_job_params, "ModelName": model_name}
-        attempt = self._runner.find_attempt(context, TRANSFORM, params, adopt_completed)
+        attempt = self._lifecycle.find_attempt(context, TRANSFORM, params, adopt_completed)
         tags = run_tags(context)
         if not attempt.adopted:
             model = {
@@ -110,15 +108,15 @@ class SageMakerTransformClient(TreatAsResourceParam):
             TRANSFORM.job_name: attempt.name,
             "Tags": [*params.get("Tags", ()), *tags],
         }
-        description = self._runner.run(TRANSFORM, attempt, request, context.log, self._time_limit)
-        metadata = job_metadata(TRANSFORM, description, adopted=attempt.adopted, client=self._runner.client)
+        description = self._lifecycle.run(TRANSFORM, attempt, request, context.log, self._time_limit)
+        metadata = job_metadata(TRANSFORM, description, adopted=attempt.adopted, client=self._lifecycle.client)
         return TransformResult(description, {**metadata, "sagemaker/model_name": model_name})
 
     def _ensure_model(self, request: Mapping[str, Any], log: DagsterLogManager) -> None:
         """Create the model; its name holds the hash of its request, so one that exists is the same."""
-        validate(self._runner.client, "CreateModel", request)
+        validate(self._lifecycle.client, "CreateModel", request)
         try:
-            self._runner.client.create_model(**request)
+            self._lifecycle.client.create_model(**request)
             log.info(f"SageMaker model {request['ModelName']} created")
         except ClientError as error:
             if not is_name_taken(error):

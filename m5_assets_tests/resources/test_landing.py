@@ -11,6 +11,8 @@ import boto3
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from m5_assets.resources.landing import BadInput, Landing
@@ -293,6 +295,36 @@ def test_bad_input_is_refused_by_name(tmp_path: Path, case: Corruption) -> None:
     for part in case.says:
         assert part in message
     assert message.endswith(".")
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
+@settings(deadline=None)
+@given(st.sampled_from([CALENDAR, PRICES, SALES]), st.integers(0, 10**6), st.binary(max_size=2), st.booleans())
+def test_whatever_is_wrong_with_a_file_the_refusal_says_which(
+    scratch: Path, name: str, where: int, put: bytes, insert: bool
+) -> None:
+    content = (write_folder(scratch) / name).read_bytes()
+    at = where % len(content)
+    (scratch / name).write_bytes(content[:at] + put + content[at + (0 if insert else 1) :])
+    try:
+        read_all(str(scratch))
+    except BadInput as refusal:
+        assert str(refusal).startswith(f"{scratch}/")
+
+
+def test_an_unclosed_quote_in_a_long_file_is_named_by_line(tmp_path: Path) -> None:
+    path = write_folder(tmp_path) / PRICES
+    rows = [
+        f'CA_1,"FOODS_1_{number:06},11101,1.0' if number == 3 else f"CA_1,FOODS_1_{number:06},11101,1.0"
+        for number in range(20_000)
+    ]
+    path.write_text("\n".join(["store_id,item_id,wm_yr_wk,sell_price", *rows]) + "\n")
+    with pytest.raises(BadInput, match=r"sell_prices\.csv: bad values .*line [\d,]+"):
+        Landing(str(tmp_path)).sell_prices()
 
 
 def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(tmp_path: Path) -> None:

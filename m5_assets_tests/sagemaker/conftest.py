@@ -157,7 +157,7 @@ class Lab:
     def jobs(self, kind: str) -> list[str]:
         """The names of all jobs of a kind that were ever created."""
         folder = self.root / "home" / "jobs" / kind
-        return sorted(path.name for path in folder.glob("*")) if folder.exists() else []
+        return sorted(path.name for path in folder.glob("[!.]*")) if folder.exists() else []
 
     def stop_everything(self) -> None:
         for kind in KINDS.values():

@@ -31,14 +31,13 @@ with open_dagster_pipes() as pipes:
 PARTITIONS = dg.StaticPartitionsDefinition(["2016-04-18", "2016-05-16"])
 
 
-def pipes_client(lab: Lab, **options: Any) -> PipesSageMakerClient:
-    sagemaker, logs = lab.new_clients()
+def pipes_client(lab: Lab) -> PipesSageMakerClient:
     channel = LocalPipesChannel(lab.root / "pipes")
-    return PipesSageMakerClient(sagemaker, channel, logs_client=logs, poll_interval=0.05, **options)
+    return PipesSageMakerClient(lab.sagemaker, channel, logs_client=lab.logs, poll_interval=0.05)
 
 
 def materialize(
-    client: PipesSageMakerClient, params: dict[str, Any], instance: dg.DagsterInstance | None = None
+    client: PipesSageMakerClient, params: dict[str, Any]
 ) -> tuple[dg.ExecuteInProcessResult, list[dict[str, Any]]]:
     """Materialize one week of an asset that runs one job; the result and the descriptions of its job."""
     descriptions = []
@@ -49,7 +48,7 @@ def materialize(
         descriptions.append(dict(invocation.description))
         return invocation.get_materialize_result()
 
-    result = dg.materialize([features], partition_key="2016-04-18", instance=instance, raise_on_error=False)
+    result = dg.materialize([features], partition_key="2016-04-18", raise_on_error=False)
     return result, descriptions
 
 
@@ -111,6 +110,7 @@ def test_a_training_job_materializes_an_asset(reporting: Lab) -> None:
 def test_the_same_work_is_done_once_and_its_messages_are_read_again(reporting: Lab) -> None:
     params = {"create_processing_job_params": reporting.processing("report")}
     first, _ = materialize(pipes_client(reporting), params)
+    reporting.sagemaker, reporting.logs = reporting.new_clients()
     second, _ = materialize(pipes_client(reporting), params)
     assert second.success
     assert len(reporting.jobs("processing")) == 1
@@ -247,8 +247,7 @@ def start_orchestrator(lab: Lab) -> subprocess.Popen[bytes]:
 
 
 def test_throttling_and_a_lost_network_are_waited_out(reporting: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = pipes_client(reporting)
-    boto = client._runner.client
+    boto = reporting.sagemaker
     throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "Describe")
     troubles: list[Exception] = [throttled, EndpointConnectionError(endpoint_url="https://aws"), throttled]
     describe = boto.describe_processing_job
@@ -259,14 +258,13 @@ def test_throttling_and_a_lost_network_are_waited_out(reporting: Lab, monkeypatc
         return describe(**names)
 
     monkeypatch.setattr(boto, "describe_processing_job", troubled)
-    result, _ = materialize(client, {"create_processing_job_params": reporting.processing("report")})
+    result, _ = materialize(pipes_client(reporting), {"create_processing_job_params": reporting.processing("report")})
     assert result.success
     assert troubles == []
 
 
 def test_two_at_the_same_time_share_one_job(reporting: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = pipes_client(reporting)
-    boto = client._runner.client
+    boto = reporting.sagemaker
     create = boto.create_processing_job
 
     def create_second(**request: Any) -> Any:
@@ -274,6 +272,6 @@ def test_two_at_the_same_time_share_one_job(reporting: Lab, monkeypatch: pytest.
         return create(**request)
 
     monkeypatch.setattr(boto, "create_processing_job", create_second)
-    result, _ = materialize(client, {"create_processing_job_params": reporting.processing("report")})
+    result, _ = materialize(pipes_client(reporting), {"create_processing_job_params": reporting.processing("report")})
     assert result.success
     assert len(reporting.jobs("processing")) == 1

@@ -21,8 +21,7 @@ def serving(lab: Lab) -> Lab:
 
 
 def score(lab: Lab, **options: Any) -> tuple[dg.ExecuteInProcessResult, list[TransformResult]]:
-    sagemaker, logs = lab.new_clients()
-    client = SageMakerTransformClient(sagemaker, logs_client=logs, poll_interval=0.05, **options)
+    client = SageMakerTransformClient(lab.sagemaker, logs_client=lab.logs, poll_interval=0.05, **options)
     results = []
 
     @dg.asset

@@ -27,7 +27,7 @@ _NOT_EMPTY = pattern(r".+", DOTALL)
 _BLOCK_BYTES = 8 << 20
 
 
-class BadInput(ValueError):  # noqa: N818 - it names the input's fault, as KeyError names the key's
+class BadInput(ValueError):
     """A landing file that is refused: the message names the file, the rows or columns, and the remedy.
 
     Args:
@@ -104,8 +104,9 @@ class LandingFile:
             raise BadInput(self, "line 1 is blank instead of a header" if line else "the file is empty", _EXPORT_AGAIN)
         try:
             names = next(csv.reader([line.decode("utf-8-sig")]))
-        except UnicodeDecodeError:
-            raise BadInput(self, "line 1 (the header) is not UTF-8 text", "Export the file as UTF-8 CSV.") from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            problem = f"line 1 (the header) is not CSV in UTF-8 ({error})"
+            raise BadInput(self, problem, "Export the file as CSV in UTF-8.") from None
         repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if repeated:
             raise BadInput(self, f"columns given twice: {_listed(repeated)}", "Remove the second of each.")
@@ -172,11 +173,14 @@ class LandingFile:
             lines = csv.reader(text)
             header = next(lines)
             checks = [patterns.get(name) for name in header]
-            for cells in lines:
-                fault = _fault(header, checks, cells)
-                if fault:
-                    key = [cells[header.index(name)] for name in keys] if len(cells) == len(header) else cells[:1]
-                    yield f"{row_name(lines.line_num, *key)}: {fault}".encode(errors="replace").decode()
+            try:
+                for cells in lines:
+                    fault = _fault(header, checks, cells)
+                    if fault:
+                        key = [cells[header.index(name)] for name in keys] if len(cells) == len(header) else cells[:1]
+                        yield f"{row_name(lines.line_num, *key)}: {fault}".encode(errors="replace").decode()
+            except csv.Error as error:  # an unclosed quote, a lone carriage return: what follows cannot be told apart
+                yield f"line {lines.line_num:,}: {error}"
 
     def _check_last_line(self) -> None:
         with self._open() as source:

@@ -228,9 +228,10 @@ class SageMakerApi:
 
 def _start_supervisor(directory: Path, lock: int) -> None:
     environment = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
-    # Jobs import the code that the orchestrator runs, wherever it was started.
-    paths = [str(_PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    if _PACKAGE_ROOT.name != "site-packages":
+        # Not installed: jobs import the code that the orchestrator runs, wherever it was started.
+        paths = [str(_PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
     with (directory / "supervisor.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "m5_assets.sagemaker.local.supervisor", str(directory)],

@@ -58,7 +58,8 @@ class Keeper:
 
     def __init__(self) -> None:
         reading, self._writing = os.pipe()
-        if os.fork() == 0:
+        self._process = os.fork()
+        if self._process == 0:
             # Out of the supervisor's session, so that a signal to its group spares the keeper.
             os.setsid()
             os.close(self._writing)
@@ -68,6 +69,11 @@ class Keeper:
     def watch(self, group: int) -> None:
         """Kill this group if the supervisor dies; 0 for none."""
         os.write(self._writing, f"{group}\n".encode())
+
+    def dismiss(self) -> None:
+        """Let it end, and reap it: where the first process of a machine reaps nobody, it would stay a zombie."""
+        os.close(self._writing)
+        os.waitpid(self._process, 0)
 
     @staticmethod
     def _keep(reading: int) -> None:

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m5_assets.sagemaker.local.outcome import JobFailure
+
 _HOST = "127.0.0.1"
 _PING_SECONDS = 2
+_PARAMETERS_SECONDS = 30
 _DEFAULT_TIMEOUT_SECONDS = 600
 _DEFAULT_RETRIES = 3
 _MEGABYTE = 1024 * 1024
@@ -85,9 +88,16 @@ class ServingClient:
             return False
 
     def parameters(self) -> ServerParameters:
-        """How requests are to be made; a server without `/execution-parameters` has no wishes."""
-        status, body = self._send("GET", "/execution-parameters", timeout=_PING_SECONDS)
-        wishes: dict[str, Any] = json.loads(body) if status == http.HTTPStatus.OK else {}
+        """How requests are to be made; a server without `/execution-parameters` has no wishes.
+
+        Raises:
+            JobFailure: The server's answer cannot be understood, or there is none.
+        """
+        try:
+            status, body = self._send("GET", "/execution-parameters", timeout=_PARAMETERS_SECONDS)
+            wishes: dict[str, Any] = json.loads(body) if status == http.HTTPStatus.OK else {}
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise JobFailure(f"AlgorithmError: /execution-parameters: {type(error).__name__}: {error}") from error
         chosen = {**wishes, **self._request}
         return ServerParameters(
             concurrency=max(1, int(chosen.get("MaxConcurrentTransforms", 1))),

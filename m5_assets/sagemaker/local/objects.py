@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from m5_assets.sagemaker.local.outcome import JobFailure
 
@@ -45,15 +44,7 @@ class Buckets:
         Raises:
             JobFailure: No such bucket, or a key that leaves it.
         """
-        parts = urlsplit(uri, allow_fragments=False)
-        if parts.scheme != "s3" or parts.netloc not in self._folders:
-            known = ", ".join(sorted(self._folders)) or "none"
-            raise JobFailure(f"ClientError: {uri}: no such bucket on this machine; known buckets: {known}")
-        folder = self._folders[parts.netloc]
-        path = folder / _safe_key(parts.path.lstrip("/"), uri)
-        if not path.resolve().is_relative_to(folder):
-            raise JobFailure(f"ClientError: {uri}: leads out of its bucket")
-        return path
+        return self._locate(uri)[1]
 
     def list_objects(self, data_type: str, uri: str) -> list[StoredObject]:
         """The objects of an S3Prefix or a ManifestFile, in the order of their keys or of the manifest.
@@ -81,8 +72,7 @@ class Buckets:
 
     def upload(self, source: Path, uri: str) -> None:
         """Write one file as the object of a URI."""
-        target = self.path(uri)
-        bucket = self._folders[urlsplit(uri).netloc]
+        bucket, target = self._locate(uri)
         temporary = bucket / _UPLOADS / uuid.uuid4().hex
         temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -102,6 +92,18 @@ class Buckets:
         for path in files:
             self.upload(path, f"{uri.rstrip('/')}/{path.relative_to(source).as_posix()}")
         return len(files)
+
+    def _locate(self, uri: str) -> tuple[Path, Path]:
+        """The folder of the bucket and the path of the key."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or bucket not in self._folders:
+            known = ", ".join(sorted(self._folders)) or "none"
+            raise JobFailure(f"ClientError: {uri}: no such bucket on this machine; known buckets: {known}")
+        folder = self._folders[bucket]
+        path = folder / _safe_key(key, uri)
+        if not path.resolve().is_relative_to(folder):
+            raise JobFailure(f"ClientError: {uri}: leads out of its bucket")
+        return folder, path
 
     def _prefix_objects(self, uri: str) -> Iterator[StoredObject]:
         folder = self.path(uri)

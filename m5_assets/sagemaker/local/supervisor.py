@@ -54,6 +54,7 @@ def main() -> None:
     if outcome.failure_reason:
         log.write(f"[sagemaker] {outcome.failure_reason}")
     _finish(directory, outcome)
+    keeper.dismiss()
 
 
 def _finish(directory: JobDirectory, outcome: Outcome) -> None:

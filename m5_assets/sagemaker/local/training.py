@@ -50,9 +50,15 @@ def run(job: JobRun) -> Outcome:
     _upload_checkpoints(job)
     if ending is Ending.EXITED and exit_code != 0:
         return Outcome("Failed", "Failed", failure_reason=_failure_reason(job, exit_code))
-    artifact = _upload_results(job)
+    artifact = f"{_output_prefix(job)}/model.tar.gz"
+    # A stopped job's model is uploaded too, if there is one: the grace period is there to save it.
+    saved = any((job.ml / "model").iterdir()) or ending is Ending.EXITED
+    if saved:
+        _upload_archive(job, job.ml / "model", artifact)
+    if any((job.ml / "output" / "data").iterdir()):
+        _upload_archive(job, job.ml / "output" / "data", f"{_output_prefix(job)}/output.tar.gz")
     if ending is not Ending.EXITED:
-        return job.stopped(ending, model_artifact=artifact)
+        return job.stopped(ending, model_artifact=artifact if saved else "")
     return Outcome("Completed", "Completed", model_artifact=artifact)
 
 
@@ -93,7 +99,7 @@ def _checkpoints(job: JobRun) -> tuple[str, Path] | None:
 
 
 def _download_checkpoints(job: JobRun) -> None:
-    if (checkpoints := _checkpoints(job)) and job.buckets.path(checkpoints[0]).is_dir():
+    if (checkpoints := _checkpoints(job)) and any(job.buckets.path(checkpoints[0]).rglob("*")):
         job.buckets.download({"S3DataType": "S3Prefix", "S3Uri": checkpoints[0]}, checkpoints[1])
 
 
@@ -102,18 +108,15 @@ def _upload_checkpoints(job: JobRun) -> None:
         job.buckets.upload_tree(checkpoints[1], checkpoints[0])
 
 
-def _upload_results(job: JobRun) -> str:
-    """Upload model.tar.gz, and output.tar.gz where there is further output; the model's URI.
+def _output_prefix(job: JobRun) -> str:
+    path: str = job.request["OutputDataConfig"]["S3OutputPath"]
+    return f"{path.rstrip('/')}/{job.directory.name}/output"
 
-    A stopped job's model is uploaded too: the grace period is there to save it.
-    """
-    prefix = f"{job.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.directory.name}/output"
-    for folder, name in ((job.ml / "model", "model"), (job.ml / "output" / "data", "output")):
-        if name == "model" or any(folder.iterdir()):
-            archive = job.ml / f"{name}.tar.gz"
-            write_archive(folder, archive)
-            job.buckets.upload(archive, f"{prefix}/{name}.tar.gz")
-    return f"{prefix}/model.tar.gz"
+
+def _upload_archive(job: JobRun, folder: Path, uri: str) -> None:
+    archive = job.ml / Path(uri).name
+    write_archive(folder, archive)
+    job.buckets.upload(archive, uri)
 
 
 def write_archive(folder: Path, archive: Path) -> None:

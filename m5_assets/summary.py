@@ -1,0 +1,47 @@
+"""A short account of what is there, for the terminal. Not here: the dashboard (`m5_assets.dashboard`)."""
+
+from __future__ import annotations
+
+import click
+import pandas as pd
+from sqlalchemy import func, select
+
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.schema import accuracy, create_all, forecast, load_log
+from m5_assets.settings import settings
+from m5_assets.weeks import Week
+
+
+def print_summary(week: Week, scored: Week | None) -> None:
+    """Print the week's rows and units in PostgreSQL, the accuracy of another week, and where to look next."""
+    source = settings()
+    engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
+    create_all(engine)
+    with engine.connect() as connection:
+        chosen = forecast.c.week == week.first_day
+        totals = [func.count(), *(func.coalesce(func.sum(forecast.c[m]), 0) for m in ("gbm", "lstm", "ensemble"))]
+        rows, gbm, lstm, ensemble = connection.execute(select(*totals).where(chosen)).one()
+        loads = connection.execute(select(func.count()).select_from(load_log)).scalar_one()
+        click.echo(f"\nForecast of week {week}: {week.origin} is the last known day, {week.last_forecast_day} the last one")
+        click.echo(f"  rows in PostgreSQL     {rows:,} ({rows // 28:,} series x 28 days), {loads} loads logged")
+        click.echo(f"  units in 28 days       gbm {gbm:,.0f}, lstm {lstm:,.0f}, ensemble {ensemble:,.0f}")
+        if scored is not None:
+            columns = (accuracy.c.model, accuracy.c.level, accuracy.c.wrmsse, accuracy.c.bias)
+            frame = pd.read_sql(select(*columns).where(accuracy.c.week == scored.first_day), connection)
+            _print_accuracy(scored, frame)
+    click.echo("\nWhere to look next")
+    click.echo("  make ui                the lineage, runs and plots on http://127.0.0.1:3000")
+    click.echo(f"  m5 export --week {week} --output forecast.csv")
+    click.echo(f"  lake                   {source.lake}")
+    click.echo(f"  PostgreSQL             schema m5 of {engine.url.render_as_string(hide_password=True)}")
+
+
+def _print_accuracy(week: Week, frame: pd.DataFrame) -> None:
+    if frame.empty:
+        click.echo(f"\nWeek {week} is not scored yet: its 28 days are not known, or `m5 score --week {week}` was not run")
+        return
+    click.echo(f"\nWRMSSE of week {week}, origin {week.origin} (lower is better), from the platform's own data")
+    for model in frame.sort_values("level").groupby("model", sort=False)["model"].first():
+        own = frame[frame["model"] == model].set_index("level")
+        levels = " ".join(f"{own.loc[level, 'wrmsse']:.2f}" for level in range(1, 13))
+        click.echo(f"  {model:<15} {own.loc[0, 'wrmsse']:.4f}   bias {own.loc[0, 'bias']:+.1%}   levels 1-12: {levels}")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from m5_assets.resources.lake import Lake, MissingInput
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket of a real HTTP server that speaks S3."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="lake-of-tests")
+        yield "s3://lake-of-tests/prefix"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    return Lake(root=str(tmp_path) if request.param == "folder" else request.getfixturevalue("bucket"))
+
+
+def _publish(lake: Lake, content: str, week: str | None = "2016-05-16", name: str = "things") -> str:
+    with lake.staging() as staged:
+        (staged / "part").mkdir()
+        (staged / "part" / "a.txt").write_text(content)
+        (staged / "b.txt").write_text("always the same")
+        return lake.publish(name, week, staged, inputs={"origin": "x"}, attributes={"rows": 2}).digest
+
+
+def _read(lake: Lake, key: str) -> str:
+    with lake.filesystem.open_input_stream(lake.path(key)) as stream:
+        return bytes(stream.read()).decode()
+
+
+def test_what_is_published_is_found_whole(lake: Lake) -> None:
+    digest = _publish(lake, "first")
+    manifest = lake.get("things", "2016-05-16")
+    assert manifest.digest == digest
+    assert manifest.attributes == {"rows": 2}
+    assert [_read(lake, f.key) for f in manifest.files] == ["always the same", "first"]
+    assert [_read(lake, f.key) for f in manifest.under("part")] == ["first"]
+    assert list(lake.describe([f.key for f in manifest.files])) == list(manifest.files)
+
+
+def test_the_same_content_is_the_same_version(lake: Lake) -> None:
+    first = _publish(lake, "same")
+    keys = lake.list("things")
+    assert _publish(lake, "same") == first
+    assert lake.list("things") == keys
+
+
+def test_a_new_version_replaces_the_old_one_for_readers(lake: Lake) -> None:
+    _publish(lake, "old", name="changing")
+    before = lake.get("changing", "2016-05-16")
+    _publish(lake, "new", name="changing")
+    after = lake.get("changing", "2016-05-16")
+    assert before.digest != after.digest
+    assert _read(lake, before.files[1].key) == "old"
+    assert _read(lake, after.files[1].key) == "new"
+
+
+def test_partitions_are_those_with_a_manifest(lake: Lake) -> None:
+    for week in ("2016-05-16", "2016-05-09"):
+        _publish(lake, "x", week, name="weekly")
+    lake.write_bytes("weekly/week=2016-05-02/half/written.txt", b"no manifest")
+    assert lake.partitions("weekly") == ["2016-05-09", "2016-05-16"]
+    assert lake.partitions("never") == []
+
+
+def test_a_missing_partition_names_itself_and_the_remedy(lake: Lake) -> None:
+    with pytest.raises(MissingInput, match=r"nothing, week 2016-05-16, is not in the lake; load it") as problem:
+        lake.get("nothing", "2016-05-16", remedy="load it")
+    assert problem.value.allow_retries is False
+
+
+def test_a_failed_publication_leaves_nothing_in_force(lake: Lake) -> None:
+    with pytest.raises(RuntimeError), lake.staging() as staged:
+        (staged / "half.txt").write_text("half")
+        raise RuntimeError
+    assert lake.find("unborn", "2016-05-16") is None
+
+
+def test_uris_and_keys_are_each_others_inverse(lake: Lake) -> None:
+    assert lake.key(lake.uri("a/b.txt")) == "a/b.txt"
+    with pytest.raises(ValueError, match="does not lie in the lake"):
+        lake.key("s3://elsewhere/a/b.txt")

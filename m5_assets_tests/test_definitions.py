@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from m5_assets.definitions import defs
+
+LINEAGE = Path(__file__).with_name("lineage.json")
+
+
+def test_the_code_location_is_sound() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_lineage_jobs_and_schedules_change_only_on_purpose() -> None:
+    """A change of lineage is a diff of lineage.json: read it, and commit it if it is meant."""
+    graph = defs.resolve_asset_graph()
+    assets = {
+        key.to_user_string(): {
+            "group": graph.get(key).group_name,
+            "needs": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+            "partitioned": graph.get(key).partitions_def is not None,
+        }
+        for key in sorted(graph.get_all_asset_keys())
+    }
+    jobs = {
+        name: sorted(key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys)
+        for name in ("weekly_forecast", "back_history", "accuracy")
+    }
+    schedules = {schedule.name: schedule.cron_schedule for schedule in defs.schedules or []}
+    found = json.dumps({"assets": assets, "jobs": jobs, "schedules": schedules}, indent=1, sort_keys=True) + "\n"
+    if not LINEAGE.exists():
+        LINEAGE.write_text(found)
+        pytest.fail(f"{LINEAGE.name} was missing and has been written: read and commit it")
+    assert found == LINEAGE.read_text()
+
+
+def test_every_asset_is_described_owned_and_grouped() -> None:
+    for key in defs.resolve_asset_graph().get_all_asset_keys():
+        node = defs.resolve_asset_graph().get(key)
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.group_name != "default", key
+
+
+def test_loading_it_imports_no_model_library() -> None:
+    program = "import m5_assets.definitions, sys; print([m for m in ('torch', 'lightgbm', 'numba') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

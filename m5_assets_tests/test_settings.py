@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from m5_assets.settings import InvalidSettings, Settings, settings
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    settings.cache_clear()
+
+
+def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("M5_HOME", str(tmp_path))
+    found = Settings()
+    assert found.landing == str(tmp_path / "landing")
+    assert found.lake == str(tmp_path / "lake")
+    assert found.sagemaker.mode == "local"
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"M5_HISTORY_WEEKS": "many"}, ["M5_HISTORY_WEEKS", "integer"]),
+        ({"M5_LSTM_WEIGHT": "1.5"}, ["M5_LSTM_WEIGHT", "less than or equal to 1"]),
+        ({"M5_LAST_WEEK": "2016-05-17"}, ["M5_LAST_WEEK=2016-05-17", "monday"]),
+        ({"M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_MODE=aws"]),
+        ({"M5_SAGEMAKER_MODE": "aws", "M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_FEATURES_IMAGE", "ECR"]),
+    ],
+)
+def test_what_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: list[str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as problem:
+        settings()
+    for word in words:
+        assert word in str(problem.value)
+
+
+def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M5_DATABASE_URL", "postgresql://m5:hunter2@localhost/m5")
+    assert "hunter2" not in repr(Settings())
