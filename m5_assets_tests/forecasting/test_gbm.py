@@ -22,6 +22,7 @@ SMALL = GBMConfig(
     department_iterations=20,
     department_leaves=7,
     department_min_leaf_rows=20,
+    threads=1,
 )
 HELD_OUT = 28
 
@@ -116,7 +117,7 @@ def test_importance_sums_to_one_with_the_largest_first(model: GBMModel) -> None:
 @pytest.mark.parametrize("family", ["global", "departments"])
 def test_the_family_decides_the_members(panel: Panel, family: str) -> None:
     config = GBMConfig.from_hyperparameters(
-        {"family": family, "iterations": "3", "department_iterations": "3", "sample_share": "0.2"}
+        {"family": family, "iterations": "3", "department_iterations": "3", "sample_share": "0.2", "threads": "1"}
     )
     model = fit(panel, config, lambda step, share: None)
     assert ("global" in model.boosters) == (family == "global")
