@@ -22,7 +22,9 @@ def print_summary(week: Week, scored: Week | None) -> None:
         totals = [func.count(), *(func.coalesce(func.sum(forecast.c[m]), 0) for m in ("gbm", "lstm", "ensemble"))]
         rows, gbm, lstm, ensemble = connection.execute(select(*totals).where(chosen)).one()
         loads = connection.execute(select(func.count()).select_from(load_log)).scalar_one()
-        click.echo(f"\nForecast of week {week}: {week.origin} is the last known day, {week.last_forecast_day} the last one")
+        click.echo(
+            f"\nForecast of week {week}: {week.origin} is the last known day, {week.last_forecast_day} the last one"
+        )
         click.echo(f"  rows in PostgreSQL     {rows:,} ({rows // 28:,} series x 28 days), {loads} loads logged")
         click.echo(f"  units in 28 days       gbm {gbm:,.0f}, lstm {lstm:,.0f}, ensemble {ensemble:,.0f}")
         if scored is not None:
@@ -38,7 +40,9 @@ def print_summary(week: Week, scored: Week | None) -> None:
 
 def _print_accuracy(week: Week, frame: pd.DataFrame) -> None:
     if frame.empty:
-        click.echo(f"\nWeek {week} is not scored yet: its 28 days are not known, or `m5 score --week {week}` was not run")
+        click.echo(
+            f"\nWeek {week} is not scored yet: its 28 days are not known, or `m5 score --week {week}` was not run"
+        )
         return
     click.echo(f"\nWRMSSE of week {week}, origin {week.origin} (lower is better), from the platform's own data")
     for model in frame.sort_values("level").groupby("model", sort=False)["model"].first():

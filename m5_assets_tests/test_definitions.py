@@ -32,7 +32,7 @@ def test_lineage_jobs_and_schedules_change_only_on_purpose() -> None:
         name: sorted(key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys)
         for name in ("weekly_forecast", "back_history", "accuracy")
     }
-    schedules = {schedule.name: schedule.cron_schedule for schedule in defs.schedules or []}
+    schedules = {s.name: s.cron_schedule for s in defs.get_repository_def().schedule_defs}
     found = json.dumps({"assets": assets, "jobs": jobs, "schedules": schedules}, indent=1, sort_keys=True) + "\n"
     if not LINEAGE.exists():
         LINEAGE.write_text(found)
@@ -50,6 +50,8 @@ def test_every_asset_is_described_owned_and_grouped() -> None:
 
 
 def test_loading_it_imports_no_model_library() -> None:
-    program = "import m5_assets.definitions, sys; print([m for m in ('torch', 'lightgbm', 'numba') if m in sys.modules])"
+    program = (
+        "import m5_assets.definitions, sys; print([m for m in ('torch', 'lightgbm', 'numba') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

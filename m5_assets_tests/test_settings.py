@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from m5_assets.settings import InvalidSettings, Settings, settings
+from m5_assets.settings import InvalidSettings, JobSettings, Settings, settings
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +44,10 @@ def test_what_cannot_be_used_is_named(
 def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M5_DATABASE_URL", "postgresql://m5:hunter2@localhost/m5")
     assert "hunter2" not in repr(Settings())
+
+
+def test_every_setting_is_documented() -> None:
+    documented = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+    names = {f"M5_{name.upper()}" for name in Settings.model_fields if name != "sagemaker"}
+    names |= {f"M5_SAGEMAKER_{name.upper()}" for name in JobSettings.model_fields}
+    assert not {name for name in names if f"`{name}`" not in documented}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def test_weeks_between_are_consecutive_and_inclusive(day: dt.date, count: int) -
     first = week_containing(day)
     weeks = weeks_between(first, first.shift(count))
     assert len(weeks) == count + 1
-    assert all(later == earlier.shift(1) for earlier, later in zip(weeks, weeks[1:], strict=False))
+    assert all(later == earlier.shift(1) for earlier, later in pairwise(weeks))
     assert weeks_between(first, first.shift(-1)) == []
 
 

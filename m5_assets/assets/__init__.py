@@ -7,6 +7,6 @@ import warnings
 
 import dagster as dg
 
-# Dagster is pinned to one version, so what it calls beta cannot change under us; its warnings would greet every command.
+# Dagster is pinned to one version: what it calls beta cannot change under us, and its warnings would greet everyone.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)

@@ -64,7 +64,7 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
     )
 
 
-def forecast_table(gbm: DailyUnits, lstm: np.ndarray, ensemble: np.ndarray) -> pa.Table:  # type: ignore[type-arg]
+def forecast_table(gbm: DailyUnits, lstm: np.ndarray, ensemble: np.ndarray) -> pa.Table:
     """Return the forecasts of all models side by side: keys, `date`, then a float32 column a model."""
     table = gbm.table().rename_columns({"units": "gbm"})
     for name, units in (("lstm", lstm), ("ensemble", ensemble)):
@@ -100,7 +100,7 @@ def _totals_plot(
     lake: Lake,
     week: Week,
     forecast: DailyUnits,
-    models: dict[str, np.ndarray],  # type: ignore[type-arg]
+    models: dict[str, np.ndarray],
 ) -> dg.MarkdownMetadataValue:
     loaded = set(lake.partitions("raw_sales"))
     recent = [w for w in (week.shift(-i) for i in reversed(range(_PLOTTED_WEEKS))) if w.key in loaded]

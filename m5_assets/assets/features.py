@@ -59,7 +59,9 @@ def sales_window(lake: Lake, week: Week) -> list[Manifest]:
     description="What is known at the week's origin: the dense panel of sales, prices and events, and the features of "
     "each of the 28 days ahead for every product in every store. A Processing job, a file a store.",
 )
-def features(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
+def features(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+) -> dg.MaterializeResult[Any]:
     """Compute the week's features."""
     week = Week.parse(context.partition_key)
     window = sales_window(lake, week)

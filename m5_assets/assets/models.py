@@ -100,7 +100,9 @@ _PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
     pool="training",
     description="The gradient-boosted trees in force: trained anew every few weeks, else carried forward.",
 )
-def gbm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
+def gbm_model(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+) -> dg.MaterializeResult[Any]:
     """Train the GBM or carry it forward."""
     return _make(context, lake, jobs, "gbm", settings().gbm_hyperparameters)
 
@@ -113,6 +115,8 @@ def gbm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourcePa
     pool="training",
     description="The Seq2Seq LSTM with attention in force: trained anew every few weeks, else carried forward.",
 )
-def lstm_model(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
+def lstm_model(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+) -> dg.MaterializeResult[Any]:
     """Train the LSTM or carry it forward."""
     return _make(context, lake, jobs, "lstm", settings().lstm_hyperparameters)

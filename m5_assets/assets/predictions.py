@@ -67,7 +67,9 @@ def _predict(
     kinds={"sagemaker", "lightgbm"},
     description="The GBM's forecast of the 28 days ahead, from the horizon's features. Batch Transform on CPU.",
 )
-def gbm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
+def gbm_predictions(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+) -> dg.MaterializeResult[Any]:
     """Predict with the GBM in force."""
     return _predict(context, lake, jobs, "gbm", "horizon")
 
@@ -79,6 +81,8 @@ def gbm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.Reso
     kinds={"sagemaker", "pytorch"},
     description="The LSTM's forecast of the 28 days ahead, from the panel. Batch Transform, on a GPU on AWS.",
 )
-def lstm_predictions(context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.MaterializeResult[Any]:
+def lstm_predictions(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+) -> dg.MaterializeResult[Any]:
     """Predict with the LSTM in force."""
     return _predict(context, lake, jobs, "lstm", "panel")

@@ -95,7 +95,9 @@ class Report:
     def materialized(self, metadata: Mapping[str, Any]) -> None:
         """Report the asset as made, with this metadata; lists and maps travel as JSON."""
         if self._context:
-            typed = {k: {"raw_value": v, "type": "json"} if isinstance(v, dict | list) else v for k, v in metadata.items()}
+            typed = {
+                k: {"raw_value": v, "type": "json"} if isinstance(v, dict | list) else v for k, v in metadata.items()
+            }
             self._context.report_asset_materialization(metadata=typed)
         else:
             log.info("made: %s", json.dumps(metadata, default=str))

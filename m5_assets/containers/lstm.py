@@ -28,7 +28,11 @@ def train() -> None:
         model = fit(panel, config, report.progress, checkpoints=base() / "checkpoints")
         model.save(model_folder())
         report.materialized(
-            {"parameters": model.parameters, "networks": len(model.members), "training_curve": [list(p) for p in model.curve]}
+            {
+                "parameters": model.parameters,
+                "networks": len(model.members),
+                "training_curve": [list(p) for p in model.curve],
+            }
         )
 
 

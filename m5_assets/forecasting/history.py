@@ -185,7 +185,7 @@ def _prices_by_week(
     return table, np.where(priced.any(axis=1), priced.argmax(axis=1), len(weeks))
 
 
-def _positions(column: pa.ChunkedArray, index: pd.Index) -> npt.NDArray[np.int64]:  # type: ignore[type-arg]
+def _positions(column: pa.ChunkedArray, index: pd.Index) -> npt.NDArray[np.int64]:
     encoded = (
         column.unify_dictionaries().combine_chunks()
         if pa.types.is_dictionary(column.type)

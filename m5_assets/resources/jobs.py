@@ -92,9 +92,7 @@ class SageMakerJobs:
         programs = {
             self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in ("features", "gbm", "lstm")
         }
-        return LocalSageMaker(
-            self.home / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs
-        )
+        return LocalSageMaker(self.home / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs)
 
     @cached_property
     def sagemaker(self) -> SageMakerClient:

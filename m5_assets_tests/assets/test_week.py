@@ -102,7 +102,8 @@ def cut(later: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]
 
 def _rows(home: Home) -> pd.DataFrame:
     engine = PostgresResource(home=str(home.path)).engine()
-    return read_forecast(engine, WEEK.first_day).to_pandas()
+    rows: pd.DataFrame = read_forecast(engine, WEEK.first_day).to_pandas()
+    return rows
 
 
 def test_a_week_depends_on_nothing_after_its_origin(later: Home, cut: Home) -> None:

@@ -90,9 +90,13 @@ def test_a_missing_partition_names_itself_and_the_remedy(lake: Lake) -> None:
 
 
 def test_a_failed_publication_leaves_nothing_in_force(lake: Lake) -> None:
-    with pytest.raises(RuntimeError), lake.staging() as staged:
-        (staged / "half.txt").write_text("half")
-        raise RuntimeError
+    def stopped_half_way() -> None:
+        with lake.staging() as staged:
+            (staged / "half.txt").write_text("half")
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        stopped_half_way()
     assert lake.find("unborn", "2016-05-16") is None
 
 
