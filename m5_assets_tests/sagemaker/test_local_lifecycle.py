@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,24 @@ def test_a_name_can_be_used_once(running: Lab) -> None:
     assert running.jobs("processing") == ["job"]
 
 
+def test_of_many_at_the_same_time_one_creates_the_job(running: Lab) -> None:
+    request = running.processing(running.image("once", "print('started')"))
+
+    def create(_: int) -> str:
+        try:
+            running.create("processing", "job", request)
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+        return "created"
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(create, range(16)))
+    assert sorted(answers) == ["ResourceInUse"] * 15 + ["created"]
+    assert running.finish("processing", "job")["ProcessingJobStatus"] == "Completed"
+    assert running.log("processing", "job").count("started") == 1
+    assert [path.name for path in (running.root / "home/jobs/processing").iterdir()] == ["job"]
+
+
 def test_an_unknown_job(lab: Lab) -> None:
     for call in (lab.sagemaker.describe_training_job, lab.sagemaker.stop_training_job):
         with pytest.raises(ClientError, match="Could not find requested job") as caught:
@@ -147,6 +166,7 @@ def test_a_job_outlives_the_process_that_created_it(running: Lab) -> None:
     image = running.image("slow", 'print("ready"); (base / "processing/out/x.txt").write_text("x")')
     code = f"""
 import os, json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from m5_assets.sagemaker import LocalSageMaker
 root = Path({str(running.root)!r})

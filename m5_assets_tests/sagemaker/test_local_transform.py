@@ -6,8 +6,11 @@ import tarfile
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from m5_assets.sagemaker.kinds import TRANSFORM
+from m5_assets.sagemaker.local.invocation import ServerParameters, split_object
 from m5_assets_tests.sagemaker.conftest import ROLE, Lab, stop
 
 SERVE = """
@@ -159,6 +162,27 @@ def test_the_payload_limit_cuts_batches_and_refuses_a_larger_record(serving: Lab
     assert list(outputs(serving)) == ["a.csv.out"]
     posts = [int(text.split()[1]) for text in serving.log("transform", "job") if text.startswith("post")]
     assert sorted(posts) == [400_001, 800_002, 800_002]
+
+
+@given(
+    lines=st.lists(st.binary(max_size=12).map(lambda text: text.replace(b"\n", b"")), max_size=20),
+    limit=st.integers(16, 40),
+    multi_record=st.booleans(),
+)
+def test_batches_are_whole_records_in_order_and_fit_a_request(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], limit: int, multi_record: bool
+) -> None:
+    path = tmp_path_factory.mktemp("split") / "object"
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    batches = [batch.read() for batch in split_object(path, "Line", ServerParameters(1, limit, multi_record))]
+    assert b"".join(batches) == path.read_bytes()
+    assert all(batch.endswith(b"\n") and len(batch) <= limit for batch in batches)
+    if multi_record:
+        # No batch could have taken the first record of the next one too.
+        firsts = [batch.split(b"\n")[0] + b"\n" for batch in batches]
+        assert all(len(batch) + len(first) > limit for batch, first in zip(batches, firsts[1:], strict=False))
+    else:
+        assert len(batches) == len(lines)
 
 
 def test_the_server_may_state_its_limits(lab: Lab) -> None:

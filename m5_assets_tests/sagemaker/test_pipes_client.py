@@ -263,6 +263,19 @@ def test_throttling_and_a_lost_network_are_waited_out(reporting: Lab, monkeypatc
     assert troubles == []
 
 
+def test_a_log_that_cannot_be_read_does_not_fail_the_job(reporting: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def denied(*_: Any, **__: Any) -> Any:
+        calls.append(1)
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "DescribeLogStreams")
+
+    monkeypatch.setattr(reporting.logs, "get_paginator", denied)
+    params = {"create_processing_job_params": reporting.processing("report")}
+    assert materialize(pipes_client(reporting), params)[0].success
+    assert calls == [1]
+
+
 def test_two_at_the_same_time_share_one_job(reporting: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     boto = reporting.sagemaker
     create = boto.create_processing_job
