@@ -28,6 +28,7 @@ from m5_assets.forecasting.features import (
 )
 from m5_assets.forecasting.features.base import Feature, Matrix, Rows
 from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.panel import HORIZON
 
 
 class Family(Protocol):
@@ -130,7 +131,7 @@ def _check(context: Context, rows: Rows) -> None:
             f"rows need h >= 1 and an origin from 0 to {context.days - 1}; found h >= {rows.horizon.min()}, "
             f"origins {origin.min()} to {origin.max()}"
         )
-    if rows.horizon.max() > 28:
-        raise ValueError(f"rows need h <= 28; found {rows.horizon.max()}")
+    if rows.horizon.max() > HORIZON:
+        raise ValueError(f"rows need h <= {HORIZON}; found {rows.horizon.max()}")
     if rows.series.min() < 0 or rows.series.max() >= len(context.sales):
         raise ValueError(f"rows need a series from 0 to {len(context.sales) - 1}")
