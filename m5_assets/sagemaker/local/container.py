@@ -63,7 +63,11 @@ class Keeper:
             # Out of the supervisor's session, so that a signal to its group spares the keeper.
             os.setsid()
             os.close(self._writing)
-            self._keep(reading)
+            try:
+                self._keep(reading)
+            finally:
+                # Whatever happens, the child must not go on as a second supervisor.
+                os._exit(0)
         os.close(reading)
 
     def watch(self, group: int) -> None:
@@ -83,7 +87,6 @@ class Keeper:
                 group = int(line)
         if group:
             _signal_group(group, signal.SIGKILL)
-        os._exit(0)
 
 
 class Container:
