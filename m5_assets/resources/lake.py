@@ -222,7 +222,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Yield size and SHA-256 of files that are in the lake already."""
         for key in keys:
             digest, size = hashlib.sha256(), 0
-            with self.filesystem.open_input_stream(self.path(key)) as stream:
+            with self.filesystem.open_input_stream(self.path(key), compression=None) as stream:
                 while chunk := stream.read(_CHUNK):
                     digest.update(chunk)
                     size += len(chunk)

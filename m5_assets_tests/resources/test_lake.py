@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +58,13 @@ def test_what_is_published_is_found_whole(lake: Lake) -> None:
     assert [_read(lake, f.key) for f in manifest.files] == ["always the same", "first"]
     assert [_read(lake, f.key) for f in manifest.under("part")] == ["first"]
     assert list(lake.describe([f.key for f in manifest.files])) == list(manifest.files)
+
+
+def test_a_compressed_file_is_described_as_it_lies(lake: Lake) -> None:
+    content = gzip.compress(b"model", mtime=0)
+    lake.write_bytes("models/model.tar.gz", content)
+    (found,) = lake.describe(["models/model.tar.gz"])
+    assert (found.bytes, found.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_the_same_content_is_the_same_version(lake: Lake) -> None:

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import datetime as dt
+import io
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m5_assets.forecasting.history import DailyUnits, build_panel, join_stores, join_weeks, read_daily
+from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, SERIES_COLUMNS
+
+FIRST = dt.date(2016, 1, 4)  # a Monday
+
+
+def _series(pairs: list[tuple[str, str]]) -> pd.DataFrame:
+    rows = [(f"FOODS_1_{item}", "FOODS_1", "FOODS", store, store[:2]) for store, item in sorted(pairs)]
+    return pd.DataFrame(rows, columns=list(SERIES_COLUMNS))
+
+
+def _file(units: DailyUnits) -> io.BytesIO:
+    buffer = io.BytesIO()
+    pq.write_table(units.table(), buffer)
+    buffer.seek(0)
+    return buffer
+
+
+def _weeks(series: pd.DataFrame, units: np.ndarray) -> list[io.BytesIO]:
+    return [
+        _file(DailyUnits(series, FIRST + dt.timedelta(days=day), np.ascontiguousarray(units[:, day : day + 7])))
+        for day in range(0, units.shape[1], 7)
+    ]
+
+
+PAIRS = [("CA_1", "001"), ("CA_1", "002"), ("TX_1", "001")]
+UNITS = np.arange(3 * 21, dtype=np.int32).reshape(3, 21)
+
+
+@given(count=st.integers(1, 5), days=st.integers(1, 9), seed=st.integers(0, 9))
+def test_a_table_reads_back_as_it_was(count: int, days: int, seed: int) -> None:
+    series = _series([("CA_1", f"{i:03}") for i in range(count)])
+    units = np.random.default_rng(seed).integers(0, 50, (count, days)).astype(np.int32)
+    found = read_daily(_file(DailyUnits(series, FIRST, units)))
+    pd.testing.assert_frame_equal(found.series, series)
+    assert (found.first_day, found.units.tolist()) == (FIRST, units.tolist())
+
+
+def test_weeks_join_into_one_history() -> None:
+    found = join_weeks(_weeks(_series(PAIRS), UNITS))
+    assert (found.first_day, found.last_day) == (FIRST, dt.date(2016, 1, 24))
+    np.testing.assert_array_equal(found.units, UNITS)
+
+
+def test_a_series_that_joins_later_has_zeros_before() -> None:
+    early = _weeks(_series(PAIRS[:2]), UNITS[:2, :7])
+    late = DailyUnits(_series(PAIRS), FIRST + dt.timedelta(days=7), np.ascontiguousarray(UNITS[:, 7:14]))
+    found = join_weeks([*early, _file(late)])
+    expected = UNITS[:, :14].copy()
+    expected[2, :7] = 0
+    np.testing.assert_array_equal(found.units, expected)
+
+
+def test_a_missing_week_is_named() -> None:
+    weeks = _weeks(_series(PAIRS), UNITS)
+    with pytest.raises(ValueError, match="expected 2016-01-11, the next file begins 2016-01-18"):
+        join_weeks([weeks[0], weeks[2]])
+
+
+def test_a_table_with_a_row_lost_is_refused() -> None:
+    table = DailyUnits(_series(PAIRS), FIRST, UNITS).table()
+    buffer = io.BytesIO()
+    pq.write_table(table.slice(0, table.num_rows - 1), buffer)
+    buffer.seek(0)
+    with pytest.raises(ValueError, match="not one for every series and day"):
+        read_daily(buffer)
+
+
+def test_stores_join_sorted_and_never_twice() -> None:
+    north = DailyUnits(_series(PAIRS[2:]), FIRST, UNITS[2:])
+    south = DailyUnits(_series(PAIRS[:2]), FIRST, UNITS[:2])
+    np.testing.assert_array_equal(join_stores([north, south]).units, UNITS)
+    with pytest.raises(ValueError, match="appears in two parts"):
+        join_stores([south, south])
+
+
+def _calendar(days: int) -> pa.Table:
+    dates = pd.date_range(FIRST, periods=days)
+    frame = pd.DataFrame({"date": dates, "wm_yr_wk": 100 + (np.arange(days) + 2) // 7, "snap_CA": dates.day <= 10})
+    return pa.Table.from_pandas(frame.assign(**dict.fromkeys(EVENT_COLUMNS, "")), preserve_index=False)
+
+
+def _prices(rows: list[tuple[str, str, int, float]]) -> pa.Table:
+    return pa.table(dict(zip(("store_id", "item_id", "wm_yr_wk", "sell_price"), zip(*rows, strict=True), strict=True)))
+
+
+def test_prices_fall_on_the_days_of_their_calendar_week() -> None:
+    history = DailyUnits(_series(PAIRS), FIRST, UNITS)
+    prices = _prices([("CA_1", "FOODS_1_001", 100, 1.5), ("CA_1", "FOODS_1_001", 101, 2.5), ("XX_9", "NO", 101, 9.0)])
+    panel = build_panel(history, prices, _calendar(21 + HORIZON))
+    np.testing.assert_array_equal(panel.price[0, :14], np.float32([1.5] * 5 + [2.5] * 7 + [np.nan] * 2))
+    assert np.isnan(panel.price[1:]).all()
+    assert panel.release.tolist() == [0, 21 + HORIZON, 21 + HORIZON]
+    assert panel.origin == pd.Timestamp("2016-01-24")
+
+
+def test_prices_after_the_horizon_change_nothing() -> None:
+    history = DailyUnits(_series(PAIRS), FIRST, UNITS)
+    known = [("CA_1", "FOODS_1_001", 101, 2.5)]
+    later = [("CA_1", "FOODS_1_001", 108, 9.0), ("TX_1", "FOODS_1_001", 108, 9.0)]
+    short = build_panel(history, _prices(known), _calendar(21 + HORIZON))
+    long = build_panel(history, _prices(known + later), _calendar(21 + HORIZON + 60))
+    np.testing.assert_array_equal(short.price, long.price)
+    np.testing.assert_array_equal(short.release, long.release)
+
+
+def test_a_short_calendar_is_refused_by_its_missing_days() -> None:
+    history = DailyUnits(_series(PAIRS), FIRST, UNITS)
+    with pytest.raises(ValueError, match=r"calendar.csv does not hold 2016-02-20 to 2016-02-21"):
+        build_panel(history, _prices([("CA_1", "FOODS_1_001", 100, 1.0)]), _calendar(21 + HORIZON - 2))
