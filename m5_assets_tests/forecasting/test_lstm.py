@@ -21,7 +21,7 @@ from m5_assets.forecasting.panel import HORIZON, Panel
 from m5_assets_tests.forecasting.panels import make_panel
 
 TINY = LSTMConfig(
-    windows=40 * 64, batch_size=64, hidden=16, encoder_days=28, learning_rate=1e-2, threads=1, device="cpu"
+    members=1, windows=40 * 64, batch_size=64, hidden=16, encoder_days=28, learning_rate=1e-2, threads=1, device="cpu"
 )
 DAYS = 160
 

@@ -24,18 +24,19 @@ class LSTMConfig:
         hidden: Units of the encoder and of the decoder; a multiple of 4.
         encoder_days: Days of history that the encoder reads; whole weeks, at least 4.
         learning_rate: Highest learning rate of AdamW; it falls along a cosine.
-        threads: CPU threads. The result depends on their number in its last digits.
+        threads: CPU threads. The result depends on their number in its last digits. More than one pays on idle
+            cores only: beside another job the threads wait for each other.
         device: "cpu", "cuda", or "auto" (a GPU where there is one).
     """
 
     seed: int = 1
-    members: int = 1
-    windows: int = 400_000
-    batch_size: int = 512
+    members: int = 3
+    windows: int = 300_000
+    batch_size: int = 256
     hidden: int = 64
-    encoder_days: int = 56
-    learning_rate: float = 4e-3
-    threads: int = 2
+    encoder_days: int = 42
+    learning_rate: float = 3e-3
+    threads: int = 1
     device: str = "auto"
 
     def __post_init__(self) -> None:
