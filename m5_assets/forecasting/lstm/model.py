@@ -150,7 +150,7 @@ def computing(config: LSTMConfig) -> Iterator[torch.device]:
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(not cuda)  # cuDNN's recurrent kernels have no deterministic form
     try:
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=cuda):
+        with torch.autocast("cuda", dtype=torch.float16, enabled=cuda):
             yield torch.device("cuda" if cuda else "cpu")
     finally:
         torch.set_num_threads(threads)

@@ -106,6 +106,7 @@ class _State:
     step: int = 0
     network: Weights | None = None
     optimizer: dict[str, Any] | None = None
+    scaler: dict[str, Any] | None = None
     averaged: Weights = field(default_factory=dict)
 
 
@@ -162,10 +163,10 @@ class _Training:
     def _member(self, state: _State, checkpoint: _Checkpoint) -> None:
         """Train one member on from the state, and leave its averaged weights in state.members."""
         member = len(state.members)
-        network, optimizer = self._start(state, member)
+        network, optimizer, scaler = self._start(state, member)
         loss = torch.zeros((), device=self.source.device)
         while state.step < self.config.steps:
-            loss += self._step(network, optimizer, member, state.step)
+            loss += self._step(network, optimizer, scaler, member, state.step)
             state.step += 1
             if state.step > (1 - AVERAGED) * self.config.steps:
                 for name, weight in network.state_dict().items():
@@ -174,26 +175,37 @@ class _Training:
                 self._report(state, float(loss) / ((state.step - 1) % self.every + 1))
                 loss.zero_()
                 state.network, state.optimizer = network.state_dict(), optimizer.state_dict()
+                state.scaler = scaler.state_dict()
                 if state.step < self.config.steps:
                     checkpoint.save(state)
         count = self.config.steps - int((1 - AVERAGED) * self.config.steps)
         state.members.append({name: (total / count).cpu() for name, total in state.averaged.items()})
-        state.step, state.network, state.optimizer, state.averaged = 0, None, None, {}
+        state.step, state.network, state.optimizer, state.scaler, state.averaged = 0, None, None, None, {}
         checkpoint.save(state)
 
-    def _start(self, state: _State, member: int) -> tuple[Seq2SeqLSTM, torch.optim.AdamW]:
+    def _start(self, state: _State, member: int) -> tuple[Seq2SeqLSTM, torch.optim.AdamW, torch.amp.GradScaler]:
         device = self.source.device
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed * 1000 + member)
             network = Seq2SeqLSTM(self.config.hidden, self.vocabularies).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=self.config.learning_rate)
-        if state.network is not None and state.optimizer is not None:
+        # cuDNN computes LSTMs in half precision under autocast, whose small gradients vanish unless they are scaled.
+        scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+        if state.network is not None and state.optimizer is not None and state.scaler is not None:
             network.load_state_dict(state.network)
             optimizer.load_state_dict(state.optimizer)
+            scaler.load_state_dict(state.scaler)
             state.averaged = {name: weight.to(device) for name, weight in state.averaged.items()}
-        return network, optimizer
+        return network, optimizer, scaler
 
-    def _step(self, network: Seq2SeqLSTM, optimizer: torch.optim.AdamW, member: int, step: int) -> Tensor:
+    def _step(
+        self,
+        network: Seq2SeqLSTM,
+        optimizer: torch.optim.AdamW,
+        scaler: torch.amp.GradScaler,
+        member: int,
+        step: int,
+    ) -> Tensor:
         rows, origins, hidden = (torch.from_numpy(a).to(self.source.device) for a in self.sampler.draw(member, step))
         windows = self.source.windows(rows, origins)
         windows.identities.masked_fill_(hidden, 0)
@@ -203,9 +215,11 @@ class _Training:
         forecast, _ = network(self.source.calendar, windows)
         loss = tweedie_loss(forecast, self.source.targets(rows, origins), windows.offered)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch does not annotate it
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # PyTorch does not annotate it
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         return loss.detach()
 
     def _report(self, state: _State, loss: float) -> None:
