@@ -13,7 +13,8 @@ from pathlib import Path
 
 import click
 
-from m5_assets.settings import InvalidSettings, settings
+from m5_assets.errors import UserError
+from m5_assets.settings import settings
 
 
 class _WeekType(click.ParamType[object]):
@@ -105,9 +106,14 @@ def score(week: object) -> None:
 def export(week: object, form: str, suffix: str, model: str, output: Path) -> None:
     """Write a week's forecast to a file: id, F1 … F28, a row a series."""
     from m5_assets.export import write_kaggle
-    from m5_assets.resources.lake import Lake
+    from m5_assets.resources.lake import Lake, MissingInput
+    from m5_assets.weeks import Week
 
-    rows = write_kaggle(Lake(root=settings().lake), week, output, model=model, suffix=suffix)  # type: ignore[arg-type]
+    assert isinstance(week, Week)  # noqa: S101  # click has converted it
+    try:
+        rows = write_kaggle(Lake(root=settings().lake), week, output, model=model, suffix=suffix)
+    except MissingInput as problem:
+        raise UserError(problem.description) from problem
     click.echo(f"{rows:,} series of week {week}, {model}, in {form}'s form -> {output}")
 
 
@@ -135,16 +141,9 @@ def ui(port: int, host: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is said in one line, without a traceback."""
-    from m5_assets.resources.landing import BadInput
-
+    """Run the command line; what a user can mend is said in a line, without a traceback."""
     try:
         cli()
-    except (InvalidSettings, BadInput) as problem:
-        click.echo(f"Error: {problem}", err=True)
-        sys.exit(2)
-    except RuntimeError as problem:
-        if type(problem).__name__ != "RunFailed":
-            raise
+    except UserError as problem:
         click.echo(f"Error: {problem}", err=True)
         sys.exit(1)

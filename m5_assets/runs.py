@@ -21,6 +21,7 @@ from dagster._core.storage.tags import (
 
 import m5_assets
 from m5_assets.definitions import defs
+from m5_assets.errors import UserError
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.settings import settings
@@ -31,7 +32,7 @@ log = logging.getLogger("m5")
 _CONSOLE = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 
 
-class RunFailed(RuntimeError):
+class RunFailed(UserError):
     """A run did not succeed; the message names the run, its steps and the first reason."""
 
 
@@ -65,8 +66,14 @@ def forecast_week(week: Week) -> None:
 
     Raises:
         RunFailed: a step failed.
-        BadInput: the landed files cannot be used.
+        UserError: the landed files cannot be used, or do not hold the week.
     """
+    first_day, last_day = _landed_days()
+    if not first_day <= week.origin <= last_day:
+        raise UserError(
+            f"week {week} is not in the landed sales file, which holds {first_day} to {last_day}: "
+            f"land a file that reaches {week.origin} in {settings().landing}"
+        )
     _load_back_history(week)
     _run(weekly_forecast_job, {PARTITION_NAME_TAG: week.key})
 

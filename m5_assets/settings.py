@@ -16,11 +16,13 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from m5_assets.errors import UserError
+
 M5_FIRST_DAY = dt.date(2011, 1, 29)
 """d_1 of the competition's calendar, a Saturday."""
 
 
-class InvalidSettings(ValueError):
+class InvalidSettings(UserError):
     """The environment holds a setting that cannot be used; the message names it and the remedy."""
 
 

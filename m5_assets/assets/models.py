@@ -97,7 +97,6 @@ _PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
     deps=["features", dg.AssetDep("gbm_model", partition_mapping=_PREVIOUS_WEEK)],
     group_name="models",
     kinds={"sagemaker", "lightgbm"},
-    pool="training",
     description="The gradient-boosted trees in force: trained anew every few weeks, else carried forward.",
 )
 def gbm_model(
@@ -112,7 +111,6 @@ def gbm_model(
     deps=["features", dg.AssetDep("lstm_model", partition_mapping=_PREVIOUS_WEEK)],
     group_name="models",
     kinds={"sagemaker", "pytorch"},
-    pool="training",
     description="The Seq2Seq LSTM with attention in force: trained anew every few weeks, else carried forward.",
 )
 def lstm_model(

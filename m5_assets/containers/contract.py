@@ -81,12 +81,15 @@ class Report:
     def __init__(self, context: pipes.PipesContext | None) -> None:
         self._context = context
         self._started = time.monotonic()
+        self._first: tuple[float, float] | None = None
 
     def progress(self, text: str, fraction: float) -> None:
         """Log a line with the share done and the time left, estimated from the time used."""
-        used = time.monotonic() - self._started
-        left = f", about {used / fraction - used:,.0f} s left" if 0.02 < fraction < 1 else ""
-        line = f"{fraction:4.0%}  {text}  ({used:,.0f} s{left})"
+        now = time.monotonic()
+        self._first = self._first or (now, fraction)  # a job that was resumed begins in the middle
+        begun, share = now - self._first[0], fraction - self._first[1]
+        left = f", about {begun / share * (1 - fraction):,.0f} s left" if share > 0.02 and fraction < 1 else ""
+        line = f"{fraction:4.0%}  {text}  ({now - self._started:,.0f} s{left})"
         if self._context:
             self._context.log.info(line)
         else:

@@ -6,8 +6,10 @@ Not here: the sizes that nobody tunes (`network`, `data`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+FEWEST_WINDOWS = 20_000
+WINDOWS_A_SERIES = 60
 HEADS = 4
 """Attention heads; the hidden size is a multiple of it."""
 
@@ -19,7 +21,7 @@ class LSTMConfig:
     Attributes:
         seed: Seed of the first weights and of the order of the windows.
         members: Networks trained one after the other, each with its own seed; their forecasts are averaged.
-        windows: Training windows each member sees.
+        windows: Training windows each member sees; fewer when the panel has few series.
         batch_size: Windows a step.
         hidden: Units of the encoder and of the decoder; a multiple of 4.
         encoder_days: Days of history that the encoder reads; whole weeks, at least 4.
@@ -31,7 +33,7 @@ class LSTMConfig:
 
     seed: int = 1
     members: int = 3
-    windows: int = 300_000
+    windows: int = 100_000
     batch_size: int = 256
     hidden: int = 64
     encoder_days: int = 42
@@ -58,6 +60,10 @@ class LSTMConfig:
     def steps(self) -> int:
         """Optimiser steps of each member."""
         return -(-self.windows // self.batch_size)
+
+    def for_series(self, count: int) -> LSTMConfig:
+        """Return the settings for a panel of so many series: few series are learnt from fewer windows."""
+        return replace(self, windows=min(self.windows, max(FEWEST_WINDOWS, WINDOWS_A_SERIES * count)))
 
     @classmethod
     def from_hyperparameters(cls, values: Mapping[str, str]) -> LSTMConfig:

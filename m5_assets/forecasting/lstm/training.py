@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +46,7 @@ def fit(panel: Panel, config: LSTMConfig, progress: Progress, checkpoints: Path 
     Args:
         panel: Sales through the last day to train on; at least encoder_days + 28 days.
         config: The settings.
-        progress: Told a line (step, loss, time left) and the share done, 0 to 1.
+        progress: Told a line (step, loss) and the share done, 0 to 1.
         checkpoints: A folder. With it the state is written there from time to time, and a training that finds the
             state of an earlier one with the same settings and data goes on from it, to the same weights.
 
@@ -59,6 +58,7 @@ def fit(panel: Panel, config: LSTMConfig, progress: Progress, checkpoints: Path 
             f"the panel has {panel.days} days of sales, training needs encoder_days + {HORIZON} = "
             f"{config.encoder_days + HORIZON}: bring a longer history or lower encoder_days"
         )
+    config = config.for_series(len(panel.series))
     with computing(config) as device:
         vocabularies = learn_vocabularies(panel)
         source = WindowSource(panel, vocabularies, config.encoder_days, device)
@@ -152,10 +152,9 @@ class _Training:
     def run(self, checkpoint: _Checkpoint) -> _State:
         state = checkpoint.load()
         self.total = self.config.steps * self.config.members
-        self.resumed = len(state.members) * self.config.steps + state.step
-        self.started = time.monotonic()
-        if self.resumed:
-            _log.info("going on from step %d of %d", self.resumed, self.total)
+        resumed = len(state.members) * self.config.steps + state.step
+        if resumed:
+            self.progress(f"going on from step {resumed:,} of {self.total:,}", resumed / self.total)
         while len(state.members) < self.config.members:
             self._member(state, checkpoint)
         return state
@@ -224,8 +223,5 @@ class _Training:
 
     def _report(self, state: _State, loss: float) -> None:
         done = len(state.members) * self.config.steps + state.step
-        left = (time.monotonic() - self.started) / (done - self.resumed) * (self.total - done)
         state.curve.append((done, round(loss, 6)))
-        line = f"step {done:,} of {self.total:,}, loss {loss:.4f}, {left / 60:.1f} minutes left"
-        _log.info(line)
-        self.progress(line, done / self.total)
+        self.progress(f"step {done:,} of {self.total:,}, loss {loss:.4f}", done / self.total)

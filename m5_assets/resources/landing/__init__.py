@@ -13,13 +13,15 @@ from m5_assets.resources.landing.calendar import read_calendar
 from m5_assets.resources.landing.files import BadInput, Folder, LandingFile
 from m5_assets.resources.landing.prices import read_prices
 from m5_assets.resources.landing.sales import LandedSales, read_days, read_sales
+from m5_assets.resources.landing.totals import LandedTotals, read_totals
 
-__all__ = ["BadInput", "LandedSales", "Landing"]
+__all__ = ["BadInput", "LandedSales", "LandedTotals", "Landing"]
 
 CALENDAR = "calendar.csv"
 PRICES = "sell_prices.csv"
 SALES = ("sales_train_evaluation.csv", "sales_train_validation.csv")
 """The sales file's names, the preferred one first."""
+TOTALS = "sales_store_dept_history.csv"
 
 
 class Landing:
@@ -54,6 +56,11 @@ class Landing:
     def sales(self) -> LandedSales:
         """Return all series of the sales file, sorted by store, then item."""
         return read_sales(self._sales_file(), self.calendar())
+
+    def totals(self) -> LandedTotals | None:
+        """Return the store-departments' totals, or None where the optional file is not there."""
+        file = self._folder.find(TOTALS)
+        return read_totals(file, self.calendar()) if file else None
 
     def sales_days(self) -> range:
         """Return the day numbers that the sales file holds, from its header alone."""

@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from pyarrow import fs
 
+from m5_assets.errors import UserError
+
 ROWS_NAMED = 5
 """Bad rows that a message names; the others are counted."""
 
@@ -27,7 +29,7 @@ _NOT_EMPTY = pattern(r".+", DOTALL)
 _BLOCK_BYTES = 8 << 20
 
 
-class BadInput(ValueError):
+class BadInput(UserError):
     """A landing file that is refused: the message names the file, the rows or columns, and the remedy.
 
     Args:
@@ -71,12 +73,17 @@ class Folder:
         """Return the file of this name; `BadInput` where there is none."""
         return self.first([name])
 
+    def find(self, name: str) -> LandingFile | None:
+        """Return the file of this name, or None where there is none."""
+        path = f"{self.path}/{name}"
+        exists = self.filesystem.get_file_info(path).type == fs.FileType.File
+        return LandingFile(self.filesystem, path, f"{self.label}/{name}") if exists else None
+
     def first(self, names: Sequence[str]) -> LandingFile:
         """Return the first of these files that exists; `BadInput` where none does."""
         for name in names:
-            path = f"{self.path}/{name}"
-            if self.filesystem.get_file_info(path).type == fs.FileType.File:
-                return LandingFile(self.filesystem, path, f"{self.label}/{name}")
+            if found := self.find(name):
+                return found
         others = "".join(f" (or {name})" for name in names[1:])
         raise BadInput(
             f"{self.label}/{names[0]}{others}",

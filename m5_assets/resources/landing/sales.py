@@ -22,8 +22,8 @@ SERIES_COLUMNS = ("item_id", "dept_id", "cat_id", "store_id", "state_id")
 ID_COLUMNS = ("id", *SERIES_COLUMNS)
 
 _DAY = pattern(r"d_([1-9]\d{0,5})")
-_UNITS = pattern(r"\d{1,9}")
-_UNITS_REMEDY = "Units sold are whole numbers from 0 on; a day without a sale is 0. Correct these rows."
+UNITS = pattern(r"\d{1,9}")
+UNITS_REMEDY = "Units sold are whole numbers from 0 on; a day without a sale is 0. Correct these rows."
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class LandedSales:
     units: npt.NDArray[np.int32]
 
 
-def read_days(file: LandingFile) -> range:
-    """Return the day numbers of the file's columns, from its header alone."""
+def read_days(file: LandingFile, ids: Sequence[str] = ID_COLUMNS) -> range:
+    """Return the day numbers of the file's columns, from its header alone; the other columns must be `ids`."""
     header = file.header()
     days = [name for name in header if _DAY.fullmatch(name)]
-    file.check_columns([name for name in header if name not in days], ID_COLUMNS)
+    file.check_columns([name for name in header if name not in days], ids)
     if not days:
         raise BadInput(file, "no day columns (d_1, d_2, …)", "Export the daily sales, a column a day.")
     numbers = [int(name.removeprefix("d_")) for name in days]
@@ -61,7 +61,7 @@ def read_days(file: LandingFile) -> range:
 def read_sales(file: LandingFile, calendar: pd.DataFrame) -> LandedSales:
     """Read and check the sales, in one pass over the file."""
     days = read_days(file)
-    _check_days(file, days, calendar)
+    check_days(file, days, calendar)
     series, blocks = _read_blocks(file, days)
     _check_series(file, series)
     _check_states(file, series, calendar)
@@ -85,19 +85,20 @@ def _read_blocks(file: LandingFile, days: range) -> tuple[pd.DataFrame, deque[np
     rows = 0
     try:
         for batch in file.batches(types):
-            block = _units(batch, names)
+            block = day_columns(batch, names)
             parts.append(pa.table({name: batch.column(name) for name in ID_COLUMNS}))
             blocks.append(block)
             rows += len(block)
             log.info("%s: %s series read", file, f"{rows:,}")
     except pa.ArrowInvalid as error:
-        raise file.refuse_rows(dict.fromkeys(names, _UNITS), ["id"], str(error), _UNITS_REMEDY) from None
+        raise file.refuse_rows(dict.fromkeys(names, UNITS), ["id"], str(error), UNITS_REMEDY) from None
     if not rows:
         raise BadInput(file, "holds no series", "Copy or export the file again.")
     return pa.concat_tables(parts).to_pandas().astype("str"), blocks
 
 
-def _units(batch: pa.RecordBatch, names: list[str]) -> npt.NDArray[np.int32]:
+def day_columns(batch: pa.RecordBatch, names: list[str]) -> npt.NDArray[np.int32]:
+    """Return (rows, days) units; `pa.ArrowInvalid` where a cell is empty or negative."""
     if any(column.null_count for column in batch.columns):
         raise pa.ArrowInvalid("empty cells")
     units = np.column_stack([batch.column(name).to_numpy() for name in names])
@@ -106,7 +107,8 @@ def _units(batch: pa.RecordBatch, names: list[str]) -> npt.NDArray[np.int32]:
     return units
 
 
-def _check_days(file: LandingFile, days: range, calendar: pd.DataFrame) -> None:
+def check_days(file: LandingFile, days: range, calendar: pd.DataFrame) -> None:
+    """Refuse days that the calendar does not hold."""
     known = calendar["d"]
     if days[0] < known.iloc[0] or days[-1] > known.iloc[-1]:
         held = f"d_{known.iloc[0]} to d_{known.iloc[-1]}"
