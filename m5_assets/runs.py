@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -96,21 +96,35 @@ def _landed_days() -> tuple[dt.date, dt.date]:
 
 
 def _load_back_history(week: Week) -> None:
-    """Load the weeks before this one that its features see and the lake does not hold, in one run."""
+    """Load what the week sees of earlier weeks and the lake lacks: a run for sales, one for totals."""
     first_day, _ = _landed_days()
-    window = weeks_between(max(week_containing(first_day), week.shift(1 - settings().history_weeks)), week.shift(-1))
-    present = set(Lake(root=settings().lake).partitions("raw_sales"))
-    missing = [w for w in window if w.key not in present]
+    window_start = max(week_containing(first_day), week.shift(1 - settings().history_weeks))
+    _load_missing("raw_sales", weeks_between(window_start, week.shift(-1)), ["sell_prices", "calendar"])
+    _load_missing("store_dept_sales", weeks_between(week_containing(_totals_since(first_day)), week.shift(-1)))
+
+
+def _totals_since(first_day: dt.date) -> dt.date:
+    reader = LandingResource(root=settings().landing).open()
+    landed = reader.totals()
+    return min(first_day, reader.calendar().set_index("d")["date"][landed.first_day].date()) if landed else first_day
+
+
+def _load_missing(dataset: str, weeks: list[Week], with_assets: Sequence[str] = ()) -> None:
+    present = set(Lake(root=settings().lake).partitions(dataset))
+    missing = [w for w in weeks if w.key not in present]
     if missing:
-        log.info("loading the back-history, %s to %s", missing[0], missing[-1])
+        log.info("loading %s, weeks %s to %s", dataset, missing[0], missing[-1])
         span = {ASSET_PARTITION_RANGE_START_TAG: missing[0].key, ASSET_PARTITION_RANGE_END_TAG: missing[-1].key}
-        _run(back_history_job, span)
+        _run(back_history_job, span, [dataset, *with_assets])
 
 
-def _run(job: Callable[[], dg.JobDefinition], tags: dict[str, str]) -> None:
+def _run(job: Callable[[], dg.JobDefinition], tags: dict[str, str], assets: Sequence[str] = ()) -> None:
     dagster_home()
+    chosen = [dg.AssetKey(name) for name in assets] or None
     with dg.DagsterInstance.get() as instance:
-        result = dg.execute_job(dg.reconstructable(job), instance, run_config=_CONSOLE, tags=tags)
+        result = dg.execute_job(
+            dg.reconstructable(job), instance, run_config=_CONSOLE, tags=tags, asset_selection=chosen
+        )
         if result.success:
             return
         failures = [e for e in result.all_events if e.is_step_failure]

@@ -37,11 +37,14 @@ class JobSettings(BaseSettings):
     features_image: str = Field("", description="image of the features job; empty in local mode")
     gbm_image: str = ""
     lstm_image: str = ""
+    totals_image: str = ""
     features_instance: str = "ml.m5.2xlarge"
     gbm_training_instance: str = "ml.m5.2xlarge"
     lstm_training_instance: str = "ml.g4dn.xlarge"
     gbm_transform_instance: str = "ml.m5.xlarge"
     lstm_transform_instance: str = "ml.g4dn.xlarge"
+    totals_training_instance: str = "ml.m5.xlarge"
+    totals_transform_instance: str = "ml.m5.large"
     volume_gb: int = Field(30, ge=1, le=16384)
     max_runtime_minutes: int = Field(180, ge=1, le=7200)
     poll_seconds: float = Field(15.0, gt=0, description="between two looks at a job on AWS; locally 0.25")
@@ -49,7 +52,9 @@ class JobSettings(BaseSettings):
     @model_validator(mode="after")
     def _images_on_aws(self) -> Self:
         missing = [
-            n for n in ("features_image", "gbm_image", "lstm_image") if self.mode == "aws" and not getattr(self, n)
+            n
+            for n in ("features_image", "gbm_image", "lstm_image", "totals_image")
+            if self.mode == "aws" and not getattr(self, n)
         ]
         if missing:
             names = ", ".join(f"M5_SAGEMAKER_{name.upper()}" for name in missing)
@@ -77,6 +82,8 @@ class Settings(BaseSettings):
     lstm_weight: float = Field(0.5, ge=0, le=1, description="the LSTM's share in the ensemble")
     gbm_hyperparameters: dict[str, str] = Field(default_factory=dict, description='JSON, such as {"seed": "1"}')
     lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
+    totals_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
+    alignment: float = Field(1.0, ge=0, le=1, description="how far items are aligned to the totals: 0 not, 1 fully")
     sagemaker: JobSettings = Field(default_factory=JobSettings)
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The fifth stage: the two models' forecasts joined and averaged, in process: it takes a second.
+"""The fifth stage: the two models' forecasts averaged and aligned to the totals, in process: it takes a second.
 
 Not here: fitting the weights.
 """
@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.assets.predictions import read_predictions
+from m5_assets.assets.predictions import read_predictions, read_totals_forecast
 from m5_assets.assets.presentation import column_schema, lines_plot, preview
+from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.ensemble import weighted_average
 from m5_assets.forecasting.history import DailyUnits, join_weeks
 from m5_assets.resources.lake import Lake
@@ -25,11 +26,11 @@ _PLOTTED_WEEKS = 12
 
 @dg.asset(
     partitions_def=WEEKS,
-    deps=["gbm_predictions", "lstm_predictions"],
+    deps=["gbm_predictions", "lstm_predictions", "totals_forecast"],
     group_name="forecast",
     kinds={"parquet"},
-    description="The forecast: the weighted average of both models, with theirs beside it, for every product in every "
-    "store and each of the 28 days after the week.",
+    description="The forecast: the weighted average of both models aligned to the totals, with both models' own "
+    "beside it, for every product in every store and each of the 28 days after the week.",
 )
 def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[Any]:
     """Average the models' forecasts."""
@@ -41,12 +42,20 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             f"week {week}: the models forecast different series or days; materialise both predictions again"
         )
     share = settings().lstm_weight
-    combined = weighted_average({"gbm": gbm.units, "lstm": lstm.units}, {"gbm": 1 - share, "lstm": share})
+    average = weighted_average({"gbm": gbm.units, "lstm": lstm.units}, {"gbm": 1 - share, "lstm": share})
+    manifests["totals"] = lake.get("totals_forecast", week.key)
+    groups, totals = _totals_of(gbm, read_totals_forecast(lake, manifests["totals"]))
+    combined = align(average, groups, totals, settings().alignment)
     table = forecast_table(gbm, lstm.units, combined)
     with lake.staging() as staged:
         pq.write_table(table, staged / "forecast.parquet", compression="zstd")
-        inputs = {f"{kind}_predictions": manifest.digest for kind, manifest in manifests.items()}
-        attributes = {"origin": week.origin.isoformat(), "rows": table.num_rows, "lstm_weight": share}
+        inputs = {manifest.dataset: manifest.digest for manifest in manifests.values()}
+        attributes = {
+            "origin": week.origin.isoformat(),
+            "rows": table.num_rows,
+            "lstm_weight": share,
+            "alignment": settings().alignment,
+        }
         lake.publish("ensemble_forecast", week.key, staged, inputs=inputs, attributes=attributes)
     return dg.MaterializeResult(
         metadata={
@@ -55,6 +64,8 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             "origin": week.origin.isoformat(),
             "gbm_weight": 1 - share,
             "lstm_weight": share,
+            "alignment": settings().alignment,
+            "units_before_alignment": float(average.sum(dtype=float)),
             "units": float(combined.sum(dtype=float)),
             "total_units_a_day": _totals_plot(
                 lake, week, gbm, {"gbm": gbm.units, "lstm": lstm.units, "ensemble": combined}
@@ -62,6 +73,19 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             "preview": preview(table),
         }
     )
+
+
+def _totals_of(forecast: DailyUnits, totals: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return each series' row among the store-departments, and their (G, 28) totals."""
+    keys = ["store_id", "dept_id"]
+    wide = totals.pivot(index=keys, columns="date", values="units").sort_index()
+    groups = wide.index.get_indexer(pd.MultiIndex.from_frame(forecast.series[keys]))
+    if (groups < 0).any():
+        row = forecast.series.iloc[int(np.flatnonzero(groups < 0)[0])]
+        raise dg.Failure(
+            f"no totals forecast of {row['store_id']}, {row['dept_id']}; materialise totals_forecast again"
+        )
+    return groups, wide.to_numpy(np.float32)
 
 
 def forecast_table(gbm: DailyUnits, lstm: np.ndarray, ensemble: np.ndarray) -> pa.Table:

@@ -17,6 +17,26 @@ from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week, week_containing, weeks_between
 
 
+def totals_window(lake: Lake, week: Week) -> list[Manifest]:
+    """Return all landed weeks of the store-departments' totals up to this one, oldest first.
+
+    Raises:
+        MissingInput: a week has not been loaded, though the landed files held it.
+    """
+    remedy = f"run `m5 forecast --week {week}`, or materialise store_dept_sales for all weeks up to {week}"
+    own = lake.get("store_dept_sales", week.key, remedy=remedy)
+    window = weeks_between(week_containing(dt.date.fromisoformat(own.attributes["landed_first_day"])), week)
+    return _present(lake, "store_dept_sales", window, remedy)
+
+
+def _present(lake: Lake, dataset: str, window: list[Week], remedy: str) -> list[Manifest]:
+    present = set(lake.partitions(dataset))
+    missing = [w.key for w in window if w.key not in present]
+    if missing:
+        raise MissingInput(dataset, missing[0], f"and {len(missing) - 1} weeks more; {remedy}")
+    return [lake.get(dataset, w.key) for w in window]
+
+
 def sales_window(lake: Lake, week: Week) -> list[Manifest]:
     """Return the weeks of sales that this week's features see, oldest first.
 
@@ -34,11 +54,11 @@ def sales_window(lake: Lake, week: Week) -> list[Manifest]:
             f"{settings().min_history_weeks}; land a longer history or forecast a later week",
             allow_retries=False,
         )
-    present = set(lake.partitions("raw_sales"))
-    missing = [w.key for w in window if w.key not in present]
-    if missing:
-        raise MissingInput("raw_sales", missing[0], f"and {len(missing) - 1} weeks more; {remedy}")
-    return [lake.get("raw_sales", w.key) for w in window]
+    return _present(lake, "raw_sales", window, remedy)
+
+
+# Back to the first week of all; what the landed files do not reach does not exist.
+_ALL_EARLIER = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_upstream_partitions=True)
 
 
 @dg.asset(
@@ -51,6 +71,7 @@ def sales_window(lake: Lake, week: Week) -> list[Manifest]:
                 start_offset=1 - settings().history_weeks, allow_nonexistent_upstream_partitions=True
             ),
         ),
+        dg.AssetDep("store_dept_sales", partition_mapping=_ALL_EARLIER),
         "sell_prices",
         "calendar",
     ],
@@ -64,32 +85,40 @@ def features(
 ) -> dg.MaterializeResult[Any]:
     """Compute the week's features."""
     week = Week.parse(context.partition_key)
-    window = sales_window(lake, week)
+    window, totals = sales_window(lake, week), totals_window(lake, week)
     prices, calendar = lake.get("sell_prices"), lake.get("calendar")
     outcome = jobs.process(
         context,
         "features",
         arguments=["--origin", week.origin.isoformat()],
         inputs={
-            "sales": JobInput(_sales_manifest(lake, week, window), manifest=True),
+            "sales": JobInput(_list_files(lake, week, "raw_sales", window), manifest=True),
+            "totals": JobInput(_list_files(lake, week, "store_dept_sales", totals), manifest=True),
             "prices": JobInput(_folder_of(prices)),
             "calendar": JobInput(_folder_of(calendar)),
         },
-        outputs=["panel", "horizon"],
+        outputs=["panel", "horizon", "totals"],
         prefix=f"{lake.folder('features', week.key)}/{JOB_NAME}",
     )
-    manifest = lake.adopt(
+    made = lake.collect(
         "features",
         week.key,
         outcome.prefix,
-        inputs={"raw_sales": _digest(window), "sell_prices": prices.digest, "calendar": calendar.digest},
+        inputs={
+            "raw_sales": _digest(window),
+            "store_dept_sales": _digest(totals),
+            "sell_prices": prices.digest,
+            "calendar": calendar.digest,
+        },
         attributes={"origin": week.origin.isoformat(), "weeks": len(window), "prefix": outcome.prefix},
     )
+    manifest = lake.commit(made)
     return dg.MaterializeResult(
         metadata={
             **outcome.metadata,
             "origin": week.origin.isoformat(),
             "weeks_of_history": len(window),
+            "weeks_of_totals": len(totals),
             "bytes": manifest.bytes,
             "files": len(manifest.files),
         }
@@ -104,9 +133,9 @@ def _digest(window: list[Manifest]) -> str:
     return hashlib.sha256("".join(m.digest for m in window).encode()).hexdigest()
 
 
-def _sales_manifest(lake: Lake, week: Week, window: list[Manifest]) -> str:
+def _list_files(lake: Lake, week: Week, dataset: str, window: list[Manifest]) -> str:
     """Write the S3 manifest that lists the window's files; its name is its content's, so a request repeats itself."""
-    base = "raw_sales/"
+    base = f"{dataset}/"
     keys = [f.key.removeprefix(base) for m in window for f in m.files]
     content = json.dumps([{"prefix": lake.uri(base)}, *keys], indent=0).encode()
     key = f"{lake.folder('features', week.key)}/inputs/{hashlib.sha256(content).hexdigest()[:12]}.manifest"

@@ -1,4 +1,4 @@
-"""The first stage: what was landed, as the lake's tables. `raw_sales` by week, `sell_prices` and `calendar` whole.
+"""The first stage: what was landed, as the lake's tables. Sales and totals by week, prices and calendar whole.
 
 Not here: how a CSV file is read and what makes it unacceptable (`m5_assets.resources.landing`).
 """
@@ -7,13 +7,14 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import BadInput
+from m5_assets.resources.landing import BadInput, LandedTotals
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.weeks import WEEKS, Week
 
@@ -73,6 +74,103 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingResource, lake:
             "preview": preview(table),
         }
     )
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["raw_sales"],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="landing",
+    kinds={"csv", "parquet"},
+    description="A week of the store-departments' daily totals: summed from the detail where it is loaded, else from "
+    "the optional file of totals that reach further back. Where both exist they must agree.",
+)
+def store_dept_sales(
+    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake
+) -> dg.MaterializeResult[Any]:
+    """Sum the week's detail, or take its landed totals."""
+    weeks = [Week.parse(key) for key in context.partition_keys]
+    try:
+        reader = landing.open()
+        landed, days = reader.totals(), reader.calendar().set_index("d")["date"]
+        detail_first = days[reader.sales_days()[0]].date()
+    except BadInput as problem:
+        raise _refuse(problem) from problem
+    first = min(detail_first, days[landed.first_day].date()) if landed else detail_first
+    rows = 0
+    for number, week in enumerate(weeks, start=1):
+        found = totals_of_week(lake, week, landed, days)
+        with lake.staging() as staged:
+            pq.write_table(found, staged / "totals.parquet", compression="zstd")
+            attributes = {"rows": found.num_rows, "landed_first_day": first.isoformat()}
+            lake.publish("store_dept_sales", week.key, staged, inputs={}, attributes=attributes)
+        rows += found.num_rows
+        if number % 50 == 0 or number == len(weeks):
+            context.log.info(f"{number} of {len(weeks)} weeks written")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": rows,
+            "dagster/column_schema": column_schema(found),
+            "weeks": len(weeks),
+            "landed_since": first.isoformat(),
+            "preview": preview(found),
+        }
+    )
+
+
+def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "pd.Series[Any]") -> pa.Table:
+    """Return the week's totals as a tidy table: store_id, dept_id, cat_id, state_id, date, units.
+
+    Raises:
+        dg.Failure: neither detail nor totals hold the week, or they contradict each other.
+    """
+    manifest = lake.find("raw_sales", week.key)
+    detail = None
+    if manifest is not None:
+        with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
+            table = pq.read_table(stream)
+        keys = ["store_id", "dept_id", "cat_id", "state_id", "date"]
+        detail = table.group_by(keys).aggregate([("units", "sum")]).to_pandas().rename(columns={"units_sum": "units"})
+        detail = detail.astype(dict.fromkeys(keys[:-1], str))
+    totals = _landed_week(week, landed, days) if landed else None
+    found = detail if detail is not None else totals
+    if found is None:
+        raise dg.Failure(
+            f"week {week}: neither raw_sales nor the landed totals hold it; materialise raw_sales first",
+            allow_retries=False,
+        )
+    if detail is not None and totals is not None:
+        _compare(week, detail, totals)
+    found = found.sort_values(["store_id", "dept_id", "date"], ignore_index=True).astype({"units": "int64"})
+    return pa.Table.from_pandas(found, preserve_index=False)
+
+
+def _landed_week(week: Week, landed: LandedTotals, days: "pd.Series[Any]") -> pd.DataFrame | None:
+    numbers = range(landed.first_day, landed.last_day + 1)
+    dates = [days[number].date() for number in numbers]
+    columns = [i for i, date in enumerate(dates) if week.first_day <= date <= week.origin]
+    if not columns:
+        return None
+    groups = landed.groups.assign(
+        cat_id=landed.groups["dept_id"].str.rsplit("_", n=1).str[0],
+        state_id=landed.groups["store_id"].str.rsplit("_", n=1).str[0],
+    )
+    parts = [groups.assign(date=dates[i], units=landed.units[:, i]) for i in columns]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _compare(week: Week, detail: pd.DataFrame, totals: pd.DataFrame) -> None:
+    keys = ["store_id", "dept_id", "date"]
+    both = detail.merge(totals, on=keys, suffixes=("", "_landed"))
+    wrong = both[both["units"] != both["units_landed"]]
+    if not wrong.empty:
+        row = wrong.iloc[0]
+        raise dg.Failure(
+            f"week {week}: sales_store_dept_history.csv contradicts the detail in {len(wrong)} totals, the first "
+            f"{row['store_id']}, {row['dept_id']}, {row['date']}: {row['units_landed']} against {row['units']} summed; "
+            "land a totals file of the same extract, or remove it",
+            allow_retries=False,
+        )
 
 
 def _whole_table(lake: Lake, name: str, table: pa.Table) -> dg.MaterializeResult[Any]:

@@ -18,7 +18,7 @@ from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
 
-ModelKind = Literal["gbm", "lstm"]
+ModelKind = Literal["gbm", "lstm", "totals"]
 
 
 def model_in_force(lake: Lake, dataset: str, week: Week, recipe: str) -> Manifest | None:
@@ -42,6 +42,7 @@ def _make(
     lake: Lake,
     jobs: SageMakerJobs,
     kind: ModelKind,
+    channel: str,
     hyperparameters: Mapping[str, str],
 ) -> dg.MaterializeResult[Any]:
     dataset, week = f"{kind}_model", Week.parse(context.partition_key)
@@ -56,12 +57,13 @@ def _make(
     outcome = jobs.train(
         context,
         kind,
-        channels={"panel": f"{features.attributes['prefix']}/panel"},
+        channels={channel: f"{features.attributes['prefix']}/{channel}"},
         hyperparameters=hyperparameters,
         prefix=lake.folder(dataset, week.key),
     )
     attributes = {"trained_week": week.key, "trained_through": week.origin.isoformat(), "recipe": recipe}
-    lake.adopt(dataset, week.key, outcome.prefix, inputs={"features": features.digest}, attributes=attributes)
+    inputs = {"features": features.digest}
+    lake.commit(lake.collect(dataset, week.key, outcome.prefix, inputs=inputs, attributes=attributes))
     return dg.MaterializeResult(metadata={"trained_anew": True, **attributes, **_drawn(outcome.metadata)})
 
 
@@ -103,7 +105,7 @@ def gbm_model(
     context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
 ) -> dg.MaterializeResult[Any]:
     """Train the GBM or carry it forward."""
-    return _make(context, lake, jobs, "gbm", settings().gbm_hyperparameters)
+    return _make(context, lake, jobs, "gbm", "panel", settings().gbm_hyperparameters)
 
 
 @dg.asset(
@@ -117,4 +119,19 @@ def lstm_model(
     context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
 ) -> dg.MaterializeResult[Any]:
     """Train the LSTM or carry it forward."""
-    return _make(context, lake, jobs, "lstm", settings().lstm_hyperparameters)
+    return _make(context, lake, jobs, "lstm", "panel", settings().lstm_hyperparameters)
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["features", dg.AssetDep("totals_model", partition_mapping=_PREVIOUS_WEEK)],
+    group_name="models",
+    kinds={"sagemaker", "lightgbm"},
+    description="The models of the store-departments' daily totals in force, from their long history: trained anew "
+    "every few weeks, else carried forward.",
+)
+def totals_model(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+) -> dg.MaterializeResult[Any]:
+    """Train the totals' models or carry them forward."""
+    return _make(context, lake, jobs, "totals", "totals", settings().totals_hyperparameters)

@@ -1,15 +1,17 @@
 """The fourth stage: each model's forecast of the 28 days, by SageMaker Batch Transform jobs.
 
-The two jobs need nothing of each other and run at the same time where the machine allows. Not here: the servers that
+The jobs need nothing of each other and run at the same time where the machine allows. Not here: the servers that
 answer (`m5_assets.containers`).
 """
 
 from typing import Any
 
 import dagster as dg
+import pandas as pd
+import pyarrow.parquet as pq
 
 from m5_assets.assets.models import ModelKind, model_file
-from m5_assets.assets.presentation import column_schema, preview
+from m5_assets.assets.presentation import column_schema, lines_plot, markdown_table, preview
 from m5_assets.forecasting.history import DailyUnits, join_stores, read_daily
 from m5_assets.resources.jobs import JOB_NAME, SageMakerJobs
 from m5_assets.resources.lake import Lake, Manifest
@@ -25,10 +27,18 @@ def read_predictions(lake: Lake, manifest: Manifest) -> DailyUnits:
     return join_stores(parts)
 
 
-def _predict(
-    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, kind: ModelKind, part: str
-) -> dg.MaterializeResult[Any]:
-    dataset, week = f"{kind}_predictions", Week.parse(context.partition_key)
+def read_totals_forecast(lake: Lake, manifest: Manifest) -> pd.DataFrame:
+    """Return the totals' forecast: a row a store-department and day, with `units`."""
+    with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
+        frame: pd.DataFrame = pq.read_table(stream).to_pandas()
+    return frame
+
+
+def _transform(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, kind: ModelKind, dataset: str, part: str
+) -> tuple[Manifest, dict[str, Any]]:
+    """Run the week's transform; return what it wrote, not yet in force, and what to show of it."""
+    week = Week.parse(context.partition_key)
     features, model = lake.get("features", week.key), lake.get(f"{kind}_model", week.key)
     outcome = jobs.transform(
         context,
@@ -39,18 +49,26 @@ def _predict(
     )
     inputs = {"features": features.digest, f"{kind}_model": model.digest}
     attributes = {"trained_through": model.attributes["trained_through"]}
-    manifest = lake.adopt(dataset, week.key, outcome.prefix, inputs=inputs, attributes=attributes)
+    manifest = lake.collect(dataset, week.key, outcome.prefix, inputs=inputs, attributes=attributes)
     expected = len(features.under(part))
     if len(manifest.files) != expected:
-        raise dg.Failure(f"{dataset}, week {week}: {len(manifest.files)} answers for {expected} stores' files")
+        raise dg.Failure(f"{dataset}, week {week}: {len(manifest.files)} answers for {expected} files")
+    return manifest, {**outcome.metadata, **attributes}
+
+
+def _predict(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, kind: ModelKind, part: str
+) -> dg.MaterializeResult[Any]:
+    dataset, week = f"{kind}_predictions", Week.parse(context.partition_key)
+    manifest, shown = _transform(context, lake, jobs, kind, dataset, part)
     forecast = read_predictions(lake, manifest)
     if forecast.units.shape[1] != HORIZON_DAYS or forecast.last_day != week.last_forecast_day:
         raise dg.Failure(f"{dataset}, week {week}: covers {forecast.first_day} to {forecast.last_day}, not its 28 days")
+    lake.commit(manifest)
     table = forecast.table()
     return dg.MaterializeResult(
         metadata={
-            **outcome.metadata,
-            **attributes,
+            **shown,
             "dagster/row_count": forecast.units.size,
             "dagster/column_schema": column_schema(table),
             "series": len(forecast.series),
@@ -86,3 +104,32 @@ def lstm_predictions(
 ) -> dg.MaterializeResult[Any]:
     """Predict with the LSTM in force."""
     return _predict(context, lake, jobs, "lstm", "panel")
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["features", "totals_model"],
+    group_name="predictions",
+    kinds={"sagemaker", "lightgbm"},
+    description="The forecast of the store-departments' daily totals, from their long history. Batch Transform.",
+)
+def totals_forecast(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+) -> dg.MaterializeResult[Any]:
+    """Predict the totals with the models in force."""
+    week = Week.parse(context.partition_key)
+    manifest, shown = _transform(context, lake, jobs, "totals", "totals_forecast", "totals")
+    frame = read_totals_forecast(lake, manifest)
+    if frame["date"].max() != week.last_forecast_day or frame["date"].nunique() != HORIZON_DAYS:
+        raise dg.Failure(f"totals_forecast, week {week}: does not cover the week's 28 days")
+    lake.commit(manifest)
+    by_store = {str(name): part.groupby("date")["units"].sum() for name, part in frame.groupby("store_id")}
+    return dg.MaterializeResult(
+        metadata={
+            **shown,
+            "dagster/row_count": len(frame),
+            "units": float(frame["units"].sum()),
+            "units_a_day_by_store": lines_plot(by_store, f"Units a day by store, origin {week.origin}"),
+            "preview": markdown_table(frame.head(8)),
+        }
+    )

@@ -2,8 +2,9 @@
 
     python -m m5_assets.containers.features --origin 2016-05-22
 
-Inputs `sales` (weekly files, none later than the origin's week), `prices`, `calendar`; outputs `panel` (what training
-and the LSTM read) and `horizon` (28 rows a series: what the GBM predicts from). Not here: how a feature is computed.
+Inputs `sales` and `totals` (weekly files, none later than the origin's week), `prices`, `calendar`; outputs `panel`
+(what training and the LSTM read), `horizon` (28 rows a series: what the GBM predicts from) and `totals` (the
+store-departments' long history). Not here: how a feature is computed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from m5_assets.containers.contract import main, processing_input, processing_out
 from m5_assets.forecasting.features import CATALOGUE, Context, write_horizon
 from m5_assets.forecasting.history import build_panel, join_weeks
 from m5_assets.forecasting.panel import HORIZON, write_panel
+from m5_assets.forecasting.totals.history import write_totals
+from m5_assets.forecasting.totals.weekly import read_weekly_totals
 
 
 def run() -> None:
@@ -33,13 +36,16 @@ def run() -> None:
         if history.last_day != origin:
             raise ValueError(f"the sales end on {history.last_day}, but the features are those of {origin}")
         (prices,), (calendar,) = processing_input("prices"), processing_input("calendar")
-        panel = build_panel(history, pq.read_table(prices), pq.read_table(calendar))
+        known = pq.read_table(calendar)
+        panel = build_panel(history, pq.read_table(prices), known)
         report.progress(f"a panel of {len(panel.series):,} series x {panel.days} days", 0.2)
         panels, horizons = processing_output("panel"), processing_output("horizon")
         stores = panel.stores()
         for store, part in stores:
             write_panel(part, panels / f"{store}.parquet")
-        report.progress("panel written", 0.3)
+        totals = read_weekly_totals(processing_input("totals"), known)
+        write_totals(totals, processing_output("totals") / "totals.parquet")
+        report.progress(f"panel and totals of {totals.days} days written", 0.3)
         context = Context.build(panel)
         for number, (store, _) in enumerate(stores, start=1):
             write_horizon(context, store, horizons / f"{store}.parquet")
@@ -50,6 +56,7 @@ def run() -> None:
                 "days_of_history": panel.days,
                 "first_day": str(history.first_day),
                 "stores": len(stores),
+                "days_of_totals": totals.days,
                 "features": len(CATALOGUE),
                 "dagster/row_count": len(panel.series) * HORIZON,
                 "live_series": int((panel.release < panel.days).sum()),

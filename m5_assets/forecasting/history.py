@@ -137,32 +137,54 @@ def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Pa
     Raises:
         ValueError: the calendar does not cover the days; the message names the missing ones.
     """
-    days = pd.date_range(history.first_day, history.last_day + dt.timedelta(days=HORIZON), unit="s")
-    frame = calendar.to_pandas()
-    frame["date"] = pd.to_datetime(frame["date"]).astype("datetime64[s]")
-    frame = frame.sort_values("date")
-    known = frame[frame["date"] <= days[-1]]
-    rows = known.set_index("date").reindex(days)
-    if rows["wm_yr_wk"].isna().any():
-        missing = rows.index[rows["wm_yr_wk"].isna()]
-        raise ValueError(
-            f"calendar.csv does not hold {missing[0]:%Y-%m-%d} to {missing[-1]:%Y-%m-%d}; land a longer calendar"
-        )
+    frame = _dated(calendar)
+    rows = _rows_of_days(frame, history.first_day, history.last_day + dt.timedelta(days=HORIZON))
+    dates = rows["date"].to_numpy()
+    known = frame[frame["date"] <= dates[-1]]
     weekly, first_priced = _prices_by_week(history.series, prices, known)
     week_codes = np.searchsorted(np.unique(known["wm_yr_wk"].to_numpy()), rows["wm_yr_wk"].to_numpy(np.int64))
     first_of_week = known.groupby("wm_yr_wk")["date"].min().to_numpy()
-    offsets = (first_of_week - days[0].to_datetime64()).astype("timedelta64[D]").astype(np.int64)
-    never = len(days)
+    offsets = (first_of_week - dates[0]).astype("timedelta64[D]").astype(np.int64)
+    never = len(dates)
     release = np.where(first_priced < len(offsets), offsets[np.minimum(first_priced, len(offsets) - 1)], never)
-    snaps = [c for c in frame.columns if c.startswith("snap_")]
-    covariates = rows.reset_index(names="date")[["date", *EVENT_COLUMNS, *snaps]]
     return Panel(
         history.series,
         history.units.astype(np.float32),
         weekly[:, week_codes],
         np.minimum(release, never).astype(np.int32),
-        covariates.astype(dict.fromkeys(snaps, bool)),
+        _covariates(rows),
     )
+
+
+def covariates(calendar: pa.Table, first: dt.date, last: dt.date) -> pd.DataFrame:
+    """Return what is known in advance of the days from `first` to `last`, in the form of `Panel.calendar`.
+
+    Raises:
+        ValueError: the calendar does not cover the days; the message names the missing ones.
+    """
+    return _covariates(_rows_of_days(_dated(calendar), first, last))
+
+
+def _dated(calendar: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = calendar.to_pandas()
+    frame["date"] = pd.to_datetime(frame["date"]).astype("datetime64[s]")
+    return frame.sort_values("date")
+
+
+def _rows_of_days(calendar: pd.DataFrame, first: dt.date, last: dt.date) -> pd.DataFrame:
+    days = pd.date_range(first, last, unit="s")
+    rows = calendar.set_index("date").reindex(days)
+    if rows["wm_yr_wk"].isna().any():
+        missing = rows.index[rows["wm_yr_wk"].isna()]
+        raise ValueError(
+            f"calendar.csv does not hold {missing[0]:%Y-%m-%d} to {missing[-1]:%Y-%m-%d}; land a longer calendar"
+        )
+    return rows.reset_index(names="date")
+
+
+def _covariates(rows: pd.DataFrame) -> pd.DataFrame:
+    snaps = [c for c in rows.columns if c.startswith("snap_")]
+    return rows[["date", *EVENT_COLUMNS, *snaps]].astype(dict.fromkeys(snaps, bool))
 
 
 def _prices_by_week(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import boto3
 import dagster as dg
@@ -33,7 +33,7 @@ from m5_assets.settings import JobSettings
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-Kind = Literal["features", "gbm", "lstm"]
+Kind = Literal["features", "gbm", "lstm", "totals"]
 JOB_NAME = "{job_name}"
 """Stands for the job's name in a key; every attempt writes below a prefix of its own."""
 
@@ -89,9 +89,7 @@ class SageMakerJobs:
 
     @cached_property
     def _service(self) -> LocalSageMaker:
-        programs = {
-            self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in ("features", "gbm", "lstm")
-        }
+        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in get_args(Kind)}
         return LocalSageMaker(self.home / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs)
 
     @cached_property

@@ -186,7 +186,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             files.append(LakeFile(f"{base}/{name}", size, hashes[name]))
         return self.commit(Manifest(dataset, partition, tuple(files), dict(inputs), dict(attributes)))
 
-    def adopt(
+    def collect(
         self,
         dataset: str,
         partition: str | None,
@@ -195,11 +195,11 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         inputs: Mapping[str, str],
         attributes: Mapping[str, Any],
     ) -> Manifest:
-        """Switch the partition to the files that a finished job has written below `prefix` (a key)."""
+        """Return the manifest of what a finished job wrote below `prefix` (a key), for `commit` to switch to."""
         files = tuple(self.describe(self.list(prefix)))
         if not files:
             raise dg.Failure(f"{dataset}, week {partition}: the job wrote nothing below {self.uri(prefix)}")
-        return self.commit(Manifest(dataset, partition, files, dict(inputs), dict(attributes)))
+        return Manifest(dataset, partition, files, dict(inputs), dict(attributes))
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Switch a partition to this manifest, in one step.

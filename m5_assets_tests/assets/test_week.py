@@ -23,7 +23,17 @@ from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-04-18")
-DATASETS = ("features", "gbm_model", "lstm_model", "gbm_predictions", "lstm_predictions", "ensemble_forecast")
+DATASETS = (
+    "store_dept_sales",
+    "features",
+    "gbm_model",
+    "lstm_model",
+    "totals_model",
+    "gbm_predictions",
+    "lstm_predictions",
+    "totals_forecast",
+    "ensemble_forecast",
+)
 
 pytestmark = pytest.mark.xdist_group("week")
 
@@ -44,6 +54,7 @@ class Home:
             "M5_LAST_WEEK": "2016-05-16",
             "M5_HISTORY_WEEKS": "56",
             "M5_GBM_HYPERPARAMETERS": '{"iterations": "5", "department_iterations": "5"}',
+            "M5_TOTALS_HYPERPARAMETERS": '{"trees_iterations": "5", "stack_iterations": "5"}',
             "M5_LSTM_HYPERPARAMETERS": '{"windows": "1024", "batch_size": "128", "hidden": "16", "encoder_days": "28"}',
         }
         command = [str(Path(sys.executable).with_name("m5")), *arguments]
@@ -117,7 +128,13 @@ def test_every_series_has_28_days_in_the_database(later: Home) -> None:
     assert len(rows) == 8 * 10 * 28
     assert np.isfinite(rows[["gbm", "lstm", "ensemble"]].to_numpy()).all()
     assert (rows[["gbm", "lstm", "ensemble"]].to_numpy() >= 0).all()
-    np.testing.assert_allclose(rows["ensemble"], (rows["gbm"] + rows["lstm"]) / 2, rtol=1e-5)
+
+
+def test_the_ensemble_sums_to_the_totals(later: Home) -> None:
+    manifest = later.lake.get("totals_forecast", WEEK.key)
+    totals = pd.read_parquet(later.lake.path(manifest.files[0].key)).set_index(["store_id", "dept_id", "date"])["units"]
+    sums = _rows(later).groupby(["store_id", "dept_id", "date"], observed=True)["ensemble"].sum()
+    np.testing.assert_allclose(sums.sort_index(), totals.sort_index(), rtol=1e-4)
 
 
 def test_the_same_week_again_pays_for_no_job_and_changes_nothing(later: Home) -> None:
@@ -162,5 +179,6 @@ def test_lineage_names_what_a_partition_was_made_from(later: Home) -> None:
     assert manifest.inputs == {
         "gbm_predictions": later.lake.get("gbm_predictions", WEEK.key).digest,
         "lstm_predictions": later.lake.get("lstm_predictions", WEEK.key).digest,
+        "totals_forecast": later.lake.get("totals_forecast", WEEK.key).digest,
     }
     assert json.loads(Path(later.lake.path(f"ensemble_forecast/week={WEEK}/manifest.json")).read_text())["inputs"]

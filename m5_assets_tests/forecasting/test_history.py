@@ -101,7 +101,7 @@ def test_prices_fall_on_the_days_of_their_calendar_week() -> None:
     history = DailyUnits(_series(PAIRS), FIRST, UNITS)
     prices = _prices([("CA_1", "FOODS_1_001", 100, 1.5), ("CA_1", "FOODS_1_001", 101, 2.5), ("XX_9", "NO", 101, 9.0)])
     panel = build_panel(history, prices, _calendar(21 + HORIZON))
-    np.testing.assert_array_equal(panel.price[0, :14], np.float32([1.5] * 5 + [2.5] * 7 + [np.nan] * 2))
+    np.testing.assert_array_equal(panel.price[0, :14], np.array([1.5] * 5 + [2.5] * 7 + [np.nan] * 2, np.float32))
     assert np.isnan(panel.price[1:]).all()
     assert panel.release.tolist() == [0, 21 + HORIZON, 21 + HORIZON]
     assert panel.origin == pd.Timestamp("2016-01-24")

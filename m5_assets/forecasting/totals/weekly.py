@@ -1,0 +1,42 @@
+"""From the lake's weekly tables of totals to their dense history. Not here: the same for items (`history`)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.forecasting.history import covariates
+from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
+
+
+def read_weekly_totals(files: Sequence[Path], calendar: pa.Table) -> TotalsHistory:
+    """Join weekly tables of the store-departments' totals into their history.
+
+    Args:
+        files: Parquet files with store_id, dept_id, cat_id, state_id, date and units.
+        calendar: as in `history.build_panel`.
+
+    Raises:
+        ValueError: a store-department has no row for a day, or two; the message names it.
+    """
+    frame = pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
+    keys = list(GROUP_COLUMNS)
+    if frame.duplicated([*keys, "date"]).any():
+        row = frame[frame.duplicated([*keys, "date"])].iloc[0]
+        raise ValueError(f"totals of {row['store_id']}, {row['dept_id']} on {row['date']} are given twice")
+    wide = frame.pivot(index=keys, columns="date", values="units").sort_index()
+    days = pd.date_range(wide.columns[0], wide.columns[-1])
+    gaps = wide.reindex(columns=days.date).isna()
+    if gaps.to_numpy().any():
+        row, column = np.argwhere(gaps.to_numpy())[0]
+        raise ValueError(f"totals of {'/'.join(wide.index[row][:2])} on {gaps.columns[column]} are missing")
+    last = wide.columns[-1] + dt.timedelta(days=HORIZON)
+    groups = wide.index.to_frame(index=False).astype(str)
+    return TotalsHistory(groups, wide.to_numpy(np.float32), covariates(calendar, wide.columns[0], last))
