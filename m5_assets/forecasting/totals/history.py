@@ -1,0 +1,158 @@
+"""The daily totals of the store-departments up to one origin, and the calendar of the 28 days after it.
+
+Here: the arrays, their file form, and sums of series into them. Not here: the landing files they come from.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.forecasting.hierarchy import Hierarchy
+from m5_assets.forecasting.panel import HORIZON
+
+GROUP_COLUMNS = ("store_id", "dept_id", "cat_id", "state_id")
+
+_CALENDAR_KEY = b"m5.calendar"
+
+
+@dataclass(frozen=True)
+class TotalsHistory:
+    """Daily units of G store-departments over the T days up to the origin, and what is known of the next 28.
+
+    Attributes:
+        groups: G rows with the columns of `GROUP_COLUMNS`, sorted by store_id, then dept_id; index 0..G-1.
+        units: (G, T) float32, units sold a day, not negative.
+        calendar: T + 28 rows, as `Panel.calendar`: `date`, the columns of `panel.EVENT_COLUMNS` (empty string: none)
+            and one boolean column `snap_<state>` a state; index 0..T+27.
+    """
+
+    groups: pd.DataFrame
+    units: npt.NDArray[np.float32]
+    calendar: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        if self.units.ndim != 2 or 0 in self.units.shape:
+            raise ValueError(f"totals: units have shape {self.units.shape}; expected store-departments by days")
+        count, days = self.units.shape
+        if len(self.groups) != count or len(self.calendar) != days + HORIZON:
+            raise ValueError(
+                f"totals: {len(self.groups)} groups and a calendar of {len(self.calendar)} days do not match units of "
+                f"{self.units.shape}; the calendar needs the days of the units and {HORIZON} more"
+            )
+        if self.groups.duplicated(["store_id", "dept_id"]).any():
+            raise ValueError("totals: a store-department appears twice")
+        if not (np.isfinite(self.units).all() and (self.units >= 0).all()):
+            row, day = np.argwhere(~(np.isfinite(self.units) & (self.units >= 0)))[0]
+            name = f"{self.groups['store_id'].iloc[row]}/{self.groups['dept_id'].iloc[row]}"
+            raise ValueError(
+                f"totals: units of {name} on {self.dates[day]} are {self.units[row, day]}; "
+                "expected a number that is not negative"
+            )
+
+    @classmethod
+    def of_series(cls, series: pd.DataFrame, units: npt.NDArray[np.number], calendar: pd.DataFrame) -> TotalsHistory:
+        """Sum series into their store-departments.
+
+        Args:
+            series: N rows with the columns of `GROUP_COLUMNS` at least.
+            units: (N, T) units a day.
+            calendar: T + 28 rows.
+        """
+        groups = series[list(GROUP_COLUMNS)].drop_duplicates(["store_id", "dept_id"])
+        groups = groups.sort_values(["store_id", "dept_id"], ignore_index=True).astype(str)
+        sums = np.zeros((len(groups), units.shape[1]))
+        np.add.at(sums, group_codes(series, groups), units)
+        return cls(groups, sums.astype(np.float32), calendar)
+
+    @property
+    def days(self) -> int:
+        """T, the number of days whose sales are known."""
+        return int(self.units.shape[1])
+
+    @property
+    def dates(self) -> npt.NDArray[np.datetime64]:
+        """(T + 28,) the days of the history and of the horizon."""
+        return self.calendar["date"].to_numpy().astype("datetime64[D]")
+
+    @property
+    def origin(self) -> pd.Timestamp:
+        """The last day whose sales are known."""
+        return pd.Timestamp(self.calendar["date"].iloc[self.days - 1])
+
+    @property
+    def states(self) -> list[str]:
+        """The states with a SNAP column, in the calendar's order."""
+        return [c.removeprefix("snap_") for c in self.calendar.columns if c.startswith("snap_")]
+
+    def closed(self) -> npt.NDArray[np.bool_]:
+        """Return (T + 28,) the days the stores are closed: 25 December."""
+        return np.char.endswith(np.datetime_as_string(self.dates, unit="D"), "12-25")
+
+    def hierarchy(self) -> Hierarchy:
+        """Return the hierarchy of the groups: its levels 1 to 9 are the competition's; the others repeat some.
+
+        A department takes the place of the item, as nothing below it is known here.
+        """
+        return Hierarchy.of(self.groups.assign(item_id=self.groups["dept_id"]))
+
+    def rewind(self, days: int) -> TotalsHistory:
+        """Return the history as it was `days` days before this origin."""
+        if not 0 <= days < self.days:
+            raise ValueError(f"cannot rewind a history of {self.days} days by {days} days")
+        last = self.days - days
+        return TotalsHistory(self.groups, self.units[:, :last], self.calendar.iloc[: last + HORIZON])
+
+
+def group_codes(series: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return (N,) the row of `groups` that each series belongs to.
+
+    Raises:
+        ValueError: a series whose store-department is not among the groups.
+    """
+    keys = ["store_id", "dept_id"]
+    wanted = pd.MultiIndex.from_frame(series[keys].astype(str))
+    codes = pd.MultiIndex.from_frame(groups[keys].astype(str)).get_indexer(wanted)
+    if (codes < 0).any():
+        store, department = wanted[codes < 0][0]
+        raise ValueError(f"no totals of store-department {store}/{department}")
+    return codes.astype(np.int64)
+
+
+def write_totals(history: TotalsHistory, path: Path) -> None:
+    """Write one Parquet file: a row a store-department, days as fixed-size lists, the calendar in the metadata."""
+    columns: dict[str, pa.Array] = {
+        name: pa.array(history.groups[name].astype(str), pa.string()) for name in GROUP_COLUMNS
+    }
+    columns["units"] = pa.FixedSizeListArray.from_arrays(pa.array(history.units.reshape(-1)), history.days)
+    calendar = history.calendar.assign(date=history.calendar["date"].dt.strftime("%Y-%m-%d"))
+    text = json.dumps(calendar.to_dict(orient="list"))
+    pq.write_table(pa.table(columns).replace_schema_metadata({_CALENDAR_KEY: text.encode()}), path, compression="zstd")
+
+
+def read_totals(source: Path | pa.BufferReader) -> TotalsHistory:
+    """Read a history written by `write_totals`, from a file or from a buffer (the body of a request).
+
+    Raises:
+        ValueError: another kind of file.
+    """
+    table = pq.read_table(source)
+    metadata = table.schema.metadata or {}
+    missing = [name for name in (*GROUP_COLUMNS, "units") if name not in table.column_names]
+    if _CALENDAR_KEY not in metadata or missing:
+        raise ValueError(f"{source}: not a file of totals (no calendar in its metadata, or columns missing: {missing})")
+    calendar = pd.DataFrame(json.loads(metadata[_CALENDAR_KEY]))
+    calendar["date"] = pd.to_datetime(calendar["date"]).astype("datetime64[s]")
+    units = table["units"].combine_chunks()
+    return TotalsHistory(
+        pd.DataFrame({name: table[name].to_pandas().astype(str) for name in GROUP_COLUMNS}),
+        units.values.to_numpy().reshape(len(units), -1).astype(np.float32),
+        calendar,
+    )

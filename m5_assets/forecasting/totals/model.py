@@ -1,0 +1,291 @@
+"""The model of the totals: three unlike members and their mean, trained, saved and loaded.
+
+Here: the configuration, fit, predict, save and load. Not here: what the members do (`ridge`, `trees`).
+
+The ridge is fitted anew at every forecast: it takes a fraction of a second, and is then as young as the history. The
+two boosters are what training makes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+
+from m5_assets.forecasting.hierarchy import Floats
+from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.totals import ridge, trees
+from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+"""Called with the step's name and the share of it that is done, 0 to 1."""
+
+RIDGE, TREES, STACK, WEEKDAY = "ridge", "trees", "stack", "weekday"
+BOOSTERS = (TREES, STACK)
+DESCRIPTION = "totals.json"
+MIN_HISTORY = 112
+"""Fewest days to train on: below, no origin has 8 weeks before it and all of its 28 days known behind it."""
+MIN_LEAD = 56
+"""Days before the first origin that is learnt from."""
+SHORT_HISTORY = 728
+"""Below two years, in which no season repeats, the same-weekday mean joins the members."""
+
+
+@dataclass(frozen=True)
+class TotalsConfig:
+    """What training depends on, besides the history.
+
+    Attributes:
+        seed: of LightGBM's samples.
+        origin_step: days between the past origins learnt from; whole weeks.
+        training_days: days before the origin in which those origins lie.
+        trees_iterations: trees of the member "trees".
+        stack_iterations: trees of the member "stack".
+        learning_rate: shrinkage of both.
+        leaves: leaves of a tree.
+        min_leaf_rows: fewest rows in a leaf.
+        feature_fraction: share of the features tried by a tree.
+        bagging_fraction: share of the rows a tree sees.
+        l2: penalty on a leaf's value.
+        threads: of LightGBM.
+    """
+
+    seed: int = 1
+    origin_step: int = 14
+    training_days: int = 1456
+    trees_iterations: int = 200
+    stack_iterations: int = 60
+    learning_rate: float = 0.05
+    leaves: int = 31
+    min_leaf_rows: int = 100
+    feature_fraction: float = 0.4
+    bagging_fraction: float = 0.5
+    l2: float = 1.0
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "feature_fraction", "bagging_fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie above 0 and be at most 1; found {getattr(self, name)}")
+        for name in ("training_days", "trees_iterations", "stack_iterations", "min_leaf_rows", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        for name in ("seed", "l2"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; found {getattr(self, name)}")
+        if self.leaves < 2:
+            raise ValueError(f"leaves must be at least 2; found {self.leaves}")
+        if self.origin_step < 7 or self.origin_step % 7:
+            raise ValueError(f"origin_step must be whole weeks in days, 7 at least; found {self.origin_step}")
+
+    @classmethod
+    def from_hyperparameters(cls, hyperparameters: Mapping[str, str]) -> TotalsConfig:
+        """Read the strings that a SageMaker training job is given.
+
+        Raises:
+            ValueError: an unknown name, or a value that does not parse or is out of range.
+        """
+        kinds: dict[str, type] = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        unknown = sorted(set(hyperparameters) - set(kinds))
+        if unknown:
+            raise ValueError(f"unknown hyperparameters: {', '.join(unknown)}; known are {', '.join(kinds)}")
+        values: dict[str, Any] = {}
+        for name, text in hyperparameters.items():
+            try:
+                values[name] = kinds[name](text)
+            except ValueError:
+                raise ValueError(f"hyperparameter {name}: {text!r} is not of type {kinds[name].__name__}") from None
+        return cls(**values)
+
+    def booster_parameters(self) -> dict[str, Any]:
+        """Return LightGBM's parameters."""
+        return {
+            "objective": "l2",
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.min_leaf_rows,
+            "feature_fraction": self.feature_fraction,
+            "bagging_fraction": self.bagging_fraction,
+            "bagging_freq": 1,
+            "max_bin": 100,
+            "lambda_l2": self.l2,
+            "seed": self.seed,
+            "num_threads": self.threads,
+            "deterministic": True,
+            "force_row_wise": True,  # the automatic choice would depend on a stopwatch
+            "metric": "none",
+            "verbosity": -1,
+        }
+
+
+@dataclass(frozen=True)
+class TotalsModel:
+    """Trained boosters and what they were trained on.
+
+    Attributes:
+        boosters: by member, those of `BOOSTERS`.
+        groups: (store_id, dept_id, cat_id, state_id) of the G store-departments, in the order of the history.
+        config: the configuration it was trained with.
+        trained_through: the last day whose sales it has seen, ISO 8601.
+    """
+
+    boosters: dict[str, lgb.Booster]
+    groups: tuple[tuple[str, ...], ...]
+    config: TotalsConfig
+    trained_through: str
+
+    def members_forecast(self, history: TotalsHistory) -> dict[str, npt.NDArray[np.float32]]:
+        """Return each member's forecast (G, 28), by the member's name.
+
+        Raises:
+            ValueError: the history is too short, has other store-departments than the model, or ends before the
+                training did.
+        """
+        if _groups(history) != self.groups:
+            raise ValueError(
+                f"the model was trained on {len(self.groups)} store-departments, other than the history's "
+                f"{len(history.groups)}; train a new model for this week"
+            )
+        _check_length(history)
+        if str(history.origin.date()) < self.trained_through:
+            raise ValueError(
+                f"the model has seen sales through {self.trained_through}, after the history's end "
+                f"{history.origin.date()}; use an older model"
+            )
+        members = {RIDGE: ridge.forecast(history)}
+        members[TREES] = trees.forecast(self.boosters[TREES], history, None, self.config.threads)
+        members[STACK] = trees.forecast(self.boosters[STACK], history, members[RIDGE], self.config.threads)
+        if history.days < SHORT_HISTORY:
+            members[WEEKDAY] = same_weekday_mean(history)
+        return members
+
+    def predict(self, history: TotalsHistory) -> npt.NDArray[np.float32]:
+        """Forecast units of each store-department on the 28 days after the history: the mean of the members.
+
+        The history may end later than the training did (the boosters learn slowly changing relations; 4 weeks are
+        measured); the ridge is fitted on all of it.
+
+        Returns:
+            (G, 28) units, not negative; zero on 25 December.
+        """
+        members = np.stack(list(self.members_forecast(history).values()))
+        return np.asarray(members.mean(axis=0), np.float32)
+
+    def save(self, directory: Path) -> None:
+        """Write the boosters as LightGBM's text, and the description last: a directory without it is no model."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for member, booster in self.boosters.items():
+            _write(directory / f"{member}.txt", booster.model_to_string())
+        description = {
+            "groups": self.groups,
+            "config": dataclasses.asdict(self.config),
+            "trained_through": self.trained_through,
+        }
+        _write(directory / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> TotalsModel:
+        """Read a model written by `save`.
+
+        Raises:
+            ValueError: the directory holds no model, or one of another version.
+        """
+        path = directory / DESCRIPTION
+        if not path.is_file():
+            raise ValueError(f"{directory}: no model of totals here ({DESCRIPTION} is missing); train one first")
+        try:
+            text = json.loads(path.read_text())
+            model = cls(
+                {member: lgb.Booster(model_str=(directory / f"{member}.txt").read_text()) for member in BOOSTERS},
+                tuple(tuple(group) for group in text["groups"]),
+                TotalsConfig(**text["config"]),
+                text["trained_through"],
+            )
+        except (KeyError, TypeError, ValueError, OSError, lgb.basic.LightGBMError) as problem:
+            raise ValueError(f"{directory}: the model cannot be read ({problem!r}); train it again") from problem
+        for member, booster in model.boosters.items():
+            if tuple(booster.feature_name()) != trees.feature_names(with_ridge=member == STACK):
+                raise ValueError(
+                    f"{directory / member}.txt: its features are not this version's; train the model again"
+                )
+        return model
+
+
+def fit(history: TotalsHistory, config: TotalsConfig, progress: Progress) -> TotalsModel:
+    """Train both boosters on past origins. The same history and configuration give the same model, byte for byte.
+
+    Args:
+        history: up to the origin, 112 days at least.
+        config: see `TotalsConfig`.
+        progress: told of each step.
+
+    Raises:
+        ValueError: the history is too short to train on.
+    """
+    _check_length(history)
+    origins = training_origins(history.days, config)
+    logger.info("training on %d past origins of %d store-departments", len(origins), len(history.groups))
+    ridges = _past_ridges(history, origins, progress)
+    parameters = config.booster_parameters()
+    boosters = {
+        TREES: trees.train(
+            trees.examples(history, origins, None), parameters, config.trees_iterations, partial(progress, TREES)
+        ),
+        STACK: trees.train(
+            trees.examples(history, origins, ridges), parameters, config.stack_iterations, partial(progress, STACK)
+        ),
+    }
+    return TotalsModel(boosters, _groups(history), config, history.origin.date().isoformat())
+
+
+def training_origins(days: int, config: TotalsConfig) -> npt.NDArray[np.int64]:
+    """Return the past origins to learn from, ascending, as numbers of days known.
+
+    They end on the weekday of the origin; of the last one only the first week's sales are known.
+    """
+    first = max(MIN_LEAD, days - config.training_days)
+    return np.arange(days - 7, first - 1, -config.origin_step, dtype=np.int64)[::-1]
+
+
+def same_weekday_mean(history: TotalsHistory) -> npt.NDArray[np.float32]:
+    """Return (G, 28) the mean of the last four same weekdays; zero on 25 December."""
+    open_days = ~history.closed()
+    recent = history.units[:, -HORIZON:].reshape(-1, 4, 7)
+    weight = open_days[history.days - HORIZON : history.days].astype(np.float32).reshape(4, 7)
+    mean = np.tile((recent * weight).sum(axis=1) / weight.sum(axis=0), (1, 4))
+    return np.asarray(mean * open_days[history.days :], np.float32)
+
+
+def _past_ridges(history: TotalsHistory, origins: npt.NDArray[np.int64], progress: Progress) -> Floats:
+    """Return (O, G, 28) what the ridge would have forecast at past origins."""
+    forecasts = []
+    for place, origin in enumerate(origins, start=1):
+        forecasts.append(ridge.forecast(history.rewind(history.days - int(origin))))
+        progress(RIDGE, place / len(origins))
+    return np.stack(forecasts).astype(np.float64)
+
+
+def _check_length(history: TotalsHistory) -> None:
+    if history.days < MIN_HISTORY:
+        raise ValueError(f"the history of totals has {history.days} days; it takes {MIN_HISTORY} or more")
+
+
+def _groups(history: TotalsHistory) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(row) for row in history.groups[list(GROUP_COLUMNS)].to_numpy(str).tolist())
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".partial")
+    unfinished.write_text(text)
+    unfinished.replace(path)

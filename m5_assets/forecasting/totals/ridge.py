@@ -1,0 +1,94 @@
+"""A ridge regression of the log sales of every aggregate on the calendar, reconciled to the store-departments.
+
+Here: the fit, the recent level, the reconciliation. Not here: the regressors (`calendar`).
+
+Each aggregate of levels 1 to 9 is forecast on its own: large ones are smooth, and events and seasons are clear in them.
+Weighted least squares then finds the store-departments whose sums lie closest to all of these forecasts (Hyndman &
+Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed., section 11.3).
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from m5_assets.forecasting.hierarchy import Floats
+from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.totals import calendar
+from m5_assets.forecasting.totals.history import TotalsHistory
+
+WINDOWS = (546, 1092, 2184)
+"""Days of history of each fit; the forecasts are averaged. A short one follows changes, a long one sees years."""
+PENALTY = 1.0
+"""Squared coefficients count as much as this many days' squared errors."""
+TREND_PENALTY = 0.01
+SMOOTHING = 0.09
+"""Weight of the last day in the level of the recent errors; a day earlier counts (1 - SMOOTHING) times as much."""
+MIN_YEARLY = 728
+"""Days of history from which season and trend can be told apart."""
+LEVELS = 9
+"""Levels of the hierarchy above the items."""
+FLOOR = 0.5
+"""Units in place of none, before the logarithm."""
+CEILING = 1.5
+"""No forecast exceeds this many times the best day so far: a short history may mistake one event for another."""
+
+
+def forecast(history: TotalsHistory) -> npt.NDArray[np.float32]:
+    """Return (G, 28) units a day; zero on 25 December. Nothing is learnt in advance: it fits when it is called."""
+    hierarchy = history.hierarchy()
+    summing = hierarchy.summing[: hierarchy.offsets[LEVELS]].toarray()
+    sums = summing @ history.units.astype(np.float64)
+    windows = [window for place, window in enumerate(WINDOWS) if place == 0 or window // 2 < history.days]
+    design = calendar.common(history, yearly=history.days >= MIN_YEARLY)
+    forecasts = np.zeros((len(sums), HORIZON))
+    for states, rows in _by_states(history, summing):
+        regressors = np.column_stack([design, *(calendar.snap_weekdays(history, state) for state in states)])
+        members = [_fit(sums[rows], regressors, history, window) for window in windows]
+        forecasts[rows] = np.mean(members, axis=0)
+    return reconcile(forecasts, summing, sums[:, -364:].mean(axis=1)).astype(np.float32)
+
+
+def reconcile(forecasts: Floats, summing: Floats, size: Floats) -> Floats:
+    """Return (G, 28) the bottom forecasts that lie closest to those of all aggregates, none negative.
+
+    Args:
+        forecasts: (A, 28) of the aggregates.
+        summing: (A, G) of zeros and ones; its last rows may be the bottom itself.
+        size: (A,) mean units of the aggregates, to which the standard deviations of their errors are proportional.
+    """
+    precision = 1 / np.maximum(size, FLOOR) ** 2
+    normal = (summing.T * precision) @ summing
+    bottom: Floats = np.maximum(np.linalg.solve(normal, (summing.T * precision) @ forecasts), 0)
+    return bottom
+
+
+def _by_states(history: TotalsHistory, summing: Floats) -> list[tuple[tuple[str, ...], list[int]]]:
+    """Group the aggregates by the states they sell in, whose SNAP days they share."""
+    state = history.groups["state_id"].to_numpy(str)
+    known = set(history.states)
+    keys = [tuple(sorted(known & set(state[row > 0]))) for row in summing]
+    order = sorted(range(len(keys)), key=lambda row: keys[row])
+    return [(key, list(rows)) for key, rows in groupby(order, key=lambda row: keys[row])]
+
+
+def _fit(sums: Floats, regressors: Floats, history: TotalsHistory, window: int) -> Floats:
+    """Return (A, 28) forecasts of aggregates that share their regressors, fitted on the last days."""
+    days, closed = history.days, history.closed()
+    rows = np.flatnonzero(~closed[:days])
+    rows = rows[rows >= days - window]
+    known = regressors[rows]
+    units = sums[:, rows].T
+    target = np.log(np.maximum(units, FLOOR))
+    centre = target.mean(axis=0)
+    penalty = np.full(regressors.shape[1], PENALTY)
+    coefficients = np.linalg.solve(known.T @ known + np.diag(penalty), known.T @ (target - centre))
+    weight = (1 - SMOOTHING) ** (days - 1 - rows)
+    fitted = np.exp(known @ coefficients + centre)
+    level = (weight @ units) / (weight @ fitted)
+    ahead: Floats = np.exp(regressors[days:] @ coefficients + centre) * level
+    ahead[closed[days:]] = 0
+    capped: Floats = np.minimum(ahead, CEILING * units.max(axis=0)).T
+    return capped
