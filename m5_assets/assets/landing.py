@@ -141,6 +141,8 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
         )
     if detail is not None and totals is not None:
         _compare(week, detail, totals)
+        # The detail may begin in mid-week.
+        found = pd.concat([totals[~totals["date"].isin(detail["date"])], detail], ignore_index=True)
     found = found.sort_values(["store_id", "dept_id", "date"], ignore_index=True).astype({"units": "int64"})
     return pa.Table.from_pandas(found, preserve_index=False)
 
@@ -160,7 +162,15 @@ def _landed_week(week: Week, landed: LandedTotals, days: "pd.Series[Any]") -> pd
 
 
 def _compare(week: Week, detail: pd.DataFrame, totals: pd.DataFrame) -> None:
-    keys = ["store_id", "dept_id", "date"]
+    groups = ["store_id", "dept_id"]
+    odd = pd.MultiIndex.from_frame(detail[groups]).symmetric_difference(pd.MultiIndex.from_frame(totals[groups]))
+    if len(odd):
+        raise dg.Failure(
+            f"week {week}: {len(odd)} store-departments are in the sales file or sales_store_dept_history.csv but not "
+            f"in both, the first {', '.join(odd[0])}; land both files of the same stores, or remove the second",
+            allow_retries=False,
+        )
+    keys = [*groups, "date"]
     both = detail.merge(totals, on=keys, suffixes=("", "_landed"))
     wrong = both[both["units"] != both["units_landed"]]
     if not wrong.empty:

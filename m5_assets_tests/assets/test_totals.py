@@ -1,0 +1,86 @@
+"""The weekly totals: from the detail, from the landed totals, from both where the detail begins in mid-week."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from m5_assets.assets.landing import totals_of_week
+from m5_assets.forecasting.history import DailyUnits
+from m5_assets.forecasting.panel import SERIES_COLUMNS
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing import LandedTotals
+from m5_assets.weeks import Week
+
+WEEK = Week.parse("2016-05-16")
+DAYS = pd.Series(pd.date_range("2016-05-16", periods=7), index=range(1, 8))
+GROUPS = pd.DataFrame({"store_id": ["CA_1", "TX_1"], "dept_id": ["FOODS_1", "FOODS_1"]})
+SERIES = pd.DataFrame(
+    [("FOODS_1_001", "FOODS_1", "FOODS", s, s[:2]) for s in ("CA_1", "TX_1")]
+    + [("FOODS_1_002", "FOODS_1", "FOODS", "TX_1", "TX")],
+    columns=list(SERIES_COLUMNS),
+)
+UNITS = np.arange(21, dtype=np.int32).reshape(3, 7)
+SUMS = np.stack([UNITS[0], UNITS[1] + UNITS[2]])
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(root=str(tmp_path))
+
+
+def _load(lake: Lake, first: int = 0) -> None:
+    detail = DailyUnits(SERIES, WEEK.first_day + dt.timedelta(days=first), np.ascontiguousarray(UNITS[:, first:]))
+    with lake.staging() as staged:
+        pq.write_table(detail.table(), staged / "sales.parquet")
+        lake.publish("raw_sales", WEEK.key, staged, inputs={}, attributes={})
+
+
+def _units(lake: Lake, landed: LandedTotals | None) -> list[list[int]]:
+    frame = totals_of_week(lake, WEEK, landed, DAYS).to_pandas()
+    return frame.pivot(index="store_id", columns="date", values="units").to_numpy().tolist()
+
+
+LANDED = LandedTotals(GROUPS, 1, 7, SUMS.astype(np.int32))
+
+
+def test_totals_come_from_the_detail_where_there_is_no_other(lake: Lake) -> None:
+    _load(lake)
+    assert _units(lake, None) == SUMS.tolist()
+
+
+def test_totals_come_from_their_file_where_there_is_no_detail(lake: Lake) -> None:
+    assert _units(lake, LANDED) == SUMS.tolist()
+
+
+def test_a_week_whose_detail_begins_on_wednesday_is_completed(lake: Lake) -> None:
+    _load(lake, first=2)
+    assert _units(lake, LANDED) == SUMS.tolist()
+
+
+def test_a_week_that_nothing_holds_is_refused(lake: Lake) -> None:
+    with pytest.raises(dg.Failure, match="neither raw_sales nor the landed totals"):
+        totals_of_week(lake, WEEK, None, DAYS)
+
+
+def test_totals_that_contradict_the_detail_are_named(lake: Lake) -> None:
+    _load(lake)
+    wrong = SUMS.astype(np.int32).copy()
+    wrong[1, 3] += 5
+    with pytest.raises(
+        dg.Failure, match=r"contradicts the detail in 1 totals, the first TX_1, FOODS_1, 2016-05-19: 32"
+    ):
+        totals_of_week(lake, WEEK, LandedTotals(GROUPS, 1, 7, wrong), DAYS)
+
+
+def test_totals_of_other_stores_are_refused(lake: Lake) -> None:
+    _load(lake)
+    other = GROUPS.assign(store_id=["CA_1", "WI_1"])
+    with pytest.raises(dg.Failure, match="2 store-departments are in the sales file or sales_store"):
+        totals_of_week(lake, WEEK, LandedTotals(other, 1, 7, SUMS.astype(np.int32)), DAYS)
