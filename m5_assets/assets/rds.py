@@ -6,9 +6,9 @@ Not here: tables and loading (`m5_assets.resources.postgres`).
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
 from sqlalchemy import Engine
 
+from m5_assets.assets.accuracy import read_accuracy
 from m5_assets.assets.ensemble import read_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource
@@ -60,7 +60,6 @@ def forecast(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresRe
 def accuracy(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
     """Load the week's accuracy."""
     week = Week.parse(context.partition_key)
-    manifest = lake.get("forecast_accuracy", week.key)
-    with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
-        frame = pq.read_table(stream).to_pandas()
+    frame = read_accuracy(lake, week)
+    frame = frame[frame["horizon_week"] == 0]
     return _loaded(load_accuracy(_database(postgres), week.first_day, frame, context.run_id))

@@ -199,7 +199,7 @@ CORRUPTIONS = [
         ("line 8", "store_id is not UTF-8"),
     ),
     # Columns
-    Corruption("column missing", SALES, put(1, ",dept_id", ""), ("missing columns: dept_id", "Kaggle's columns")),
+    Corruption("column missing", SALES, put(1, ",dept_id", ""), ("missing columns: dept_id", "these columns: ")),
     Corruption(
         "column unknown",
         PRICES,

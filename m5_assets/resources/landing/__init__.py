@@ -11,17 +11,19 @@ import pyarrow as pa
 
 from m5_assets.resources.landing.calendar import read_calendar
 from m5_assets.resources.landing.files import BadInput, Folder, LandingFile
+from m5_assets.resources.landing.official import LandedOfficial, read_official
 from m5_assets.resources.landing.prices import read_prices
 from m5_assets.resources.landing.sales import LandedSales, read_days, read_sales
 from m5_assets.resources.landing.totals import LandedTotals, read_totals
 
-__all__ = ["BadInput", "LandedSales", "LandedTotals", "Landing"]
+__all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing"]
 
 CALENDAR = "calendar.csv"
 PRICES = "sell_prices.csv"
 SALES = ("sales_train_evaluation.csv", "sales_train_validation.csv")
 """The sales file's names, the preferred one first."""
 TOTALS = "sales_store_dept_history.csv"
+OFFICIAL = "official.parquet"
 
 
 class Landing:
@@ -61,6 +63,11 @@ class Landing:
         """Return the store-departments' totals, or None where the optional file is not there."""
         file = self._folder.find(TOTALS)
         return read_totals(file, self.calendar()) if file else None
+
+    def official(self) -> LandedOfficial | None:
+        """Return the competition's weights and scales, or None where the optional file is not there."""
+        file = self._folder.find(OFFICIAL)
+        return read_official(file) if file else None
 
     def sales_days(self) -> range:
         """Return the day numbers that the sales file holds, from its header alone."""

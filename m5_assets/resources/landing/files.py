@@ -94,7 +94,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class LandingFile:
-    """One CSV file of the folder: UTF-8, a header, no blank lines, a line end after the last row."""
+    """One file of the folder. A CSV file is UTF-8 with a header, no blank lines and a line end after the last row."""
 
     filesystem: fs.FileSystem
     path: str
@@ -102,6 +102,11 @@ class LandingFile:
 
     def __str__(self) -> str:
         return self.label
+
+    def content(self) -> bytes:
+        """Return the whole file, for small ones."""
+        with self._open() as source:
+            return bytes(source.read())
 
     def header(self) -> list[str]:
         """Return the column names, read from the first line alone."""
@@ -126,7 +131,7 @@ class LandingFile:
         if missing or unknown:
             parts = [f"missing columns: {_listed(missing)}"] * bool(missing)
             parts += [f"unknown columns: {_listed(unknown)}"] * bool(unknown)
-            raise BadInput(self, "; ".join(parts), f"Give the file Kaggle's columns: {', '.join(expected)}.")
+            raise BadInput(self, "; ".join(parts), f"Give the file these columns: {', '.join(expected)}.")
 
     def batches(self, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         """Yield the rows block by block, in columns of these types; an empty cell is null.

@@ -1,0 +1,203 @@
+"""A week's accuracy in a real lake: official weights and scales where they are landed, else the platform's own."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from m5_assets.assets.accuracy import forecast_accuracy, read_accuracy
+from m5_assets.assets.ensemble import forecast_table
+from m5_assets.forecasting.hierarchy import LEVELS
+from m5_assets.forecasting.history import DailyUnits
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing import OFFICIAL, LandedSales, Landing
+from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.sample import write_sample
+from m5_assets.weeks import Week
+from m5_assets_tests.forecasting.test_wrmsse import naive_wrmsse
+
+WEEK, ORIGIN_DAY = Week.parse("2016-04-18"), 1913
+HISTORY_WEEKS, SHARE = 8, 0.25
+
+Units = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A landing folder and a lake with eight weeks of sales, the four after them, and a forecast."""
+
+    lake: Lake
+    landing: Path
+    sales: LandedSales
+    forecasts: dict[str, Units]
+
+    def units(self, first: int, last: int) -> Units:
+        return self.sales.units[:, first - self.sales.first_day : last + 1 - self.sales.first_day].astype(float)
+
+    def score(self) -> pd.DataFrame:
+        done = dg.materialize(
+            [forecast_accuracy],
+            partition_key=WEEK.key,
+            resources={"landing": LandingResource(root=str(self.landing)), "lake": self.lake},
+        )
+        assert done.success
+        return read_accuracy(self.lake, WEEK).set_index(["model", "level", "horizon_week"])
+
+    def attributes(self) -> dict[str, object]:
+        return dict(self.lake.get("forecast_accuracy", WEEK.key).attributes)
+
+
+def _publish(lake: Lake, dataset: str, week: str | None, table: pa.Table, attributes: dict[str, object]) -> None:
+    with lake.staging() as staged:
+        pq.write_table(table, staged / "table.parquet")
+        lake.publish(dataset, week, staged, inputs={}, attributes=attributes)
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("landed")
+    write_sample(folder, items=7, weeks=HISTORY_WEEKS + 4, seed=5)
+    return folder
+
+
+@pytest.fixture
+def platform(landed: Path, tmp_path: Path) -> Platform:
+    lake, reader = Lake(root=str(tmp_path / "lake")), Landing(str(landed))
+    whole = reader.sales()
+    chosen = np.flatnonzero(whole.series["store_id"].isin(["CA_1", "WI_2"]))
+    series = whole.series.iloc[chosen].reset_index(drop=True)
+    sales = LandedSales(series, whole.first_day, whole.last_day, whole.units[chosen])
+    _publish(lake, "sell_prices", None, reader.sell_prices(), {})
+    _publish(lake, "calendar", None, pa.Table.from_pandas(reader.calendar(), preserve_index=False), {})
+    for number in range(HISTORY_WEEKS + 4):
+        week = WEEK.shift(number - HISTORY_WEEKS + 1)
+        units = DailyUnits(sales.series, week.first_day, np.ascontiguousarray(sales.units[:, number * 7 :][:, :7]))
+        _publish(lake, "raw_sales", week.key, units.table(), {})
+    rng = np.random.default_rng(7)
+    gbm, lstm, ensemble = rng.gamma(2.0, 1.0, (3, len(sales.series), 28)).astype(np.float32)
+    forecast = forecast_table(DailyUnits(sales.series, WEEK.shift(1).first_day, gbm), lstm, ensemble)
+    _publish(lake, "ensemble_forecast", WEEK.key, forecast, {"lstm_weight": SHARE})
+    forecasts = {
+        "gbm": gbm,
+        "lstm": lstm,
+        "average": gbm * (1 - SHARE) + lstm * SHARE,
+        "ensemble": ensemble,
+        "seasonal_naive": np.tile(sales.units[:, HISTORY_WEEKS * 7 - 7 : HISTORY_WEEKS * 7], 4),
+    }
+    (tmp_path / "landing").mkdir()
+    return Platform(lake, tmp_path / "landing", sales, {k: v.astype(float) for k, v in forecasts.items()})
+
+
+def _official(series: pd.DataFrame, days: tuple[int, ...]) -> pd.DataFrame:
+    """Return weights and scales of every group, by chance, in the form of the competition's."""
+    parts = []
+    for level in LEVELS:
+        names = series[list(level.keys)].agg("_".join, axis=1) if level.keys else pd.Series("Total", series.index)
+        parts.append(pd.DataFrame({"level": level.number, "series": sorted(names.unique())}))
+    frame = pd.concat(parts, ignore_index=True)
+    rng = np.random.default_rng(11)
+    for day in days:
+        weight = pd.Series(rng.uniform(0.1, 1.0, len(frame)))
+        frame[f"weight_{day}"] = weight / weight.groupby(frame["level"]).transform("sum") / 12
+        frame[f"scale_{day}"] = rng.uniform(0.5, 50.0, len(frame))
+    return frame
+
+
+def _by_the_definition(
+    platform: Platform, official: pd.DataFrame, forecast: Units, days: slice, level: int | None = None
+) -> float:
+    """The WRMSSE of some days, group by group, from the official table."""
+    error = pd.DataFrame(forecast - platform.units(ORIGIN_DAY + 1, ORIGIN_DAY + 28)).iloc[:, days]
+    table = official.set_index(["level", "series"])
+    weight, scale = table[f"weight_{ORIGIN_DAY}"].to_dict(), table[f"scale_{ORIGIN_DAY}"].to_dict()
+    score = 0.0
+    for each in LEVELS:
+        if level in (None, each.number):
+            series = platform.sales.series
+            names = series[list(each.keys)].agg("_".join, axis=1) if each.keys else pd.Series("Total", series.index)
+            for name, summed in error.groupby(names).sum().iterrows():
+                group = (each.number, name)
+                score += weight[group] * float((summed**2).mean() / scale[group]) ** 0.5
+    return score if level is None else score * 12
+
+
+def _prices(platform: Platform) -> Units:
+    """The price of every series on the last 28 days, looked up week by week."""
+    table = pq.read_table(platform.lake.path(platform.lake.get("sell_prices").files[0].key)).to_pandas()
+    wide = table.astype({"item_id": str, "store_id": str}).pivot_table(
+        index=["item_id", "store_id"], columns="wm_yr_wk", values="sell_price"
+    )
+    calendar = pq.read_table(platform.lake.path(platform.lake.get("calendar").files[0].key)).to_pandas()
+    weeks = calendar.set_index("d")["wm_yr_wk"].loc[ORIGIN_DAY - 27 : ORIGIN_DAY]
+    keys = pd.MultiIndex.from_frame(platform.sales.series[["item_id", "store_id"]])
+    price: Units = wide.reindex(index=keys, columns=weeks).to_numpy(float)
+    return price
+
+
+def test_without_the_file_the_numbers_are_our_own(platform: Platform) -> None:
+    found = platform.score()
+    assert platform.attributes()["weights_and_scales"] == "own"
+    assert OFFICIAL not in platform.lake.get("forecast_accuracy", WEEK.key).inputs
+    series, sales = platform.sales.series, platform.units(ORIGIN_DAY - HISTORY_WEEKS * 7 + 1, ORIGIN_DAY)
+    actual = platform.units(ORIGIN_DAY + 1, ORIGIN_DAY + 28)
+    for model, forecast in platform.forecasts.items():
+        expected = naive_wrmsse(series, sales, _prices(platform), forecast, actual)
+        assert found.loc[(model, 0, 0), "wrmsse"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_official_numbers_are_used_where_the_file_holds_the_origin(platform: Platform) -> None:
+    own = platform.score()
+    official = _official(platform.sales.series, (1885, ORIGIN_DAY))
+    official.to_parquet(platform.landing / OFFICIAL, index=False)
+    found = platform.score()
+    assert platform.attributes() == {
+        "rows": 5 * (13 + 4),
+        "series": 14,
+        "origin_day": ORIGIN_DAY,
+        "weights_and_scales": "official",
+    }
+    digest = hashlib.sha256((platform.landing / OFFICIAL).read_bytes()).hexdigest()
+    assert platform.lake.get("forecast_accuracy", WEEK.key).inputs[OFFICIAL] == digest
+    assert found.index.equals(own.index)
+    for model, forecast in platform.forecasts.items():
+        expected = _by_the_definition(platform, official, forecast, slice(None))
+        assert found.loc[(model, 0, 0), "wrmsse"] == pytest.approx(expected, rel=1e-6)
+        assert found.loc[(model, 9, 0), "wrmsse"] == pytest.approx(
+            _by_the_definition(platform, official, forecast, slice(None), level=9), rel=1e-6
+        )
+        for week in range(1, 5):
+            days = slice(week * 7 - 7, week * 7)
+            expected = _by_the_definition(platform, official, forecast, days)
+            assert found.loc[(model, 0, week), "wrmsse"] == pytest.approx(expected, rel=1e-6)
+            sold = platform.units(ORIGIN_DAY + 1, ORIGIN_DAY + 28)[:, days].sum()
+            assert found.loc[(model, 0, week), "bias"] == pytest.approx(forecast[:, days].sum() / sold - 1, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", ["another origin", "other series"])
+def test_a_file_that_does_not_fit_leaves_our_own_numbers(
+    case: str, platform: Platform, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = platform.score()
+    series = platform.sales.series
+    official = _official(series, (1885,)) if case == "another origin" else _official(series.iloc[1:], (ORIGIN_DAY,))
+    official.to_parquet(platform.landing / OFFICIAL, index=False)
+    pd.testing.assert_frame_equal(platform.score(), own)
+    assert platform.attributes()["weights_and_scales"] == "own"
+    said = f"does not hold d_{ORIGIN_DAY}" if case == "another origin" else "is of other series than the lake's"
+    assert said in capfd.readouterr().err
+
+
+def test_a_malformed_file_fails_the_week_by_name(platform: Platform) -> None:
+    (platform.landing / OFFICIAL).write_bytes(b"PAR1")
+    with pytest.raises(dg.Failure, match=r"official\.parquet: cannot be read as Parquet"):
+        platform.score()
+    assert platform.lake.find("forecast_accuracy", WEEK.key) is None
