@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from m5_assets.forecasting.features import MODEL_FEATURES, NAMES, Context, Rows, compute
+from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ MIN_HISTORY = 56
 
 
 @dataclass(frozen=True)
-class GBMConfig:
+class GBMConfig(FromHyperparameters):
     """What training depends on, besides the panel.
 
     Attributes:
@@ -94,25 +95,6 @@ class GBMConfig:
                 raise ValueError(f"{name} must be at least 2; found {getattr(self, name)}")
         if not 1 < self.tweedie_power < 2:
             raise ValueError(f"tweedie_power must lie between 1 and 2; found {self.tweedie_power}")
-
-    @classmethod
-    def from_hyperparameters(cls, hyperparameters: Mapping[str, str]) -> GBMConfig:
-        """Read the strings that a SageMaker training job is given.
-
-        Raises:
-            ValueError: an unknown name, or a value that does not parse or is out of range.
-        """
-        kinds: dict[str, type] = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        unknown = sorted(set(hyperparameters) - set(kinds))
-        if unknown:
-            raise ValueError(f"unknown hyperparameters: {', '.join(unknown)}; known are {', '.join(kinds)}")
-        values: dict[str, Any] = {}
-        for name, text in hyperparameters.items():
-            try:
-                values[name] = kinds[name](text)
-            except ValueError:
-                raise ValueError(f"hyperparameter {name}: {text!r} is not of type {kinds[name].__name__}") from None
-        return cls(**values)
 
     def booster_parameters(self, leaves: int, min_leaf_rows: int) -> dict[str, Any]:
         """Return LightGBM's parameters for a model with leaves of this number and size."""

@@ -128,7 +128,7 @@ def test_the_family_decides_the_members(panel: Panel, family: str) -> None:
     ("given", "message"),
     [
         ({"leafs": "3"}, "unknown hyperparameters: leafs"),
-        ({"leaves": "many"}, "'many' is not of type int"),
+        ({"leaves": "many"}, "'many' is not a number of type int"),
         ({"learning_rate": "0"}, "learning_rate must lie above 0"),
         ({"tweedie_power": "2.5"}, "tweedie_power"),
         ({"family": "stores"}, "family must be one of"),

@@ -279,7 +279,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({"epochs": "3"}, "unknown hyperparameter 'epochs': choose from seed, members"),
+            ({"epochs": "3"}, "unknown hyperparameters: epochs; known are seed, members"),
             ({"windows": "many"}, "hyperparameter windows='many' is not a number of type int"),
             ({"batch_size": "0"}, "hyperparameter batch_size=0: it must be above 0"),
             ({"learning_rate": "nan"}, "hyperparameter learning_rate=nan: it must be above 0"),

@@ -225,7 +225,7 @@ def test_training_origins_are_weeks_before_the_end() -> None:
     ("values", "message"),
     [
         ({"rounds": "5"}, "unknown hyperparameters: rounds"),
-        ({"leaves": "many"}, "leaves: 'many' is not of type int"),
+        ({"leaves": "many"}, "leaves='many' is not a number of type int"),
         ({"origin_step": "10"}, "whole weeks"),
         ({"l2": "-1"}, "l2"),
         ({"seed": "-1"}, "seed"),

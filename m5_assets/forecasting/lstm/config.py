@@ -1,12 +1,13 @@
-"""The settings of the LSTM: their names, defaults and limits, and how SageMaker's hyperparameters become them.
+"""The settings of the LSTM: their names, defaults and limits.
 
 Not here: the sizes that nobody tunes (`network`, `data`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+
+from m5_assets.forecasting.hyperparameters import FromHyperparameters
 
 FEWEST_WINDOWS = 20_000
 WINDOWS_A_SERIES = 60
@@ -15,7 +16,7 @@ HEADS = 4
 
 
 @dataclass(frozen=True)
-class LSTMConfig:
+class LSTMConfig(FromHyperparameters):
     """Settings of one training.
 
     Attributes:
@@ -64,23 +65,3 @@ class LSTMConfig:
     def for_series(self, count: int) -> LSTMConfig:
         """Return the settings for a panel of so many series: few series are learnt from fewer windows."""
         return replace(self, windows=min(self.windows, max(FEWEST_WINDOWS, WINDOWS_A_SERIES * count)))
-
-    @classmethod
-    def from_hyperparameters(cls, values: Mapping[str, str]) -> LSTMConfig:
-        """Build the settings from SageMaker's hyperparameters, which are all strings.
-
-        Raises:
-            ValueError: an unknown name, a value that cannot be read, or one outside its limits; the message names it.
-        """
-        parsers: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
-        unknown = sorted(set(values) - set(parsers))
-        if unknown:
-            raise ValueError(f"unknown hyperparameter {unknown[0]!r}: choose from {', '.join(parsers)}")
-        parsed = {}
-        for name, text in values.items():
-            try:
-                parsed[name] = parsers[name](text)
-            except ValueError as error:
-                kind = parsers[name].__name__
-                raise ValueError(f"hyperparameter {name}={text!r} is not a number of type {kind}") from error
-        return cls(**parsed)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m5_assets.forecasting.hierarchy import Floats
+from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals import ridge, trees
 from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
@@ -43,7 +44,7 @@ SHORT_HISTORY = 728
 
 
 @dataclass(frozen=True)
-class TotalsConfig:
+class TotalsConfig(FromHyperparameters):
     """What training depends on, besides the history.
 
     Attributes:
@@ -88,25 +89,6 @@ class TotalsConfig:
             raise ValueError(f"leaves must be at least 2; found {self.leaves}")
         if self.origin_step < 7 or self.origin_step % 7:
             raise ValueError(f"origin_step must be whole weeks in days, 7 at least; found {self.origin_step}")
-
-    @classmethod
-    def from_hyperparameters(cls, hyperparameters: Mapping[str, str]) -> TotalsConfig:
-        """Read the strings that a SageMaker training job is given.
-
-        Raises:
-            ValueError: an unknown name, or a value that does not parse or is out of range.
-        """
-        kinds: dict[str, type] = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        unknown = sorted(set(hyperparameters) - set(kinds))
-        if unknown:
-            raise ValueError(f"unknown hyperparameters: {', '.join(unknown)}; known are {', '.join(kinds)}")
-        values: dict[str, Any] = {}
-        for name, text in hyperparameters.items():
-            try:
-                values[name] = kinds[name](text)
-            except ValueError:
-                raise ValueError(f"hyperparameter {name}: {text!r} is not of type {kinds[name].__name__}") from None
-        return cls(**values)
 
     def booster_parameters(self) -> dict[str, Any]:
         """Return LightGBM's parameters."""
