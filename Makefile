@@ -17,7 +17,7 @@ DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 
-.PHONY: help install dev demo ui test lint constraints clean
+.PHONY: help install dev demo ui test lint docs constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ lint: dev ## Style, strict types, the arrows between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install ## What the docs take from the code
+	$(BIN)/m5 features --markdown > docs/features.md
 
 constraints: dev ## Write constraints.txt anew from the installed versions
 	{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/'; } > constraints.tmp

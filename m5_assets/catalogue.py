@@ -1,0 +1,45 @@
+"""The feature catalogue as text: for the terminal, for programs, for the docs. Not here: the features themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES
+
+_KNOWN = {"origin": "the origin", "horizon": "28 days ahead"}
+_HEAD = """# Features
+
+{count} features of a series, a target day and a horizon, as they were known at the origin; {used} of them, in bold, are
+what the GBM is trained on. `t` is the target day, `h` the horizon, `o = t - h` the origin, `y` the units sold. Made by
+`make docs` from the code; `m5 features --json` gives the same to programs.
+"""
+
+
+def as_json() -> str:
+    """Return the catalogue as a JSON list: name, family, definition, unit, known_from, used_by_gbm."""
+    rows = [dataclasses.asdict(f) | {"used_by_gbm": f.name in MODEL_FEATURES} for f in CATALOGUE]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
+
+
+def as_text() -> str:
+    """Return a line a feature."""
+    width = max(len(f.name) for f in CATALOGUE)
+    return "\n".join(
+        f"{'*' if f.name in MODEL_FEATURES else ' '} {f.name:<{width}}  {f.family:<14} {f.unit:<14} {f.definition}"
+        for f in CATALOGUE
+    )
+
+
+def as_markdown() -> str:
+    """Return docs/features.md: a table a family."""
+    lines = [_HEAD.format(count=len(CATALOGUE), used=len(MODEL_FEATURES))]
+    for family in dict.fromkeys(f.family for f in CATALOGUE):
+        lines += [f"## {family}", "", "| feature | unit | known from | definition |", "| --- | --- | --- | --- |"]
+        for f in CATALOGUE:
+            if f.family == family:
+                name = f"**`{f.name}`**" if f.name in MODEL_FEATURES else f"`{f.name}`"
+                definition = f.definition.replace("|", "\\|")
+                lines.append(f"| {name} | {f.unit} | {_KNOWN[f.known_from]} | {definition} |")
+        lines.append("")
+    return "\n".join(lines)
