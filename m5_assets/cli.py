@@ -10,11 +10,15 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from m5_assets.errors import UserError
 from m5_assets.settings import settings
+
+if TYPE_CHECKING:
+    from m5_assets.weeks import Week
 
 
 class _WeekType(click.ParamType[object]):
@@ -32,6 +36,16 @@ class _WeekType(click.ParamType[object]):
 
 
 WEEK = _WeekType()
+
+
+class _ListType(click.ParamType[object]):
+    """Values of one type, joined by commas."""
+
+    def __init__(self, of: click.ParamType[Any], name: str) -> None:
+        self.of, self.name = of, name
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        return [self.of.convert(part.strip(), param, ctx) for part in str(value).split(",")]
 
 
 @click.group()
@@ -98,6 +112,33 @@ def score(week: object) -> None:
 
 
 @cli.command()
+@click.option("--weeks", type=_ListType(WEEK, "weeks"), help="First days of weeks: 2016-03-21,2016-04-18.")
+@click.option("--origins", type=_ListType(click.INT, "days"), help="Or their last days' numbers: 1885,1913.")
+@click.option("--again", is_flag=True, help="Forecast and score also the weeks that are in the lake.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Markdown file; default: the terminal.")
+def backtest(weeks: list[Week] | None, origins: list[int] | None, again: bool, output: Path | None) -> None:
+    """Forecast and score past weeks, where not done yet, and report the accuracy of all of them."""
+    from m5_assets import backtest as backtests
+    from m5_assets.resources.lake import Lake
+    from m5_assets.resources.landing import Landing
+
+    if weeks is not None and origins is None:
+        chosen = f"--weeks {','.join(str(week) for week in weeks)}"
+    elif origins is not None and weeks is None:
+        chosen = f"--origins {','.join(str(day) for day in origins)}"
+        weeks = backtests.weeks_of_origins(origins, Landing(settings().landing).calendar())
+    else:
+        raise click.UsageError("give either --weeks or --origins")
+    lake, command = Lake(root=settings().lake), f"m5 backtest {chosen}"
+    backtests.make(lake, weeks, again=again)
+    found = backtests.collect(lake, weeks)
+    if output is None:
+        click.echo(backtests.report(found, command))
+    else:
+        backtests.write(found, f"{command} --output {output}", output)
+
+
+@cli.command()
 @click.option("--week", required=True, type=WEEK, help="First day of the week.")
 @click.option("--format", "form", type=click.Choice(["kaggle"]), default="kaggle", show_default=True)
 @click.option("--suffix", type=click.Choice(["evaluation", "validation"]), default="evaluation", show_default=True)
@@ -125,6 +166,16 @@ def summary(week: object, scored: object) -> None:
     from m5_assets.summary import print_summary
 
     print_summary(week, scored)  # type: ignore[arg-type]  # click has converted them
+
+
+@cli.command()
+@click.option("--json", "form", flag_value="json", help="A JSON list, for programs.")
+@click.option("--markdown", "form", flag_value="markdown", help="The text of docs/features.md.")
+def features(form: str | None) -> None:
+    """List every feature: name, family, unit, definition; a star marks those that the GBM uses."""
+    from m5_assets import catalogue
+
+    click.echo({"json": catalogue.as_json, "markdown": catalogue.as_markdown}.get(form or "", catalogue.as_text)())
 
 
 @cli.command()
