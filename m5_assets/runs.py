@@ -68,7 +68,7 @@ def forecast_week(week: Week) -> None:
         RunFailed: a step failed.
         UserError: the landed files cannot be used, or do not hold the week.
     """
-    first_day, last_day = _landed_days()
+    first_day, last_day = landed_days()
     if not first_day <= week.origin <= last_day:
         raise UserError(
             f"week {week} is not in the landed sales file, which holds {first_day} to {last_day}: "
@@ -80,7 +80,7 @@ def forecast_week(week: Week) -> None:
 
 def score_weeks(weeks: list[Week]) -> list[Week]:
     """Make the accuracy of those weeks whose four weeks ahead are landed, and return them."""
-    _, last_day = _landed_days()
+    _, last_day = landed_days()
     matured = [w for w in weeks if w.last_forecast_day <= last_day]
     for week in matured:
         _load_back_history(week.shift(HORIZON_DAYS // 7 + 1))
@@ -88,7 +88,8 @@ def score_weeks(weeks: list[Week]) -> list[Week]:
     return matured
 
 
-def _landed_days() -> tuple[dt.date, dt.date]:
+def landed_days() -> tuple[dt.date, dt.date]:
+    """Return the first and the last day of the landed sales."""
     reader = LandingResource(root=settings().landing).open()
     numbers = reader.sales_days()
     days = reader.calendar().set_index("d")["date"]
@@ -97,7 +98,7 @@ def _landed_days() -> tuple[dt.date, dt.date]:
 
 def _load_back_history(week: Week) -> None:
     """Load what the week sees of earlier weeks and the lake lacks: a run for sales, one for totals."""
-    first_day, _ = _landed_days()
+    first_day, _ = landed_days()
     window_start = max(week_containing(first_day), week.shift(1 - settings().history_weeks))
     _load_missing("raw_sales", weeks_between(window_start, week.shift(-1)), ["sell_prices", "calendar"])
     _load_missing("store_dept_sales", weeks_between(week_containing(_totals_since(first_day)), week.shift(-1)))

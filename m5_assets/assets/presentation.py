@@ -62,6 +62,21 @@ def bars_plot(values: Mapping[str, float], title: str) -> dg.MarkdownMetadataVal
     return _image(figure, title)
 
 
+def grouped_bars_png(frame: pd.DataFrame, title: str) -> bytes:
+    """Return a PNG of vertical bars: a group a row, within it a bar a column."""
+    figure = _figure()
+    axes = figure.subplots()
+    width = 0.8 / len(frame.columns)
+    for number, name in enumerate(frame.columns):
+        offset = (number - (len(frame.columns) - 1) / 2) * width
+        axes.bar([x + offset for x in range(len(frame))], frame[name].to_numpy(), width, label=str(name))
+    axes.set_xticks(range(len(frame)), [str(name) for name in frame.index])
+    axes.set_title(title)
+    axes.legend(fontsize=8, ncols=len(frame.columns), loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axes.grid(axis="y", alpha=0.3)
+    return _png(figure)
+
+
 def _figure() -> Figure:
     from matplotlib.figure import Figure  # loaded when a plot is drawn: the code location must load fast
 
@@ -69,6 +84,10 @@ def _figure() -> Figure:
 
 
 def _image(figure: Figure, title: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(_png(figure)).decode()})")
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+    return buffer.getvalue()

@@ -158,6 +158,15 @@ def test_the_week_is_scored_once_its_days_are_known(later: Home, cut: Home) -> N
     assert "the sales through 2016-05-22 are not landed yet" in refused.stderr
 
 
+def test_a_backtest_of_the_week_reports_its_accuracy(later: Home) -> None:
+    report = later.run("backtest", "--origins", "1913")
+    assert "Made by `m5 backtest --origins 1913`" in report
+    assert "d_1913, 2016-04-24 | 2016-04-18 | 2016-05-22 | 80 | own" in report
+    accuracy = later.lake.get("forecast_accuracy", WEEK.key)
+    assert accuracy.inputs["ensemble_forecast"] == later.lake.get("ensemble_forecast", WEEK.key).digest
+    assert later.run("backtest", "--origins", "1913") == report
+
+
 def test_the_export_is_the_competitions_form(later: Home, tmp_path: Path) -> None:
     target = tmp_path / "forecast.csv"
     later.run("export", "--week", WEEK.key, "--suffix", "validation", "--output", str(target))
