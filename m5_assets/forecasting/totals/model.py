@@ -59,21 +59,21 @@ class TotalsConfig(FromHyperparameters):
         feature_fraction: share of the features tried by a tree.
         bagging_fraction: share of the rows a tree sees.
         l2: penalty on a leaf's value.
-        threads: of LightGBM.
+        threads: of LightGBM. More than one pays on idle cores only: beside another job the threads wait for each other.
     """
 
     seed: int = 1
     origin_step: int = 14
     training_days: int = 1456
-    trees_iterations: int = 200
-    stack_iterations: int = 60
-    learning_rate: float = 0.05
+    trees_iterations: int = 300
+    stack_iterations: int = 200
+    learning_rate: float = 0.08
     leaves: int = 31
     min_leaf_rows: int = 100
     feature_fraction: float = 0.4
     bagging_fraction: float = 0.5
     l2: float = 1.0
-    threads: int = 2
+    threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "feature_fraction", "bagging_fraction"):

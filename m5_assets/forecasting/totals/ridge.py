@@ -23,7 +23,6 @@ WINDOWS = (546, 1092, 2184)
 """Days of history of each fit; the forecasts are averaged. A short one follows changes, a long one sees years."""
 PENALTY = 1.0
 """Squared coefficients count as much as this many days' squared errors."""
-TREND_PENALTY = 0.01
 SMOOTHING = 0.09
 """Weight of the last day in the level of the recent errors; a day earlier counts (1 - SMOOTHING) times as much."""
 MIN_YEARLY = 728
@@ -83,8 +82,7 @@ def _fit(sums: Floats, regressors: Floats, history: TotalsHistory, window: int) 
     units = sums[:, rows].T
     target = np.log(np.maximum(units, FLOOR))
     centre = target.mean(axis=0)
-    penalty = np.full(regressors.shape[1], PENALTY)
-    coefficients = np.linalg.solve(known.T @ known + np.diag(penalty), known.T @ (target - centre))
+    coefficients = np.linalg.solve(known.T @ known + PENALTY * np.eye(known.shape[1]), known.T @ (target - centre))
     weight = (1 - SMOOTHING) ** (days - 1 - rows)
     fitted = np.exp(known @ coefficients + centre)
     level = (weight @ units) / (weight @ fitted)

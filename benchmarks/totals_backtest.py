@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Backtest of the totals: each member and their blend at past origins, by WRMSSE of levels 1 to 9.
+
+    totals_backtest.py LANDING [--last 1913] [--origins 13] [--train-every 4] [name=value ...]
+
+LANDING holds the landing files (calendar.csv, sales_train_*.csv, sell_prices.csv, sales_store_dept_history.csv). Every
+origin lies four weeks before the next; its scales come from the whole history up to it, its weights from the revenue of
+the 28 days before it, so the detailed sales must reach back as far. name=value are hyperparameters of `TotalsConfig`.
+The same-weekday mean of four weeks stands beside the members as the yardstick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from m5_assets.forecasting import wrmsse
+from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.totals.history import TotalsHistory, group_codes
+from m5_assets.forecasting.totals.model import TotalsConfig, TotalsModel, fit, same_weekday_mean
+from m5_assets.resources.landing import Landing
+
+LEVELS = 9
+
+
+def main() -> None:
+    """Print the table of origins."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("landing", type=Path)
+    parser.add_argument("--last", type=int, default=1913, help="the last origin, a day number")
+    parser.add_argument("--origins", type=int, default=13)
+    parser.add_argument("--train-every", type=int, default=1, help="train at every nth origin, as the cadence would")
+    parser.add_argument("hyperparameters", nargs="*", help="name=value")
+    arguments = parser.parse_intermixed_args()
+    config = TotalsConfig.from_hyperparameters(dict(text.split("=", 1) for text in arguments.hyperparameters))
+    history, revenue = read(Landing(str(arguments.landing)), arguments.last + HORIZON)
+    origins = [arguments.last - HORIZON * back for back in reversed(range(arguments.origins))]
+
+    rows, model = [], None
+    for place, origin in enumerate(origins):
+        known = history.rewind(history.days - origin)
+        if model is None or place % arguments.train_every == 0:
+            model = fit(known, config, lambda _step, _share: None)
+        for name, forecast in forecasts(model, known).items():
+            score, bias = score_levels(forecast, history, revenue[:, origin - HORIZON : origin], origin)
+            rows.append({"origin": origin, "forecast": name, "WRMSSE": score, "bias": bias})
+        print(
+            pd.DataFrame([row for row in rows if row["origin"] == origin]).round(4).to_string(header=False), flush=True
+        )
+    summary(pd.DataFrame(rows))
+
+
+def read(landing: Landing, last_day: int) -> tuple[TotalsHistory, npt.NDArray[np.float64]]:
+    """Return the history through `last_day`, and (G, days) the revenue a day, zero before the detailed sales begin."""
+    calendar, totals, sales = landing.calendar(), landing.totals(), landing.sales()
+    if totals is None or not totals.first_day == 1 or last_day > min(totals.last_day, sales.last_day):
+        raise SystemExit(f"the backtest needs totals from d_1 and sales through d_{last_day}")
+    series = sales.series
+    groups = totals.groups.merge(series[["dept_id", "cat_id"]].drop_duplicates(), on="dept_id")
+    groups = groups.merge(series[["store_id", "state_id"]].drop_duplicates(), on="store_id")
+    groups = groups.sort_values(["store_id", "dept_id"], ignore_index=True)
+    days = calendar.drop(columns=["wm_yr_wk", "d"]).iloc[: last_day + HORIZON]
+    history = TotalsHistory(groups, totals.units[:, :last_day].astype(np.float32), days)
+
+    prices = landing.sell_prices().to_pandas()
+    prices = prices[prices["wm_yr_wk"] >= calendar["wm_yr_wk"].iloc[sales.first_day - 1]]
+    table = prices.set_index(["store_id", "item_id", "wm_yr_wk"])["sell_price"].unstack()
+    table = table.reindex(pd.MultiIndex.from_frame(series[["store_id", "item_id"]]))
+    weeks = calendar["wm_yr_wk"].iloc[sales.first_day - 1 : last_day]
+    price = np.nan_to_num(table[weeks].to_numpy(float))
+    revenue = np.zeros((len(groups), last_day))
+    spent = sales.units[:, : len(weeks)] * price
+    np.add.at(revenue[:, sales.first_day - 1 :], group_codes(series, groups), spent)
+    return history, revenue
+
+
+def forecasts(model: TotalsModel, known: TotalsHistory) -> dict[str, npt.NDArray[np.float32]]:
+    """Return what is compared."""
+    members = model.members_forecast(known)
+    return {"same weekday": same_weekday_mean(known), **members, "blend": model.predict(known)}
+
+
+def score_levels(
+    forecast: npt.NDArray[np.float32], history: TotalsHistory, revenue: npt.NDArray[np.float64], origin: int
+) -> tuple[float, float]:
+    """Return the mean WRMSSE of levels 1 to 9, and the bias."""
+    if not revenue.any():
+        raise SystemExit(f"no detailed sales in the 28 days up to d_{origin}: ask for fewer origins")
+    hierarchy = history.hierarchy()
+    weights = wrmsse.weights(revenue, np.ones_like(revenue), hierarchy)
+    scales = wrmsse.scales(history.units[:, :origin], hierarchy)
+    actual = history.units[:, origin : origin + HORIZON]
+    score = wrmsse.evaluate(forecast, actual, hierarchy, weights, scales)
+    return float(score.levels[:LEVELS].mean()), score.bias
+
+
+def summary(table: pd.DataFrame) -> None:
+    """Print origins by forecast, then mean, worst, and the bias's mean and spread."""
+    wide = table.pivot(index="origin", columns="forecast", values="WRMSSE")[table["forecast"].unique()]
+    bias = table.pivot(index="origin", columns="forecast", values="bias")[wide.columns]
+    print("\nWRMSSE of levels 1 to 9\n" + wide.round(3).to_string())
+    print("\nbias, %\n" + (100 * bias).round(1).to_string())
+    rows = {"mean": wide.mean(), "worst": wide.max(), "bias, mean": bias.mean(), "bias, sd": bias.std()}
+    print("\n" + pd.DataFrame(rows).T.round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()
