@@ -44,7 +44,8 @@ def _load(lake: Lake, first: int = 0) -> None:
 
 def _units(lake: Lake, landed: LandedTotals | None) -> list[list[int]]:
     frame = totals_of_week(lake, WEEK, landed, DAYS).to_pandas()
-    return frame.pivot(index="store_id", columns="date", values="units").to_numpy().tolist()
+    units: list[list[int]] = frame.pivot(index="store_id", columns="date", values="units").to_numpy().tolist()
+    return units
 
 
 LANDED = LandedTotals(GROUPS, 1, 7, SUMS.astype(np.int32))
