@@ -167,7 +167,7 @@ def _compare(week: Week, detail: pd.DataFrame, totals: pd.DataFrame) -> None:
     if len(odd):
         raise dg.Failure(
             f"week {week}: {len(odd)} store-departments are in the sales file or sales_store_dept_history.csv but not "
-            f"in both, the first {' '.join(map(str, odd[0]))}; land both files of the same stores, or remove the second",
+            f"in both, the first {' '.join(map(str, odd[0]))}; land both files of the same stores or remove one",
             allow_retries=False,
         )
     keys = [*groups, "date"]
