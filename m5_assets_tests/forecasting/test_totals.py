@@ -60,7 +60,7 @@ def test_every_member_and_the_blend_beat_the_same_weekday_mean(history: TotalsHi
     known = history.rewind(HORIZON)
     naive = error(same_weekday_mean(known), history)
     members = model.members_forecast(known)
-    assert len(members) == 3
+    assert len(members) == 4
     for forecast in members.values():
         assert error(forecast, history) < 0.9 * naive
     np.testing.assert_allclose(model.predict(known), np.mean(list(members.values()), axis=0), rtol=1e-5)

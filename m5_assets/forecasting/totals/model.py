@@ -1,9 +1,10 @@
-"""The model of the totals: three unlike members and their mean, trained, saved and loaded.
+"""The model of the totals: four unlike members and their mean, trained, saved and loaded.
 
 Here: the configuration, fit, predict, save and load. Not here: what the members do (`ridge`, `trees`).
 
 The ridge is fitted anew at every forecast: it takes a fraction of a second, and is then as young as the history. The
-two boosters are what training makes.
+three boosters are what training makes: trees on sales, and two that correct the ridge, one with the memory of all
+training days and one ("recent") of the last year, which follows a drift that four years would average away.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]
 """Called with the step's name and the share of it that is done, 0 to 1."""
 
-RIDGE, TREES, STACK, WEEKDAY = "ridge", "trees", "stack", "weekday"
-BOOSTERS = (TREES, STACK)
+RIDGE, TREES, STACK, RECENT, WEEKDAY = "ridge", "trees", "stack", "recent", "weekday"
+BOOSTERS = (TREES, STACK, RECENT)
 DESCRIPTION = "totals.json"
 MIN_HISTORY = 112
 """Fewest days to train on: below, no origin has 8 weeks before it and all of its 28 days known behind it."""
 MIN_LEAD = 56
 """Days before the first origin that is learnt from."""
+RECENT_DAYS = 364
+"""Days before the origin in which the past origins of the member "recent" lie."""
 SHORT_HISTORY = 728
 """Below two years, in which no season repeats, the same-weekday mean joins the members."""
 
@@ -52,8 +55,8 @@ class TotalsConfig(FromHyperparameters):
         origin_step: days between the past origins learnt from; whole weeks.
         training_days: days before the origin in which those origins lie.
         trees_iterations: trees of the member "trees".
-        stack_iterations: trees of the member "stack".
-        learning_rate: shrinkage of both.
+        stack_iterations: trees of each of the members "stack" and "recent".
+        learning_rate: shrinkage of all three.
         leaves: leaves of a tree.
         min_leaf_rows: fewest rows in a leaf.
         feature_fraction: share of the features tried by a tree.
@@ -147,7 +150,8 @@ class TotalsModel:
             )
         members = {RIDGE: ridge.forecast(history)}
         members[TREES] = trees.forecast(self.boosters[TREES], history, None, self.config.threads)
-        members[STACK] = trees.forecast(self.boosters[STACK], history, members[RIDGE], self.config.threads)
+        for member in (STACK, RECENT):
+            members[member] = trees.forecast(self.boosters[member], history, members[RIDGE], self.config.threads)
         if history.days < SHORT_HISTORY:
             members[WEEKDAY] = same_weekday_mean(history)
         return members
@@ -197,7 +201,7 @@ class TotalsModel:
         except (KeyError, TypeError, ValueError, OSError, lgb.basic.LightGBMError) as problem:
             raise ValueError(f"{directory}: the model cannot be read ({problem!r}); train it again") from problem
         for member, booster in model.boosters.items():
-            if tuple(booster.feature_name()) != trees.feature_names(with_ridge=member == STACK):
+            if tuple(booster.feature_name()) != trees.feature_names(with_ridge=member != TREES):
                 raise ValueError(
                     f"{directory / member}.txt: its features are not this version's; train the model again"
                 )
@@ -205,7 +209,7 @@ class TotalsModel:
 
 
 def fit(history: TotalsHistory, config: TotalsConfig, progress: Progress) -> TotalsModel:
-    """Train both boosters on past origins. The same history and configuration give the same model, byte for byte.
+    """Train the boosters on past origins. The same history and configuration give the same model, byte for byte.
 
     Args:
         history: up to the origin, 112 days at least.
@@ -219,15 +223,15 @@ def fit(history: TotalsHistory, config: TotalsConfig, progress: Progress) -> Tot
     origins = training_origins(history.days, config)
     logger.info("training on %d past origins of %d store-departments", len(origins), len(history.groups))
     ridges = _past_ridges(history, origins, progress)
+    late = origins >= history.days - RECENT_DAYS
     parameters = config.booster_parameters()
-    boosters = {
-        TREES: trees.train(
-            trees.examples(history, origins, None), parameters, config.trees_iterations, partial(progress, TREES)
-        ),
-        STACK: trees.train(
-            trees.examples(history, origins, ridges), parameters, config.stack_iterations, partial(progress, STACK)
-        ),
-    }
+    boosters = {}
+    for member, rows, iterations in (
+        (TREES, trees.examples(history, origins, None), config.trees_iterations),
+        (STACK, trees.examples(history, origins, ridges), config.stack_iterations),
+        (RECENT, trees.examples(history, origins[late], ridges[late]), config.stack_iterations),
+    ):
+        boosters[member] = trees.train(rows, parameters, iterations, partial(progress, member))
     return TotalsModel(boosters, _groups(history), config, history.origin.date().isoformat())
 
 

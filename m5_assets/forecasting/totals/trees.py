@@ -1,8 +1,8 @@
 """Gradient-boosted trees on the totals: one model for all store-departments and horizons.
 
-Here: the rows they learn from, training and forecast, for both members that are trees: "trees", which forecasts sales
-as a multiple of the recent mean, and "stack", which forecasts them as a multiple of the ridge's forecast and so learns
-what the ridge gets wrong. Not here: the features (`features`).
+Here: the rows they learn from, training and forecast, of the members that are trees: "trees", which forecasts sales as
+a multiple of the recent mean; "stack" and "recent", which forecast them as a multiple of the ridge's forecast and so
+learn what the ridge gets wrong. Not here: the features (`features`).
 """
 
 from __future__ import annotations
