@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,11 +24,12 @@ import pyarrow as pa
 from m5_assets.forecasting.features import MODEL_FEATURES, NAMES, Context, Rows, compute
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON, Panel
+from m5_assets.forecasting.progress import Progress, phases
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, float], None]
-"""Called with the step's name and the share of it that is done, 0 to 1."""
+FEATURES_EFFORT = 60
+"""What computing a row's features costs, in the time a tree takes for a row."""
 
 Family = Literal["both", "global", "departments"]
 
@@ -294,11 +294,17 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress) -> GBMModel:
     bounds = np.searchsorted(code, np.arange(len(departments) + 1))
     logger.info("training on %s rows of %s features", f"{len(rows):,}", len(MODEL_FEATURES))
 
+    trees = {GLOBAL: 0 if config.family == "departments" else config.iterations * len(rows)}
+    sizes = np.diff(bounds) if config.family != GLOBAL else np.zeros(len(departments))
+    trees |= dict(zip(departments, config.department_iterations * sizes, strict=True))
+    made, *fitted = phases(progress, [FEATURES_EFFORT * len(rows), *trees.values()])
+    told = dict(zip(trees, fitted, strict=True))
+
     matrix = np.empty((len(rows), len(MODEL_FEATURES)), np.float32)
     for place in range(len(departments)):
         part = slice(bounds[place], bounds[place + 1])
         compute(context, rows[part], MODEL_FEATURES, threads=config.threads, out=matrix[part])
-        progress("features", float(bounds[place + 1] / len(rows)))
+        made(f"features of {departments[place]}", float(bounds[place + 1] / len(rows)))
     units = context.sales[rows.series, rows.day]
     stores = tuple(context.stores)
     del context
@@ -306,13 +312,13 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress) -> GBMModel:
     boosters = {}
     if config.family != "departments":
         parameters = config.booster_parameters(config.leaves, config.min_leaf_rows)
-        boosters[GLOBAL] = _train(GLOBAL, matrix, units, parameters, config.iterations, progress)
+        boosters[GLOBAL] = _train(GLOBAL, matrix, units, parameters, config.iterations, told[GLOBAL])
     if config.family != GLOBAL:
         parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
         for place, name in enumerate(departments):
             part = slice(bounds[place], bounds[place + 1])
             iterations = config.department_iterations
-            boosters[name] = _train(name, matrix[part], units[part], parameters, iterations, progress)
+            boosters[name] = _train(name, matrix[part], units[part], parameters, iterations, told[name])
     return GBMModel(
         boosters,
         MODEL_FEATURES,
@@ -357,7 +363,7 @@ def _train(
     def report(environment: lgb.callback.CallbackEnv) -> None:
         done = environment.iteration + 1
         if done % 10 == 0 or done == iterations:
-            progress(name, done / iterations)
+            progress(f"{name}: {done} of {iterations} trees", done / iterations)
 
     data = lgb.Dataset(matrix, units, feature_name=list(MODEL_FEATURES), params=parameters)
     return lgb.train(parameters, data, num_boost_round=iterations, callbacks=[report])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from m5_assets.forecasting.lstm.data import Vocabularies, WindowSource, learn_vo
 from m5_assets.forecasting.lstm.model import LSTMModel, Weights, computing, read_tensors, write_tensors
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM, tweedie_loss
 from m5_assets.forecasting.panel import HORIZON, Panel
+from m5_assets.forecasting.progress import Progress
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINTS = 20
@@ -36,8 +36,6 @@ UNKNOWN_SHARE = 0.1
 CLIP = 1.0
 
 _log = logging.getLogger(__name__)
-
-Progress = Callable[[str, float], None]
 
 
 def fit(panel: Panel, config: LSTMConfig, progress: Progress, checkpoints: Path | None = None) -> LSTMModel:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,13 +24,14 @@ import numpy.typing as npt
 from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.progress import Progress, phases
 from m5_assets.forecasting.totals import ridge, trees
 from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, float], None]
-"""Called with the step's name and the share of it that is done, 0 to 1."""
+EFFORTS = (40, 40, 15, 5)
+"""How long the parts of a training take: the past ridges, then the three boosters."""
 
 RIDGE, TREES, STACK, RECENT, WEEKDAY = "ridge", "trees", "stack", "recent", "weekday"
 BOOSTERS = (TREES, STACK, RECENT)
@@ -222,16 +222,20 @@ def fit(history: TotalsHistory, config: TotalsConfig, progress: Progress) -> Tot
     _check_length(history)
     origins = training_origins(history.days, config)
     logger.info("training on %d past origins of %d store-departments", len(origins), len(history.groups))
-    ridges = _past_ridges(history, origins, progress)
+    told = phases(progress, EFFORTS)
+    ridges = _past_ridges(history, origins, told[0])
     late = origins >= history.days - RECENT_DAYS
     parameters = config.booster_parameters()
     boosters = {}
-    for member, rows, iterations in (
-        (TREES, trees.examples(history, origins, None), config.trees_iterations),
-        (STACK, trees.examples(history, origins, ridges), config.stack_iterations),
-        (RECENT, trees.examples(history, origins[late], ridges[late]), config.stack_iterations),
+    for place, (member, rows, iterations) in enumerate(
+        (
+            (TREES, trees.examples(history, origins, None), config.trees_iterations),
+            (STACK, trees.examples(history, origins, ridges), config.stack_iterations),
+            (RECENT, trees.examples(history, origins[late], ridges[late]), config.stack_iterations),
+        ),
+        start=1,
     ):
-        boosters[member] = trees.train(rows, parameters, iterations, partial(progress, member))
+        boosters[member] = trees.train(rows, parameters, iterations, partial(told[place], member))
     return TotalsModel(boosters, _groups(history), config, history.origin.date().isoformat())
 
 
