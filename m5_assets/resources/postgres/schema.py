@@ -69,7 +69,7 @@ accuracy = Table(
     "accuracy",
     metadata,
     Column("week", Date, primary_key=True, comment=_WEEK),
-    Column("model", Text, primary_key=True, comment="Whose forecast: gbm, lstm or ensemble"),
+    Column("model", Text, primary_key=True, comment="Whose forecast: gbm, lstm, average (of both), ensemble (aligned), or seasonal_naive"),
     Column(
         "level",
         SmallInteger,
