@@ -69,7 +69,12 @@ accuracy = Table(
     "accuracy",
     metadata,
     Column("week", Date, primary_key=True, comment=_WEEK),
-    Column("model", Text, primary_key=True, comment="Whose forecast: gbm, lstm, average (of both), ensemble (aligned), or seasonal_naive"),
+    Column(
+        "model",
+        Text,
+        primary_key=True,
+        comment="Whose forecast: gbm, lstm, average (of both), ensemble (aligned), or seasonal_naive",
+    ),
     Column(
         "level",
         SmallInteger,
