@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     gbm_hyperparameters: dict[str, str] = Field(default_factory=dict, description='JSON, such as {"seed": "1"}')
     lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
     totals_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
-    alignment: float = Field(1.0, ge=0, le=1, description="how far items are aligned to the totals: 0 not, 1 fully")
+    alignment: float = Field(0.8, ge=0, le=1, description="how far items are aligned to the totals: 0 not, 1 fully")
     sagemaker: JobSettings = Field(default_factory=JobSettings)
 
     @model_validator(mode="after")

@@ -53,6 +53,7 @@ class Home:
             "M5_HOME": str(self.path),
             "M5_LAST_WEEK": "2016-05-16",
             "M5_HISTORY_WEEKS": "56",
+            "M5_ALIGNMENT": "1",
             "M5_GBM_HYPERPARAMETERS": '{"iterations": "5", "department_iterations": "5"}',
             "M5_TOTALS_HYPERPARAMETERS": '{"trees_iterations": "5", "stack_iterations": "5"}',
             "M5_LSTM_HYPERPARAMETERS": '{"windows": "1024", "batch_size": "128", "hidden": "16", "encoder_days": "28"}',
