@@ -240,7 +240,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
         else:
-            with source.open("rb") as stream, self.filesystem.open_output_stream(target) as sink:
+            with source.open("rb") as stream, self.filesystem.open_output_stream(target, compression=None) as sink:
                 shutil.copyfileobj(stream, sink, _CHUNK)
 
 
