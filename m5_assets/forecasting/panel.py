@@ -23,7 +23,8 @@ HORIZON = 28
 SERIES_COLUMNS = ("item_id", "dept_id", "cat_id", "store_id", "state_id")
 EVENT_COLUMNS = ("event_name_1", "event_type_1", "event_name_2", "event_type_2")
 
-_CALENDAR_KEY = b"m5.calendar"
+CALENDAR_KEY = b"m5.calendar"
+"""Where a file of a panel or of totals holds its calendar: the Parquet schema's metadata."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,7 @@ def write_panel(panel: Panel, path: Path) -> None:
     columns["release"] = pa.array(panel.release, pa.int32())
     columns["sales"] = _lists(panel.sales.astype(np.int32), days)
     columns["price"] = _lists(panel.price, days + HORIZON)
-    calendar = panel.calendar.assign(date=panel.calendar["date"].dt.strftime("%Y-%m-%d"))
-    text = json.dumps(calendar.to_dict(orient="list"))
-    table = pa.table(columns).replace_schema_metadata({_CALENDAR_KEY: text.encode()})
+    table = pa.table(columns).replace_schema_metadata({CALENDAR_KEY: calendar_text(panel.calendar)})
     pq.write_table(table, path, compression="zstd", use_dictionary=True)
 
 
@@ -142,17 +141,28 @@ def read_panel(source: Path | pa.BufferReader) -> Panel:
     """Read a panel written by `write_panel`, from a file or from a buffer (the body of a request)."""
     table = pq.read_table(source)
     metadata = table.schema.metadata or {}
-    if _CALENDAR_KEY not in metadata:
+    if CALENDAR_KEY not in metadata:
         raise ValueError(f"{source}: not a panel file (no calendar in its metadata); it is written by the features job")
-    calendar = pd.DataFrame(json.loads(metadata[_CALENDAR_KEY]))
-    calendar["date"] = pd.to_datetime(calendar["date"]).astype("datetime64[s]")
     return Panel(
         pd.DataFrame({name: table[name].to_pandas().astype(str) for name in SERIES_COLUMNS}),
         _matrix(table["sales"]).astype(np.float32),
         _matrix(table["price"]).astype(np.float32),
         table["release"].to_numpy(),
-        calendar,
+        calendar_of(metadata[CALENDAR_KEY]),
     )
+
+
+def calendar_text(calendar: pd.DataFrame) -> bytes:
+    """Return a calendar, in the form of `Panel.calendar`, as JSON."""
+    dated = calendar.assign(date=calendar["date"].dt.strftime("%Y-%m-%d"))
+    return json.dumps(dated.to_dict(orient="list")).encode()
+
+
+def calendar_of(text: bytes) -> pd.DataFrame:
+    """Return the calendar that `calendar_text` wrote."""
+    calendar = pd.DataFrame(json.loads(text))
+    calendar["date"] = pd.to_datetime(calendar["date"]).astype("datetime64[s]")
+    return calendar
 
 
 def _lists(values: npt.NDArray[np.generic], width: int) -> pa.FixedSizeListArray:

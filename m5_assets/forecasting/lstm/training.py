@@ -6,7 +6,6 @@ Not here: the network (`network`), what a window holds (`data`) and what becomes
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +33,6 @@ FINAL_RATE = 0.05
 UNKNOWN_SHARE = 0.1
 """Share of the identities hidden in training, so that the embedding of the unknown is learnt."""
 CLIP = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 def fit(panel: Panel, config: LSTMConfig, progress: Progress, checkpoints: Path | None = None) -> LSTMModel:

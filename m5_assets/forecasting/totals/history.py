@@ -5,7 +5,6 @@ Here: the arrays, their file form, and sums of series into them. Not here: the l
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5_assets.forecasting.hierarchy import Hierarchy
-from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, calendar_of, calendar_text
 
 GROUP_COLUMNS = ("store_id", "dept_id", "cat_id", "state_id")
-
-_CALENDAR_KEY = b"m5.calendar"
 
 
 @dataclass(frozen=True)
@@ -132,9 +129,8 @@ def write_totals(history: TotalsHistory, path: Path) -> None:
         name: pa.array(history.groups[name].astype(str), pa.string()) for name in GROUP_COLUMNS
     }
     columns["units"] = pa.FixedSizeListArray.from_arrays(pa.array(history.units.reshape(-1)), history.days)
-    calendar = history.calendar.assign(date=history.calendar["date"].dt.strftime("%Y-%m-%d"))
-    text = json.dumps(calendar.to_dict(orient="list"))
-    pq.write_table(pa.table(columns).replace_schema_metadata({_CALENDAR_KEY: text.encode()}), path, compression="zstd")
+    table = pa.table(columns).replace_schema_metadata({CALENDAR_KEY: calendar_text(history.calendar)})
+    pq.write_table(table, path, compression="zstd")
 
 
 def read_totals(source: Path | pa.BufferReader) -> TotalsHistory:
@@ -146,13 +142,11 @@ def read_totals(source: Path | pa.BufferReader) -> TotalsHistory:
     table = pq.read_table(source)
     metadata = table.schema.metadata or {}
     missing = [name for name in (*GROUP_COLUMNS, "units") if name not in table.column_names]
-    if _CALENDAR_KEY not in metadata or missing:
+    if CALENDAR_KEY not in metadata or missing:
         raise ValueError(f"{source}: not a file of totals (no calendar in its metadata, or columns missing: {missing})")
-    calendar = pd.DataFrame(json.loads(metadata[_CALENDAR_KEY]))
-    calendar["date"] = pd.to_datetime(calendar["date"]).astype("datetime64[s]")
     units = table["units"].combine_chunks()
     return TotalsHistory(
         pd.DataFrame({name: table[name].to_pandas().astype(str) for name in GROUP_COLUMNS}),
         units.values.to_numpy().reshape(len(units), -1).astype(np.float32),
-        calendar,
+        calendar_of(metadata[CALENDAR_KEY]),
     )
