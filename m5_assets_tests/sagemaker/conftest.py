@@ -47,10 +47,14 @@ class Lab:
 
         self.sagemaker, self.logs = self.new_clients()
 
+    @property
+    def runner(self) -> LocalSageMaker:
+        """The runner, as another orchestrator with the same home would have it."""
+        return LocalSageMaker(self.root / "home", buckets={"lake": self.lake}, images=self.images, stop_grace=1.0)
+
     def new_clients(self) -> tuple[SageMakerClient, CloudWatchLogsClient]:
         """Clients as another orchestrator with the same home would have them."""
-        runner = LocalSageMaker(self.root / "home", buckets={"lake": self.lake}, images=self.images, stop_grace=1.0)
-        return runner.client("sagemaker"), runner.client("logs")
+        return self.runner.client("sagemaker"), self.runner.client("logs")
 
     def image(self, name: str, source: str) -> str:
         """An image whose entry point is a script; `base` is its /opt/ml."""

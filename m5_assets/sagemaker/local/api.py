@@ -23,8 +23,10 @@ from typing import Any
 from botocore.model import ServiceModel
 
 from m5_assets.sagemaker.kinds import KINDS, PROCESSING, TERMINAL_STATUSES, TRAINING, TRANSFORM, JobKind
+from m5_assets.sagemaker.local.faults import Faults
+from m5_assets.sagemaker.local.files import lock_for_life, read_json, write_json
 from m5_assets.sagemaker.local.run import ACCOUNT, job_arn
-from m5_assets.sagemaker.local.state import JobDirectory, JobState, lock_for_life, read_json, write_json
+from m5_assets.sagemaker.local.state import JobDirectory, JobState
 from m5_assets.sagemaker.local.transport import ApiError, Operation
 from m5_assets.sagemaker.validation import RequestValidationError, validate
 
@@ -93,7 +95,9 @@ class SageMakerApi:
         if "ModelName" in request:
             # A copy: the job keeps its model though somebody deletes the model's entry.
             runner["model"] = self.describe_model({"ModelName": request["ModelName"]})
-        directory = self._jobs(kind) / request[kind.job_name]
+        name, spot = request[kind.job_name], bool(request.get("EnableManagedSpotTraining"))
+        runner["faults"] = Faults(self._settings.home).take_job(kind.name, name, spot=spot)
+        directory = self._jobs(kind) / name
         lock = self._store(kind, directory, request, runner)
         try:
             _start_supervisor(directory, lock)

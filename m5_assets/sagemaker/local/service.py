@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from botocore.client import BaseClient
+from botocore.config import Config
 
 from m5_assets.sagemaker.local.api import RunnerSettings, SageMakerApi
+from m5_assets.sagemaker.local.faults import Faults
 from m5_assets.sagemaker.local.logs_api import LogsApi
 from m5_assets.sagemaker.local.transport import answer_with, make_client
 
@@ -54,16 +56,22 @@ class LocalSageMaker:
         self._settings = RunnerSettings(home.resolve(), buckets, images, stop_grace, region)
 
     @overload
-    def client(self, service: Literal["sagemaker"]) -> SageMakerClient: ...
+    def client(self, service: Literal["sagemaker"], config: Config | None = None) -> SageMakerClient: ...
 
     @overload
-    def client(self, service: Literal["logs"]) -> CloudWatchLogsClient: ...
+    def client(self, service: Literal["logs"], config: Config | None = None) -> CloudWatchLogsClient: ...
 
-    def client(self, service: Literal["sagemaker", "logs"]) -> BaseClient:
-        """A boto3 client, `sagemaker` or `logs`, whose requests this runner answers."""
-        client = make_client(service, self._settings.region)
+    def client(self, service: Literal["sagemaker", "logs"], config: Config | None = None) -> BaseClient:
+        """A boto3 client, `sagemaker` or `logs`, whose requests this runner answers.
+
+        Args:
+            service: The service.
+            config: The client's configuration, such as its retries; None for botocore's own.
+        """
+        client = make_client(service, self._settings.region, config)
         if service == "logs":
-            answer_with(client, LogsApi(self._settings.home / "jobs").operations())
+            operations = LogsApi(self._settings.home / "jobs").operations()
         else:
-            answer_with(client, SageMakerApi(self._settings, client.meta.service_model).operations())
+            operations = SageMakerApi(self._settings, client.meta.service_model).operations()
+        answer_with(client, operations, Faults(self._settings.home))
         return client
