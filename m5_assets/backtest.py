@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from m5_assets import runs
-from m5_assets.assets.accuracy import AVERAGE, BENCHMARK, read_accuracy
+from m5_assets.assets.accuracy import ALIGNED, BENCHMARK, ENSEMBLE, MEMBERS, SCORED, read_accuracy
 from m5_assets.assets.presentation import grouped_bars_png, markdown_table
 from m5_assets.errors import UserError
 from m5_assets.resources.lake import Lake
@@ -23,10 +23,6 @@ from m5_assets.settings import settings
 from m5_assets.weeks import Week, week_containing
 
 log = logging.getLogger("m5")
-
-MEMBERS = ("gbm", "lstm")
-ENSEMBLE = "ensemble"
-MODELS = (*MEMBERS, AVERAGE, ENSEMBLE, BENCHMARK)
 
 M5_SERIES, M5_TEAMS, M5_ORIGIN = 30_490, 5_507, 1941
 PRIVATE_LEADERBOARD = {
@@ -56,7 +52,7 @@ class Backtest:
         """Return one measure, a row a model and a column an origin."""
         kept = (self.accuracy["level"] == level) & (self.accuracy["horizon_week"] == horizon_week)
         wide = self.accuracy[kept].pivot(index="model", columns="day", values=column)
-        return wide.reindex(index=list(MODELS), columns=self.origins.index)
+        return wide.reindex(index=list(SCORED), columns=self.origins.index)
 
 
 def weeks_of_origins(days: Sequence[int], calendar: pd.DataFrame) -> list[Week]:
@@ -168,6 +164,7 @@ def report(backtest: Backtest, command: str, plots: Sequence[str] = ()) -> str:
         f"# Accuracy\n\nMade by `{command}`. WRMSSE is the M5 competition's measure; lower is better, 0 is perfect.",
         _origins(backtest),
         "## WRMSSE\n\n`average` is the members' weighted average, `ensemble` the same aligned to the totals; "
+        f"{' and '.join(f'`{name}`' for name in ALIGNED.values())} are the members, each aligned alone; "
         f"`{BENCHMARK}` repeats the last seven days.\n\n" + _summary(backtest.scores()),
         *(f"![{Path(name).stem.replace('-', ', ')}]({name})" for name in plots),
         _gains(backtest),
@@ -231,8 +228,8 @@ def _summary(scores: pd.DataFrame) -> str:
 
 def _gains(backtest: Backtest) -> str:
     scores = backtest.scores()
-    members = scores.loc[list(MEMBERS)]
-    best, average, ensemble = members.min(), scores.loc[AVERAGE], scores.loc[ENSEMBLE]
+    members, aligned = scores.loc[list(MEMBERS)], scores.loc[list(ALIGNED.values())].min()
+    best, average, ensemble = members.min(), scores.loc["average"], scores.loc[ENSEMBLE]
     frame = pd.DataFrame(
         {
             "best member": members.idxmin(),
@@ -240,9 +237,13 @@ def _gains(backtest: Backtest) -> str:
             "by averaging": (1 - average / best).map(_percent),
             "by alignment": (1 - ensemble / average).map(_percent),
             "ensemble over best member": (1 - ensemble / best).map(_percent),
+            "over best aligned member": (1 - ensemble / aligned).map(_percent),
         }
     )
-    text = "How much lower the WRMSSE is: the average's than the best member's, the ensemble's than the average's."
+    text = (
+        "How much lower the WRMSSE is: the average's than the best member's, the ensemble's than the average's, than "
+        "the best member's, and than that of the members aligned alone."
+    )
     return f"## Gain of the ensemble\n\n{text}\n\n{_table(frame.rename(index=_day_name), str, 'origin')}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,11 +17,11 @@ from m5_assets.assets.presentation import column_schema, lines_plot, preview
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.ensemble import weighted_average
 from m5_assets.forecasting.history import DailyUnits, join_weeks
-from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake import Lake, MissingInput
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
 
-MODELS = ("gbm", "lstm", "ensemble")
+MODELS = ("gbm", "lstm", "average", "ensemble")
 _PLOTTED_WEEKS = 12
 
 
@@ -44,9 +45,9 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
     share = settings().lstm_weight
     average = weighted_average({"gbm": gbm.units, "lstm": lstm.units}, {"gbm": 1 - share, "lstm": share})
     manifests["totals"] = lake.get("totals_forecast", week.key)
-    groups, totals = _totals_of(gbm, read_totals_forecast(lake, manifests["totals"]))
+    groups, totals = totals_of(gbm.series, read_totals_forecast(lake, manifests["totals"]))
     combined = align(average, groups, totals, settings().alignment)
-    table = forecast_table(gbm, lstm.units, combined)
+    table = forecast_table(gbm, lstm.units, average, combined)
     with lake.staging() as staged:
         pq.write_table(table, staged / "forecast.parquet", compression="zstd")
         inputs = {manifest.dataset: manifest.digest for manifest in manifests.values()}
@@ -68,30 +69,41 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             "units_before_alignment": float(average.sum(dtype=float)),
             "units": float(combined.sum(dtype=float)),
             "total_units_a_day": _totals_plot(
-                lake, week, gbm, {"gbm": gbm.units, "lstm": lstm.units, "ensemble": combined}
+                lake, week, gbm, {"gbm": gbm.units, "lstm": lstm.units, "average": average, "ensemble": combined}
             ),
             "preview": preview(table),
         }
     )
 
 
-def _totals_of(forecast: DailyUnits, totals: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return each series' row among the store-departments, and their (G, 28) totals."""
+def totals_of(series: pd.DataFrame, totals: pd.DataFrame) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Return each series' row among the G store-departments, and their (G, 28) totals, as `align` takes them.
+
+    Raises:
+        dg.Failure: a series whose store-department has no totals.
+    """
     keys = ["store_id", "dept_id"]
     wide = totals.pivot(index=keys, columns="date", values="units").sort_index()
-    groups = wide.index.get_indexer(pd.MultiIndex.from_frame(forecast.series[keys]))
+    groups = wide.index.get_indexer(pd.MultiIndex.from_frame(series[keys]))
     if (groups < 0).any():
-        row = forecast.series.iloc[int(np.flatnonzero(groups < 0)[0])]
+        row = series.iloc[int(np.flatnonzero(groups < 0)[0])]
         raise dg.Failure(
             f"no totals forecast of {row['store_id']}, {row['dept_id']}; materialise totals_forecast again"
         )
     return groups, wide.to_numpy(np.float32)
 
 
-def forecast_table(gbm: DailyUnits, lstm: np.ndarray, ensemble: np.ndarray) -> pa.Table:
-    """Return the forecasts of all models side by side: keys, `date`, then a float32 column a model."""
+def forecast_table(gbm: DailyUnits, lstm: np.ndarray, average: np.ndarray, ensemble: np.ndarray) -> pa.Table:
+    """Return the forecasts of all models side by side: keys, `date`, then a float32 column for each of `MODELS`.
+
+    Args:
+        gbm: one member.
+        lstm: the other, (N, 28) as all of them.
+        average: the weighted average of both, before it is aligned to the totals.
+        ensemble: the average aligned to the totals.
+    """
     table = gbm.table().rename_columns({"units": "gbm"})
-    for name, units in (("lstm", lstm), ("ensemble", ensemble)):
+    for name, units in (("lstm", lstm), ("average", average), ("ensemble", ensemble)):
         table = table.append_column(name, pa.array(units.reshape(-1), pa.float32()))
     return table
 
@@ -100,11 +112,16 @@ def read_forecast(lake: Lake, week: Week) -> pa.Table:
     """Return the week's forecast as `forecast_table` made it.
 
     Raises:
-        MissingInput: the week has no forecast.
+        MissingInput: the week has no forecast, or one that an earlier version made, without all of `MODELS`.
     """
-    manifest = lake.get("ensemble_forecast", week.key, remedy=f"run `m5 forecast --week {week}`")
+    remedy = f"run `m5 forecast --week {week}`"
+    manifest = lake.get("ensemble_forecast", week.key, remedy=remedy)
     with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
-        return pq.read_table(stream)
+        table = pq.read_table(stream)
+    missing = [model for model in MODELS if model not in table.column_names]
+    if missing:
+        raise MissingInput(f"ensemble_forecast with the column {missing[0]}", week.key, remedy)
+    return table
 
 
 def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:

@@ -42,6 +42,11 @@ LEVELS = (
 )
 """The levels in the order of the M5 Competitors' Guide, table 1."""
 
+KEY_COLUMNS = ("state_id", "store_id", "cat_id", "dept_id", "item_id")
+"""The columns that name groups."""
+
+_IMPLIED = {"store_id": ("state_id",), "dept_id": ("cat_id",), "item_id": ("dept_id", "cat_id")}
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -73,11 +78,10 @@ class Hierarchy:
         Raises:
             ValueError: no series, a missing column, or an item that appears twice in a store.
         """
-        columns = sorted({key for level in LEVELS for key in level.keys})
-        missing = [column for column in columns if column not in series.columns]
+        missing = [column for column in KEY_COLUMNS if column not in series.columns]
         if missing or series.empty:
             raise ValueError(f"hierarchy: {len(series)} series, missing columns {missing}")
-        values = {column: pd.factorize(series[column].astype(str), sort=True) for column in columns}
+        values = {column: pd.factorize(series[column].astype(str), sort=True) for column in KEY_COLUMNS}
         codes, labels = [], []
         for level in LEVELS:
             group = np.zeros(len(series), dtype=np.int64)
@@ -100,6 +104,22 @@ class Hierarchy:
     def split(self, values: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
         """Split an array whose first axis counts all groups into twelve, one a level."""
         return np.split(values, self.offsets[1:-1])
+
+    def keys(self, series: pd.DataFrame) -> pd.DataFrame:
+        """Return G rows: `level` and the columns that name each group, None in those that its level does not have.
+
+        What a level's keys imply is given with them: a store has its state, a department its category, an item both.
+
+        Args:
+            series: the N rows that the hierarchy was built from.
+        """
+        parts = []
+        for level, codes in zip(LEVELS, self.codes, strict=True):
+            known = {column for key in level.keys for column in (key, *_IMPLIED.get(key, ()))}
+            first = np.unique(codes, return_index=True)[1]
+            columns = {c: series[c].astype(str).to_numpy()[first] if c in known else None for c in KEY_COLUMNS}
+            parts.append(pd.DataFrame({"level": level.number, **columns}, index=range(len(first))).astype(object))
+        return pd.concat(parts, ignore_index=True).astype({"level": int})
 
     def level_of(self) -> npt.NDArray[np.int64]:
         """Return (G,) the number, 1 to 12, of each group's level."""

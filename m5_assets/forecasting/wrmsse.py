@@ -29,27 +29,49 @@ class Score:
     """How far a forecast was from the sales.
 
     Attributes:
+        hierarchy: of the G groups, in whose order the arrays are.
         wrmsse: the score; 0 is perfect. The mean of `levels`.
         levels: (12,) the WRMSSE of each level alone.
-        rmsse: (G,) of every group, in the hierarchy's order; NaN where the scale is not defined.
-        bias: units forecast over units sold, less 1: +0.02 is 2% too many. NaN when nothing was sold. It is the same
-            at every level, as all levels sum the same series.
+        rmsse: (G,) of every group; NaN where the scale is not defined.
+        mae: (G,) the mean absolute error of a day, units.
+        biases: (G,) units forecast over units sold, less 1: +0.02 is 2% too many. NaN where nothing was sold.
     """
 
+    hierarchy: Hierarchy
     wrmsse: float
     levels: Floats
     rmsse: Floats
-    bias: float
+    mae: Floats
+    biases: Floats
+
+    @property
+    def bias(self) -> float:
+        """The bias of the total; that of a whole level is the same, as all levels sum the same series."""
+        return float(self.biases[0])
 
     def table(self) -> pd.DataFrame:
-        """Return 13 rows of level, name and wrmsse: level 0 is the score itself, then the twelve levels."""
+        """Return 13 rows: level 0 is the mean of the twelve levels, the score itself; then the levels.
+
+        Columns: level, name, wrmsse, rmsse (mean of the level's groups whose scale is defined, each counting alike;
+        NaN where none is), mae (mean of its groups, units a day) and bias.
+        """
+        rmsse = [_mean(part) for part in self.hierarchy.split(self.rmsse)]
+        mae = [_mean(part) for part in self.hierarchy.split(self.mae)]
         return pd.DataFrame(
             {
                 "level": range(len(LEVELS) + 1),
                 "name": ["WRMSSE", *(level.name for level in LEVELS)],
                 "wrmsse": [self.wrmsse, *self.levels],
+                "rmsse": [_mean(np.array(rmsse)), *rmsse],
+                "mae": [_mean(np.array(mae)), *mae],
+                "bias": self.bias,
             }
         )
+
+
+def _mean(values: npt.NDArray[np.generic]) -> float:
+    defined = values[~np.isnan(values.astype(np.float64))]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def scales(sales: npt.NDArray[np.number], hierarchy: Hierarchy) -> Floats:
@@ -154,13 +176,15 @@ def evaluate(
     if not np.isfinite(error).all():
         row, day = np.argwhere(~np.isfinite(error))[0]
         raise ValueError(f"WRMSSE: the forecast or the sale of series {row}, day {day + 1}, is not a finite number")
-    squared = np.square(hierarchy.sum(error)).mean(axis=1)
+    errors, sold = hierarchy.sum(error), hierarchy.sum(actual.sum(axis=1, keepdims=True))[:, 0]
+    squared = np.square(errors).mean(axis=1)
     rmsse = np.sqrt(np.divide(squared, scales, out=np.full(len(squared), np.nan), where=scales > 0))
     scored = np.where(np.isnan(rmsse), 0.0, rmsse * weights)
-    sold = float(actual.sum(dtype=np.float64))
     return Score(
+        hierarchy=hierarchy,
         wrmsse=float(scored.sum()),
         levels=np.add.reduceat(scored, hierarchy.offsets[:-1]) * len(LEVELS),
         rmsse=rmsse,
-        bias=float(error.sum() / sold) if sold else float("nan"),
+        mae=np.abs(errors).mean(axis=1),
+        biases=np.divide(errors.sum(axis=1), sold, out=np.full(len(sold), np.nan), where=sold > 0),
     )

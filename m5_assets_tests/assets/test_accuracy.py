@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m5_assets.assets.accuracy import forecast_accuracy, read_accuracy
+from m5_assets.assets.accuracy import forecast_accuracy, read_accuracy, read_aggregate_accuracy
 from m5_assets.assets.ensemble import forecast_table
 from m5_assets.forecasting.hierarchy import LEVELS
 from m5_assets.forecasting.history import DailyUnits
@@ -26,7 +26,8 @@ from m5_assets.weeks import Week
 from m5_assets_tests.forecasting.test_wrmsse import naive_wrmsse
 
 WEEK, ORIGIN_DAY = Week.parse("2016-04-18"), 1913
-HISTORY_WEEKS, SHARE = 8, 0.25
+HISTORY_WEEKS, ALIGNMENT = 8, 0.5
+MODELS = ("gbm", "lstm", "average", "gbm_aligned", "lstm_aligned", "ensemble", "seasonal_naive")
 
 Units = npt.NDArray[np.float64]
 
@@ -56,10 +57,34 @@ class Platform:
         return dict(self.lake.get("forecast_accuracy", WEEK.key).attributes)
 
 
-def _publish(lake: Lake, dataset: str, week: str | None, table: pa.Table, attributes: dict[str, object]) -> None:
+def _publish(
+    lake: Lake,
+    dataset: str,
+    week: str | None,
+    table: pa.Table,
+    attributes: dict[str, object] | None = None,
+    inputs: dict[str, str] | None = None,
+) -> str:
     with lake.staging() as staged:
         pq.write_table(table, staged / "table.parquet")
-        lake.publish(dataset, week, staged, inputs={}, attributes=attributes)
+        return lake.publish(dataset, week, staged, inputs=inputs or {}, attributes=attributes or {}).digest
+
+
+def _totals(series: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    groups = series[["store_id", "dept_id"]].drop_duplicates()
+    days = pd.DataFrame({"date": pd.date_range(WEEK.shift(1).first_day, periods=28)})
+    frame = groups.merge(days, how="cross")
+    return frame.assign(units=rng.gamma(4.0, 2.0, len(frame)).astype(np.float32))
+
+
+def _aligned(series: pd.DataFrame, units: Units, totals: pd.DataFrame) -> Units:
+    """Each store-department's days scaled half of the way to its total, in geometric terms."""
+    aligned = units.astype(float).copy()
+    for (store, dept), part in totals.groupby(["store_id", "dept_id"]):
+        rows = np.flatnonzero((series["store_id"] == store) & (series["dept_id"] == dept))
+        ratio = part.sort_values("date")["units"].to_numpy() / units[rows].sum(axis=0)
+        aligned[rows] *= ratio**ALIGNMENT
+    return aligned
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +101,24 @@ def platform(landed: Path, tmp_path: Path) -> Platform:
     chosen = np.flatnonzero(whole.series["store_id"].isin(["CA_1", "WI_2"]))
     series = whole.series.iloc[chosen].reset_index(drop=True)
     sales = LandedSales(series, whole.first_day, whole.last_day, whole.units[chosen])
-    _publish(lake, "sell_prices", None, reader.sell_prices(), {})
-    _publish(lake, "calendar", None, pa.Table.from_pandas(reader.calendar(), preserve_index=False), {})
+    _publish(lake, "sell_prices", None, reader.sell_prices())
+    _publish(lake, "calendar", None, pa.Table.from_pandas(reader.calendar(), preserve_index=False))
     for number in range(HISTORY_WEEKS + 4):
         week = WEEK.shift(number - HISTORY_WEEKS + 1)
         units = DailyUnits(sales.series, week.first_day, np.ascontiguousarray(sales.units[:, number * 7 :][:, :7]))
-        _publish(lake, "raw_sales", week.key, units.table(), {})
+        _publish(lake, "raw_sales", week.key, units.table())
     rng = np.random.default_rng(7)
-    gbm, lstm, ensemble = rng.gamma(2.0, 1.0, (3, len(sales.series), 28)).astype(np.float32)
-    forecast = forecast_table(DailyUnits(sales.series, WEEK.shift(1).first_day, gbm), lstm, ensemble)
-    _publish(lake, "ensemble_forecast", WEEK.key, forecast, {"lstm_weight": SHARE})
+    gbm, lstm, average, ensemble = rng.gamma(2.0, 1.0, (4, len(sales.series), 28)).astype(np.float32)
+    forecast = forecast_table(DailyUnits(sales.series, WEEK.shift(1).first_day, gbm), lstm, average, ensemble)
+    totals = _totals(sales.series, rng)
+    digest = _publish(lake, "totals_forecast", WEEK.key, pa.Table.from_pandas(totals, preserve_index=False))
+    _publish(lake, "ensemble_forecast", WEEK.key, forecast, {"alignment": ALIGNMENT}, {"totals_forecast": digest})
     forecasts = {
         "gbm": gbm,
         "lstm": lstm,
-        "average": gbm * (1 - SHARE) + lstm * SHARE,
+        "average": average,
+        "gbm_aligned": _aligned(sales.series, gbm, totals),
+        "lstm_aligned": _aligned(sales.series, lstm, totals),
         "ensemble": ensemble,
         "seasonal_naive": np.tile(sales.units[:, HISTORY_WEEKS * 7 - 7 : HISTORY_WEEKS * 7], 4),
     }
@@ -160,7 +189,7 @@ def test_official_numbers_are_used_where_the_file_holds_the_origin(platform: Pla
     official.to_parquet(platform.landing / OFFICIAL, index=False)
     found = platform.score()
     assert platform.attributes() == {
-        "rows": 5 * (13 + 4),
+        "rows": 7 * 5 * 13,
         "series": 14,
         "origin_day": ORIGIN_DAY,
         "weights_and_scales": "official",
@@ -178,8 +207,66 @@ def test_official_numbers_are_used_where_the_file_holds_the_origin(platform: Pla
             days = slice(week * 7 - 7, week * 7)
             expected = _by_the_definition(platform, official, forecast, days)
             assert found.loc[(model, 0, week), "wrmsse"] == pytest.approx(expected, rel=1e-6)
+            level = _by_the_definition(platform, official, forecast, days, level=3)
+            assert found.loc[(model, 3, week), "wrmsse"] == pytest.approx(level, rel=1e-6)
             sold = platform.units(ORIGIN_DAY + 1, ORIGIN_DAY + 28)[:, days].sum()
             assert found.loc[(model, 0, week), "bias"] == pytest.approx(forecast[:, days].sum() / sold - 1, rel=1e-5)
+
+
+def _groups(series: pd.DataFrame, values: Units, *keys: str) -> dict[tuple[str, ...], Units]:
+    """Sums by the values of some columns."""
+    sums: dict[tuple[str, ...], Units] = {}
+    for row, names in enumerate(series[list(keys)].itertuples(index=False, name=None)):
+        sums[names] = sums.get(names, np.zeros(28)) + values[row]
+    return sums
+
+
+def test_every_aggregate_is_measured(platform: Platform) -> None:
+    levels = platform.score()
+    found = read_aggregate_accuracy(platform.lake, WEEK)
+    series, actual = platform.sales.series, platform.units(ORIGIN_DAY + 1, ORIGIN_DAY + 28)
+    keys = ("state_id", "store_id", "cat_id", "dept_id")
+    for model in MODELS:
+        own = found[found["model"] == model]
+        assert own["level"].max() == (12 if model in ("ensemble", "seasonal_naive") else 9)
+        departments = own[own["level"] == 9].set_index(list(keys))
+        expected = _groups(series, platform.forecasts[model], *keys)
+        sold = _groups(series, actual, *keys)
+        assert len(departments) == len(expected)
+        for names, units in expected.items():
+            assert departments.loc[names, "units"] == sold[names].sum()
+            assert departments.loc[names, "mae"] == pytest.approx(np.abs(units - sold[names]).mean(), rel=1e-5)
+            bias = units.sum() / sold[names].sum() - 1
+            assert departments.loc[names, "bias"] == pytest.approx(bias, rel=1e-5)
+        mean = levels.loc[[(model, 9, 0)]].iloc[0]
+        assert mean["mae"] == pytest.approx(departments["mae"].mean())
+        assert mean["rmsse"] == pytest.approx(departments["rmsse"].mean())
+    whole = found[found["model"] == "ensemble"]
+    assert (whole["weight"] * whole["rmsse"]).sum() == pytest.approx(levels.loc[("ensemble", 0, 0), "wrmsse"])
+    assert levels.loc[("ensemble", 0, 0), "mae"] == pytest.approx(whole.groupby("level")["mae"].mean().mean())
+
+
+def test_an_aggregate_has_the_keys_of_its_level_and_what_they_imply(platform: Platform) -> None:
+    platform.score()
+    found = read_aggregate_accuracy(platform.lake, WEEK)
+    known = {
+        level: {column for column in part if part[column].notna().all()}
+        for level, part in found[["level", "state_id", "store_id", "cat_id", "dept_id", "item_id"]].groupby("level")
+    }
+    assert {level: columns - {"level"} for level, columns in known.items()} == {
+        **{1: set(), 2: {"state_id"}, 3: {"state_id", "store_id"}, 4: {"cat_id"}, 5: {"cat_id", "dept_id"}},
+        **{6: {"state_id", "cat_id"}, 7: {"state_id", "cat_id", "dept_id"}, 8: {"state_id", "store_id", "cat_id"}},
+        **{9: {"state_id", "store_id", "cat_id", "dept_id"}, 10: {"cat_id", "dept_id", "item_id"}},
+        11: {"state_id", "cat_id", "dept_id", "item_id"},
+        12: {"state_id", "store_id", "cat_id", "dept_id", "item_id"},
+    }
+
+
+def test_totals_made_anew_since_the_forecast_are_refused(platform: Platform) -> None:
+    other = pa.Table.from_pandas(_totals(platform.sales.series, np.random.default_rng(8)), preserve_index=False)
+    _publish(platform.lake, "totals_forecast", WEEK.key, other)
+    with pytest.raises(dg.Failure, match="aligned to other totals than those in the lake; materialise it again"):
+        platform.score()
 
 
 @pytest.mark.parametrize("case", ["another origin", "other series"])
