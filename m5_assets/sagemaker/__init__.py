@@ -4,10 +4,12 @@
 - `SageMakerTransformClient` runs Batch Transform jobs.
 - `LocalSageMaker` answers the same boto3 requests on this machine, by running the containers' entry points.
 - `S3PipesChannel`, `LocalPipesChannel` carry Pipes context and messages.
+- `sweep` stops the jobs whose run has ended.
 - `validate` checks a request against all limits of the service before it is sent.
 
-The package stands alone and can be used in any Dagster project. Inside: `kinds` and `naming` (the words), `validation`,
-`jobs` with `job_logs` and `results` (the life cycle of a job), the clients on top, and `local` (the runner).
+The package stands alone and can be used in any Dagster project. Inside: `kinds` and `naming` (the words), `validation`
+with `rules`, `jobs` with `calls`, `ownership`, `job_logs` and `results` (the life cycle of a job), the clients on top,
+`sweeper`, `artifacts` (models that arrive from elsewhere), and `local` (the runner).
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from m5_assets.sagemaker.channel import LocalPipesChannel, PipesChannel, S3PipesChannel
-    from m5_assets.sagemaker.jobs import SageMakerJobError
     from m5_assets.sagemaker.local.service import LocalSageMaker
     from m5_assets.sagemaker.pipes_client import PipesSageMakerClient, PipesSageMakerInvocation
+    from m5_assets.sagemaker.results import SageMakerJobError
+    from m5_assets.sagemaker.sweeper import SweptJob, sweep
     from m5_assets.sagemaker.transform_client import SageMakerTransformClient, TransformResult
     from m5_assets.sagemaker.validation import RequestValidationError, validate
 
@@ -33,7 +36,9 @@ __all__ = [
     "S3PipesChannel",
     "SageMakerJobError",
     "SageMakerTransformClient",
+    "SweptJob",
     "TransformResult",
+    "sweep",
     "validate",
 ]
 
@@ -45,9 +50,11 @@ _HOMES = {
     "PipesSageMakerInvocation": "pipes_client",
     "RequestValidationError": "validation",
     "S3PipesChannel": "channel",
-    "SageMakerJobError": "jobs",
+    "SageMakerJobError": "results",
     "SageMakerTransformClient": "transform_client",
+    "SweptJob": "sweeper",
     "TransformResult": "transform_client",
+    "sweep": "sweeper",
     "validate": "validation",
 }
 

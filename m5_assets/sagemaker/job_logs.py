@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 from dagster import DagsterLogManager
 
+from m5_assets.sagemaker.calls import is_passing
 from m5_assets.sagemaker.kinds import JobKind
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _KEPT_LINES = 30
 _MAX_PAGES = 100
+_MAX_DRAIN_SECONDS = 60.0
 
 
 class LogTail:
@@ -60,7 +62,7 @@ class LogTail:
                     self.last_lines.append(line)
                     count += 1
         except (ClientError, BotoCoreError) as error:
-            if not _is_passing(error):
+            if not (_is_not_there_yet(error) or is_passing(error)):
                 self._log.warning(f"The log of the job {self._prefix[:-1]} cannot be followed: {error}")
                 self._client = None
         if count:
@@ -68,11 +70,12 @@ class LogTail:
         return count
 
     def drain(self, wait: float) -> None:
-        """Copy until nothing new came for one wait: CloudWatch is some seconds behind the job's end."""
+        """Copy until nothing new came for one wait, a minute at most: CloudWatch is some seconds behind the end."""
+        give_up = time.monotonic() + _MAX_DRAIN_SECONDS
         self.copy()
         if self._client is not None:
             time.sleep(wait)
-            while self.copy():
+            while self.copy() and time.monotonic() < give_up:
                 time.sleep(wait)
 
     def _streams(self, client: CloudWatchLogsClient) -> list[str]:
@@ -95,9 +98,6 @@ class LogTail:
                 return
 
 
-def _is_passing(error: ClientError | BotoCoreError) -> bool:
-    """Whether a later look may succeed: the group or stream is not there yet, throttling, the network."""
-    if isinstance(error, ClientError):
-        code = error.response["Error"]["Code"]
-        return code in ("ResourceNotFoundException", "ServiceUnavailableException") or "Throttling" in code
-    return True
+def _is_not_there_yet(error: Exception) -> bool:
+    """Whether the group or stream does not exist: both appear with the first line."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] == "ResourceNotFoundException"

@@ -1,71 +1,63 @@
 """The life cycle of one job, the same for all three kinds: find, adopt or create, follow, stop.
 
 Here: which attempt is due, and how a job is created, polled, stopped and judged. Not here: what Pipes adds
-(`pipes_client`) and what a model adds (`transform_client`).
+(`pipes_client`), what a model adds (`transform_client`), calls that outlast trouble (`calls`), whose a job is
+(`ownership`), the jobs that nobody follows any more (`sweeper`).
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from dagster import AssetExecutionContext, DagsterLogManager, OpExecutionContext
-from dagster._core.errors import DagsterExecutionInterruptedError, DagsterPipesExecutionError
+from botocore.exceptions import ClientError
+from dagster import AssetExecutionContext, OpExecutionContext
+from dagster._core.errors import DagsterExecutionInterruptedError
 
+from m5_assets.sagemaker.calls import PatientCalls
 from m5_assets.sagemaker.job_logs import LogTail
 from m5_assets.sagemaker.kinds import TERMINAL_STATUSES, JobKind
 from m5_assets.sagemaker.naming import digest, job_name, name_prefix
-from m5_assets.sagemaker.validation import is_tag_character, validate
+from m5_assets.sagemaker.ownership import owner, run_tags, take_over, work_identity
+from m5_assets.sagemaker.results import Description, Prices, SageMakerJobError, job_links, job_metadata
+from m5_assets.sagemaker.validation import validate
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sagemaker import SageMakerClient
 
-Description = Mapping[str, Any]
-"""The response of a Describe operation."""
-
 AdoptCompleted = Callable[[Description], bool]
 """Whether the results of a completed job of the same name can still be used."""
 
-_PATIENCE_SECONDS = 300.0
+DEFAULT_POLL_SECONDS = 15.0
+DEFAULT_PATIENCE_SECONDS = 900.0
+
 _STOP_SECONDS = 900.0
 _DRAIN_SECONDS = 5.0
-_MAX_TAG_LENGTH = 256
 
 
-class SageMakerJobError(DagsterPipesExecutionError):
-    """A job ended, but not as Completed.
+@dataclass(frozen=True)
+class Following:
+    """How jobs are followed.
 
     Attributes:
-        job_name: The job's name.
-        status: `Failed` or `Stopped`.
-        description: The final response of the Describe operation.
-        log_lines: The last lines of the job's log.
+        client: A boto3 SageMaker client.
+        logs_client: A boto3 CloudWatch Logs client to follow the jobs' logs with; None to follow none.
+        poll_interval: Seconds between two looks at a job, and up to a quarter more.
+        patience: Seconds of throttling or of a lost network that are waited out.
+        forward_termination: Whether a run that is cancelled stops its job.
+        prices: USD an hour by instance type, for the estimate of a job's cost.
     """
 
-    def __init__(self, kind: JobKind, name: str, description: Description, log_lines: list[str], note: str = ""):
-        self.job_name = name
-        self.status: str = description[kind.job_status]
-        self.description = description
-        self.log_lines = log_lines
-        parts = [f"SageMaker {kind.name} job {name} ended as {self.status}"]
-        parts += [text for text in (note, description.get("FailureReason", "")) if text]
-        if message := description.get("ExitMessage"):
-            parts.append(f"exit message: {message}")
-        if log_lines:
-            parts.append("last lines of its log:\n" + "\n".join(log_lines))
-        super().__init__("; ".join(parts))
-
-    @property
-    def is_container_failure(self) -> bool:
-        """Whether the container itself failed, and not AWS, the request, or a person who stopped it."""
-        return self.status == "Failed" and str(self.description.get("FailureReason", "")).startswith("AlgorithmError")
+    client: SageMakerClient
+    logs_client: CloudWatchLogsClient | None = None
+    poll_interval: float = DEFAULT_POLL_SECONDS
+    patience: float = DEFAULT_PATIENCE_SECONDS
+    forward_termination: bool = True
+    prices: Prices = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,81 +74,64 @@ class Attempt:
 
 
 class JobLifecycle:
-    """Finds, creates, follows and stops jobs through a boto3 client.
+    """Finds, creates, follows and stops the job that does a step's work.
 
     Args:
-        client: A boto3 SageMaker client.
-        logs_client: A boto3 CloudWatch Logs client to follow the jobs' logs with; None to follow none.
-        poll_interval: Seconds between two looks at a job, give or take a fifth.
-        forward_termination: Whether a run that is cancelled stops its job.
+        following: How.
+        kind: The job's kind.
+        context: Whose work it is.
+
+    Attributes:
+        calls: The client's calls, with patience.
     """
 
-    def __init__(
-        self,
-        client: SageMakerClient,
-        logs_client: CloudWatchLogsClient | None,
-        poll_interval: float,
-        forward_termination: bool,
-    ):
-        self.client = client
-        self._logs_client = logs_client
-        self._poll_interval = poll_interval
-        self._forward_termination = forward_termination
+    def __init__(self, following: Following, kind: JobKind, context: OpExecutionContext | AssetExecutionContext):
+        self._following = following
+        self._kind = kind
+        self._context = context
+        self._log = context.log
+        self.calls = PatientCalls(
+            following.client, context.log, interval=following.poll_interval, patience=following.patience
+        )
 
-    def find_attempt(
-        self,
-        context: OpExecutionContext | AssetExecutionContext,
-        kind: JobKind,
-        params: Mapping[str, Any],
-        adopt_completed: AdoptCompleted | None,
-    ) -> Attempt:
+    def find_attempt(self, params: Mapping[str, Any], adopt_completed: AdoptCompleted | None) -> Attempt:
         """The attempt of this work that is due.
 
         A running job is adopted, a completed one too unless its results are gone, and after one that failed or was
         stopped the next attempt is due.
 
         Args:
-            context: Whose work it is.
-            kind: The job's kind.
             params: The request without a name, placeholders unresolved.
             adopt_completed: Decides whether a completed job is still of use; None for always.
         """
-        step, partition = work_identity(context)
+        step, partition = work_identity(self._context)
         prefix = name_prefix(step, partition)
         params_digest = digest(params, identity=f"{step}|{partition}")
         number = 1
         while True:
             name = job_name(prefix, params_digest, number)
-            description = self._find(kind, name)
+            description = self._find(name)
             if description is None:
                 return Attempt(name, adopted=False)
-            if description[kind.job_status] == "Stopping":
-                description = self._await_end(kind, name, _STOP_SECONDS)
-            status = description[kind.job_status]
+            if description[self._kind.job_status] == "Stopping":
+                description = self._await_end(name)
+            status = description[self._kind.job_status]
             if status == "InProgress":
-                context.log.info(f"SageMaker {kind.name} job {name} is already running: adopted")
+                self._log.info(f"SageMaker {self._kind.name} job {name} is already running: adopted")
+                take_over(self.calls, description[self._kind.job_arn], run_tags(self._context))
                 return Attempt(name, adopted=True)
             if status == "Completed" and (adopt_completed is None or adopt_completed(description)):
-                context.log.info(f"SageMaker {kind.name} job {name} has already completed: adopted")
+                self._log.info(f"SageMaker {self._kind.name} job {name} has already completed: adopted")
                 return Attempt(name, adopted=True)
-            context.log.info(f"SageMaker {kind.name} job {name} is of no use ({status}); the next attempt is due")
+            self._log.info(f"SageMaker {self._kind.name} job {name} is of no use ({status}); the next attempt is due")
             number += 1
 
-    def run(
-        self,
-        kind: JobKind,
-        attempt: Attempt,
-        request: Mapping[str, Any],
-        log: DagsterLogManager,
-        time_limit: float | None = None,
-    ) -> Description:
+    def run(self, attempt: Attempt, request: Mapping[str, Any], time_limit: float | None = None) -> Description:
         """Create the job unless it is adopted, and follow it to its end.
 
         Args:
-            kind: The job's kind.
             attempt: Which job.
             request: The complete request.
-            log: Where its progress is told.
             time_limit: Seconds since its creation after which the job is stopped.
 
         Returns:
@@ -165,115 +140,120 @@ class JobLifecycle:
         Raises:
             RequestValidationError: The request breaks limits of the service; nothing was sent.
             SageMakerJobError: The job failed, or was stopped by somebody or by the time limit.
+            TimeoutError: It did not end though it was told to stop long ago.
         """
-        validate(self.client, kind.operation("Create"), request)
-        tail = LogTail(self._logs_client, kind, attempt.name, log)
+        validate(self._following.client, self._kind.operation("Create"), request)
         # The creation too: an interruption after AWS took the request must not leave a job behind.
         try:
             if not attempt.adopted:
-                self._create(kind, request, log)
-            return self._follow(kind, attempt.name, tail, log, time_limit)
+                self._create(request)
+            return self._follow(attempt.name, time_limit)
         except DagsterExecutionInterruptedError:
-            if self._forward_termination:
-                log.warning(f"The run is interrupted: stopping the SageMaker {kind.name} job {attempt.name}")
-                self.stop(kind, attempt.name)
-                description = self._await_end(kind, attempt.name, _STOP_SECONDS)
-                log.info(f"SageMaker {kind.name} job {attempt.name} ended as {description[kind.job_status]}")
+            if self._following.forward_termination:
+                self._cancel(attempt.name)
             raise
 
-    def stop(self, kind: JobKind, name: str) -> None:
-        """Ask a job to stop; one that has ended, or never was, is left as it is."""
-        try:
-            getattr(self.client, kind.method("Stop"))(**{kind.job_name: name})
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ValidationException":
-                raise
+    def metadata(self, attempt: Attempt, description: Description) -> dict[str, Any]:
+        """What a materialization shows of the job."""
+        return job_metadata(
+            self._kind,
+            description,
+            adopted=attempt.adopted,
+            client=self._following.client,
+            prices=self._following.prices,
+            describe_calls=self.calls.made[self._kind.method("Describe")],
+        )
 
-    def _create(self, kind: JobKind, request: Mapping[str, Any], log: DagsterLogManager) -> None:
-        name = request[kind.job_name]
+    def _create(self, request: Mapping[str, Any]) -> None:
+        name = request[self._kind.job_name]
         try:
-            getattr(self.client, kind.method("Create"))(**request)
-            log.info(f"SageMaker {kind.name} job {name} created")
+            self.calls(self._kind.method("Create"), **request)
+            self._log.info(f"SageMaker {self._kind.name} job {name} created")
         except ClientError as error:
             if not is_name_taken(error):
                 raise
-            log.info(f"SageMaker {kind.name} job {name} was created by somebody else: adopted")
+            # By another run at the same moment, or by an earlier try of ours whose answer was lost.
+            self._log.info(f"SageMaker {self._kind.name} job {name} exists by now: adopted")
+            description = self._describe(name)
+            take_over(self.calls, description[self._kind.job_arn], run_tags(self._context))
 
-    def _follow(
-        self, kind: JobKind, name: str, tail: LogTail, log: DagsterLogManager, time_limit: float | None
-    ) -> Description:
-        status = note = ""
+    def _follow(self, name: str, time_limit: float | None) -> Description:
+        tail = LogTail(self._following.logs_client, self._kind, name, self._log)
+        shown = note = ""
+        give_up: float | None = None
         while True:
-            description = self._describe(kind, name)
-            if description[kind.job_status] != status:
-                status = description[kind.job_status]
-                log.info(f"SageMaker {kind.name} job {name}: {status}")
-            if status in TERMINAL_STATUSES:
+            description = self._describe(name)
+            if (now := _progress(self._kind, description)) != shown:
+                shown = now
+                self._log.info(f"SageMaker {self._kind.name} job {name}: {shown}")
+            if description[self._kind.job_status] in TERMINAL_STATUSES:
                 break
             tail.copy()
-            if time_limit is not None and not note and _age_seconds(description) > time_limit:
+            if time_limit is not None and give_up is None and _age_seconds(description) > time_limit:
                 note = f"it ran longer than its limit of {time_limit:g} s"
-                log.warning(f"Stopping the SageMaker {kind.name} job {name}: {note}")
-                self.stop(kind, name)
-            self._sleep()
-        tail.drain(min(self._poll_interval, _DRAIN_SECONDS))
-        if status != "Completed":
-            raise SageMakerJobError(kind, name, description, list(tail.last_lines), note)
+                self._log.warning(f"Stopping the SageMaker {self._kind.name} job {name}: {note}")
+                self._stop(name)
+                give_up = time.monotonic() + _STOP_SECONDS
+            self._wait(name, give_up)
+        tail.drain(min(self._following.poll_interval, _DRAIN_SECONDS))
+        # Stopped is no success: its outputs are missing or partial.
+        if description[self._kind.job_status] != "Completed":
+            links = job_links(self._kind, name, self._following.client)
+            raise SageMakerJobError(self._kind, name, description, list(tail.last_lines), note, links)
         return description
 
-    def _find(self, kind: JobKind, name: str) -> Description | None:
+    def _cancel(self, name: str) -> None:
+        """Stop the job of an interrupted run and wait until it has stopped, unless another run follows it by now."""
+        description = self._find(name)
+        if description is None or description[self._kind.job_status] in TERMINAL_STATUSES:
+            return
+        if owner(self.calls, description[self._kind.job_arn]) not in (None, self._context.run.run_id):
+            self._log.warning(f"The run is interrupted; another run follows the job {name}, which goes on")
+            return
+        self._log.warning(f"The run is interrupted: stopping the SageMaker {self._kind.name} job {name}")
+        self._stop(name)
+        description = self._await_end(name)
+        self._log.info(f"SageMaker {self._kind.name} job {name} ended as {description[self._kind.job_status]}")
+
+    def _stop(self, name: str) -> None:
+        stop_job(self.calls, self._kind, name)
+
+    def _find(self, name: str) -> Description | None:
         try:
-            return self._describe(kind, name)
+            return self._describe(name)
         except ClientError as error:
             # Describe has no code of its own for a job that does not exist.
             if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFound"):
                 return None
             raise
 
-    def _describe(self, kind: JobKind, name: str) -> Description:
-        """Describe a job; minutes of throttling or a lost network are waited out, for the job goes on meanwhile."""
-        give_up = time.monotonic() + _PATIENCE_SECONDS
+    def _describe(self, name: str) -> Description:
+        return self.calls(self._kind.method("Describe"), **{self._kind.job_name: name})
+
+    def _await_end(self, name: str) -> Description:
+        give_up = time.monotonic() + _STOP_SECONDS
         while True:
-            try:
-                description: Description = getattr(self.client, kind.method("Describe"))(**{kind.job_name: name})
-            except (ClientError, BotoConnectionError, HTTPClientError) as error:
-                if not _is_passing(error) or time.monotonic() > give_up:
-                    raise
-                self._sleep()
-            else:
+            description = self._describe(name)
+            if description[self._kind.job_status] in TERMINAL_STATUSES:
                 return description
+            self._wait(name, give_up)
 
-    def _await_end(self, kind: JobKind, name: str, limit: float) -> Description:
-        give_up = time.monotonic() + limit
-        while True:
-            description = self._describe(kind, name)
-            if description[kind.job_status] in TERMINAL_STATUSES:
-                return description
-            if time.monotonic() > give_up:
-                raise TimeoutError(f"SageMaker {kind.name} job {name} did not end within {limit:g} s of its stop")
-            self._sleep()
-
-    def _sleep(self) -> None:
-        # Jitter: jobs that were created together are not described together.
-        time.sleep(self._poll_interval * random.uniform(0.8, 1.2))  # noqa: S311  # not for cryptography
+    def _wait(self, name: str, give_up: float | None) -> None:
+        if give_up is not None and time.monotonic() > give_up:
+            raise TimeoutError(
+                f"SageMaker {self._kind.name} job {name} did not end within {_STOP_SECONDS:g} s of its stop; look at "
+                "it in AWS's console: it may still cost money"
+            )
+        self.calls.pause()
 
 
-def work_identity(context: OpExecutionContext | AssetExecutionContext) -> tuple[str, str | None]:
-    """The step and the partition (the first and last of several) that a context works on."""
-    partition: str | None = None
-    if context.has_partition_key:
-        partition = context.partition_key
-    elif context.has_partition_key_range:
-        keys = context.partition_key_range
-        partition = f"{keys.start}-{keys.end}"
-    return context.op_execution_context.op.name, partition
-
-
-def run_tags(context: OpExecutionContext | AssetExecutionContext) -> list[dict[str, str]]:
-    """Tags that lead from a job to its run, in the characters that AWS allows."""
-    step, partition = work_identity(context)
-    tags = {"dagster/run_id": context.run.run_id, "dagster/step": step, "dagster/partition": partition or ""}
-    return [{"Key": key, "Value": _tag_value(value)} for key, value in tags.items() if value]
+def stop_job(calls: PatientCalls, kind: JobKind, name: str) -> None:
+    """Ask a job to stop; one that has ended, or never was, is left as it is."""
+    try:
+        calls(kind.method("Stop"), **{kind.job_name: name})
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("ValidationException", "ResourceNotFound"):
+            raise
 
 
 def is_name_taken(error: ClientError) -> bool:
@@ -284,18 +264,12 @@ def is_name_taken(error: ClientError) -> bool:
     )
 
 
-def _tag_value(value: str) -> str:
-    return "".join(c if is_tag_character(c) else "_" for c in value)[:_MAX_TAG_LENGTH]
+def _progress(kind: JobKind, description: Description) -> str:
+    status: str = description[kind.job_status]
+    secondary = description.get("SecondaryStatus", status)
+    return status if secondary == status else f"{status}, {secondary}"
 
 
 def _age_seconds(description: Description) -> float:
     created: datetime = description["CreationTime"]
     return (datetime.now(UTC) - created).total_seconds()
-
-
-def _is_passing(error: Exception) -> bool:
-    if not isinstance(error, ClientError):
-        return True
-    details = error.response["Error"]
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return "Throttl" in details["Code"] or details["Code"] == "TooManyRequestsException" or status >= 500

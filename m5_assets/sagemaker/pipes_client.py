@@ -14,10 +14,17 @@ from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._core.pipes.context import PipesSession
 
 from m5_assets.sagemaker.channel import PipesChannel
-from m5_assets.sagemaker.jobs import AdoptCompleted, Description, JobLifecycle, run_tags
+from m5_assets.sagemaker.jobs import (
+    DEFAULT_PATIENCE_SECONDS,
+    DEFAULT_POLL_SECONDS,
+    AdoptCompleted,
+    Following,
+    JobLifecycle,
+)
 from m5_assets.sagemaker.kinds import PROCESSING, TRAINING, JobKind
 from m5_assets.sagemaker.naming import substitute_job_name
-from m5_assets.sagemaker.results import job_metadata
+from m5_assets.sagemaker.ownership import run_tags
+from m5_assets.sagemaker.results import Description, Prices
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -42,13 +49,19 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
     The name of a job is made from the step, the partition and the request, so the same work is done once: a job that
     runs already is joined, one that completed is used, and after a failure the next attempt is made.
 
+    A job on several instances reports from one of them: the program opens Pipes only where `current_host` of its
+    `resourceconfig.json` is the first of `hosts`, because all write to the same place.
+
     Args:
-        client: A boto3 SageMaker client, of AWS or of `LocalSageMaker`.
+        client: A boto3 SageMaker client, of AWS (with botocore's own retries off, see `calls.PatientCalls`) or of
+            `LocalSageMaker`.
         channel: Where Pipes context and messages travel.
         logs_client: A boto3 CloudWatch Logs client; with it, the job's log is copied to the standard output while it
             runs, and a failure quotes its last lines.
-        poll_interval: Seconds between two looks at a job, give or take a fifth.
-        forward_termination: Whether a run that is cancelled stops its job.
+        poll_interval: Seconds between two looks at a job, and up to a quarter more.
+        patience: Seconds of throttling or of a lost network that are waited out.
+        forward_termination: Whether a run that is cancelled stops its job and waits until it has stopped.
+        prices: USD an hour by instance type, for the estimate of a job's cost.
     """
 
     def __init__(
@@ -57,10 +70,12 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
         channel: PipesChannel,
         *,
         logs_client: CloudWatchLogsClient | None = None,
-        poll_interval: float = 15.0,
+        poll_interval: float = DEFAULT_POLL_SECONDS,
+        patience: float = DEFAULT_PATIENCE_SECONDS,
         forward_termination: bool = True,
+        prices: Prices | None = None,
     ):
-        self._lifecycle = JobLifecycle(client, logs_client, poll_interval, forward_termination)
+        self._following = Following(client, logs_client, poll_interval, patience, forward_termination, prices or {})
         self._channel = channel
 
     def run(  # type: ignore[override]  # as in all of dagster's clients: the boto call's parameters have a name
@@ -92,7 +107,8 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
             SageMakerJobError: The job failed or was stopped.
         """
         kind, params = _the_one(create_processing_job_params, create_training_job_params)
-        attempt = self._lifecycle.find_attempt(context, kind, params, adopt_completed)
+        lifecycle = JobLifecycle(self._following, kind, context)
+        attempt = lifecycle.find_attempt(params, adopt_completed)
         with open_pipes_session(
             context=context,
             extras=dict(extras or {}),
@@ -105,9 +121,8 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
                 "Environment": {**params.get("Environment", {}), **session.get_bootstrap_env_vars()},
                 "Tags": [*params.get("Tags", ()), *run_tags(context)],
             }
-            description = self._lifecycle.run(kind, attempt, request, context.log)
-        metadata = job_metadata(kind, description, adopted=attempt.adopted, client=self._lifecycle.client)
-        return PipesSageMakerInvocation(session, description, metadata)
+            description = lifecycle.run(attempt, request)
+        return PipesSageMakerInvocation(session, description, lifecycle.metadata(attempt, description))
 
 
 def _the_one(
@@ -119,6 +134,4 @@ def _the_one(
     kind, params = given[0]
     if kind.job_name in params:
         raise ValueError(f"{kind.job_name} is made from the work; do not give it")
-    if kind.resources(params).get("InstanceCount", 1) != 1:
-        raise ValueError("a job that reports through Pipes has one writer: InstanceCount must be 1")
     return kind, params

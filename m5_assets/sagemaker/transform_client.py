@@ -11,13 +11,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
-from dagster import AssetExecutionContext, DagsterLogManager, OpExecutionContext
+from dagster import AssetExecutionContext, OpExecutionContext
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 
-from m5_assets.sagemaker.jobs import AdoptCompleted, Description, JobLifecycle, is_name_taken, run_tags, work_identity
+from m5_assets.sagemaker.calls import PatientCalls
+from m5_assets.sagemaker.jobs import (
+    DEFAULT_PATIENCE_SECONDS,
+    DEFAULT_POLL_SECONDS,
+    AdoptCompleted,
+    Following,
+    JobLifecycle,
+    is_name_taken,
+)
 from m5_assets.sagemaker.kinds import TRANSFORM
 from m5_assets.sagemaker.naming import digest, name_prefix, substitute_job_name
-from m5_assets.sagemaker.results import job_metadata
+from m5_assets.sagemaker.ownership import run_tags, work_identity
+from m5_assets.sagemaker.results import Description, Prices
 from m5_assets.sagemaker.validation import validate
 
 if TYPE_CHECKING:
@@ -46,7 +55,9 @@ class SageMakerTransformClient(TreatAsResourceParam):
     Args:
         client: A boto3 SageMaker client, of AWS or of `LocalSageMaker`.
         logs_client: A boto3 CloudWatch Logs client to follow the job's log with.
-        poll_interval: Seconds between two looks at a job, give or take a fifth.
+        poll_interval: Seconds between two looks at a job, and up to a quarter more.
+        patience: Seconds of throttling or of a lost network that are waited out.
+        prices: USD an hour by instance type, for the estimate of a job's cost.
         time_limit: Seconds since its creation after which a job is stopped: CreateTransformJob has no limit of its
             own. A run that is cancelled stops its job too.
     """
@@ -56,10 +67,12 @@ class SageMakerTransformClient(TreatAsResourceParam):
         client: SageMakerClient,
         *,
         logs_client: CloudWatchLogsClient | None = None,
-        poll_interval: float = 15.0,
+        poll_interval: float = DEFAULT_POLL_SECONDS,
+        patience: float = DEFAULT_PATIENCE_SECONDS,
+        prices: Prices | None = None,
         time_limit: float = 4 * 3600.0,
     ):
-        self._lifecycle = JobLifecycle(client, logs_client, poll_interval, forward_termination=True)
+        self._following = Following(client, logs_client, poll_interval, patience, prices=prices or {})
         self._time_limit = time_limit
 
     def run(
@@ -94,7 +107,8 @@ class SageMakerTransformClient(TreatAsResourceParam):
         step, partition = work_identity(context)
         model_name = f"{name_prefix(step, partition)}-{digest(create_model_params)}"
         params = {**create_transform_job_params, "ModelName": model_name}
-        attempt = self._lifecycle.find_attempt(context, TRANSFORM, params, adopt_completed)
+        lifecycle = JobLifecycle(self._following, TRANSFORM, context)
+        attempt = lifecycle.find_attempt(params, adopt_completed)
         tags = run_tags(context)
         if not attempt.adopted:
             model = {
@@ -102,22 +116,21 @@ class SageMakerTransformClient(TreatAsResourceParam):
                 "ModelName": model_name,
                 "Tags": [*create_model_params.get("Tags", ()), *tags],
             }
-            self._ensure_model(model, context.log)
+            self._ensure_model(model, lifecycle.calls)
         request = {
             **substitute_job_name(params, attempt.name),
             TRANSFORM.job_name: attempt.name,
             "Tags": [*params.get("Tags", ()), *tags],
         }
-        description = self._lifecycle.run(TRANSFORM, attempt, request, context.log, self._time_limit)
-        metadata = job_metadata(TRANSFORM, description, adopted=attempt.adopted, client=self._lifecycle.client)
+        description = lifecycle.run(attempt, request, self._time_limit)
+        metadata = lifecycle.metadata(attempt, description)
         return TransformResult(description, {**metadata, "sagemaker/model_name": model_name})
 
-    def _ensure_model(self, request: Mapping[str, Any], log: DagsterLogManager) -> None:
+    def _ensure_model(self, request: Mapping[str, Any], calls: PatientCalls) -> None:
         """Create the model; its name holds the hash of its request, so one that exists is the same."""
-        validate(self._lifecycle.client, "CreateModel", request)
+        validate(self._following.client, "CreateModel", request)
         try:
-            self._lifecycle.client.create_model(**request)
-            log.info(f"SageMaker model {request['ModelName']} created")
+            calls("create_model", **request)
         except ClientError as error:
             if not is_name_taken(error):
                 raise

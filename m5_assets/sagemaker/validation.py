@@ -1,25 +1,22 @@
 """Strict validation of a SageMaker request, before it is sent.
 
 Here: every limit that the service model states (botocore itself checks types, required members, unknown members and
-minima, but no maximum, pattern or enumeration), and the limits that only AWS's pages state. Not here: what only an
-account can tell (quotas, roles, whether an image exists).
+minima, but no maximum, pattern or enumeration). Not here: the rules that only AWS's pages state (`rules`), and what
+only an account can tell (quotas, roles, whether an image exists).
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import Any
 
 from botocore.client import BaseClient
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StringShape, StructureShape
 from botocore.validate import ParamValidator
 
-_SHOWN_CHARACTERS = 60
-_TAG_PUNCTUATION = frozenset("_.:/=+-@")
+from m5_assets.sagemaker.rules import rule_problems, shown
 
 
 class RequestValidationError(ValueError):
@@ -60,8 +57,7 @@ def validate(
     report = ParamValidator().validate(dict(params), shape)
     problems: list[str] = report.generate_report().splitlines() if report.has_errors() else []
     problems.extend(_shape_problems(shape, params, ""))
-    for rule in _RULES.get(operation_name, ()):
-        problems.extend(rule(params))
+    problems.extend(rule_problems(operation_name, params))
     if problems:
         raise RequestValidationError(operation_name, problems)
 
@@ -133,7 +129,7 @@ def _children(shape: Shape, value: Any, path: str) -> Iterator[tuple[Shape, Any,
             yield shape.member, item, f"{path}[{index}]"
     elif isinstance(shape, MapShape) and isinstance(value, Mapping):
         for key, item in value.items():
-            yield shape.key, key, f"{path} (key {_shown(str(key))})"
+            yield shape.key, key, f"{path} (key {shown(str(key))})"
             yield shape.value, item, f"{path}.{key}"
 
 
@@ -145,24 +141,20 @@ def _maximum_problem(shape: Shape, number: float, unit: str, path: str) -> Itera
 
 def _string_problems(shape: StringShape, value: str, path: str) -> Iterator[str]:
     # An environment may hold secrets, so its values are described by their length alone.
-    shown = f"<{len(value)} characters>" if _is_secret(shape) else _shown(value)
+    quoted = f"<{len(value)} characters>" if _is_secret(shape) else shown(value)
     limit = shape.metadata.get("max")
     if limit is not None and len(value) > limit:
-        yield f"{path}: {shown} has {len(value)} characters, the maximum is {limit}"
+        yield f"{path}: {quoted} has {len(value)} characters, the maximum is {limit}"
     pattern = shape.metadata.get("pattern")
     compiled = _compiled(pattern) if pattern is not None else None
     if compiled is not None and compiled.fullmatch(value) is None:
-        yield f"{path}: {shown} does not match the pattern {pattern}"
+        yield f"{path}: {quoted} does not match the pattern {pattern}"
     if shape.enum and value not in shape.enum:
-        yield f"{path}: {shown} is not one of {_shown_choices(value, shape.enum)}"
+        yield f"{path}: {quoted} is not one of {_shown_choices(value, shape.enum)}"
 
 
 def _is_secret(shape: Shape) -> bool:
     return bool(shape.metadata.get("sensitive")) or "Environment" in shape.name
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= _SHOWN_CHARACTERS else value[: _SHOWN_CHARACTERS - 1] + "…")
 
 
 def _shown_choices(value: str, choices: Sequence[str], shown: int = 12) -> str:
@@ -171,95 +163,3 @@ def _shown_choices(value: str, choices: Sequence[str], shown: int = 12) -> str:
     ranked = sorted(choices, key=lambda choice: (not choice.startswith(prefix), choice))
     more = f", … ({len(choices)} in all)" if len(choices) > shown else ""
     return ", ".join(ranked[:shown]) + more
-
-
-# The rules that the service model does not hold. Source: the AWS API reference's pages of each operation.
-
-
-def _data_sources(params: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for index, item in enumerate(_list(params, "ProcessingInputs")):
-        yield f"ProcessingInputs[{index}].S3Input", _get(item, "S3Input")
-    for index, channel in enumerate(_list(params, "InputDataConfig")):
-        path = f"InputDataConfig[{index}].DataSource.S3DataSource"
-        yield path, _get(channel, "DataSource", "S3DataSource")
-    yield "TransformInput.DataSource.S3DataSource", _get(params, "TransformInput", "DataSource", "S3DataSource")
-
-
-def _prefix_rule(params: Mapping[str, Any]) -> Iterator[str]:
-    for path, source in _data_sources(params):
-        uri = source.get("S3Uri", "")
-        if source.get("S3DataType") == "S3Prefix" and not str(uri).endswith("/"):
-            yield (
-                f"{path}.S3Uri: {_shown(str(uri))} must end with '/': an S3Prefix is a prefix of characters, and "
-                "would also match keys that only begin alike"
-            )
-
-
-def _local_path_rule(params: Mapping[str, Any]) -> Iterator[str]:
-    places = [
-        (f"ProcessingInputs[{index}].S3Input.LocalPath", _get(item, "S3Input"))
-        for index, item in enumerate(_list(params, "ProcessingInputs"))
-    ] + [
-        (f"ProcessingOutputConfig.Outputs[{index}].S3Output.LocalPath", _get(item, "S3Output"))
-        for index, item in enumerate(_list(_get(params, "ProcessingOutputConfig"), "Outputs"))
-    ]
-    for path, config in places:
-        local_path = config.get("LocalPath")
-        if not isinstance(local_path, str):
-            continue
-        pure = PurePosixPath(local_path)
-        inside = pure.is_relative_to("/opt/ml/processing") and pure != PurePosixPath("/opt/ml/processing")
-        if not inside or ".." in pure.parts:
-            yield f"{path}: {_shown(local_path)} must be a folder under /opt/ml/processing/"
-
-
-def _payload_rule(params: Mapping[str, Any]) -> Iterator[str]:
-    concurrency, payload = params.get("MaxConcurrentTransforms"), params.get("MaxPayloadInMB")
-    if isinstance(concurrency, int) and isinstance(payload, int) and concurrency * payload > 100:
-        yield (
-            f"MaxConcurrentTransforms x MaxPayloadInMB: {concurrency} x {payload} = {concurrency * payload}, "
-            "the maximum is 100"
-        )
-
-
-def _wait_rule(params: Mapping[str, Any]) -> Iterator[str]:
-    stopping = _get(params, "StoppingCondition")
-    run, wait = stopping.get("MaxRuntimeInSeconds"), stopping.get("MaxWaitTimeInSeconds")
-    if isinstance(run, int) and isinstance(wait, int) and wait < run:
-        yield f"StoppingCondition.MaxWaitTimeInSeconds: {wait} must be at least MaxRuntimeInSeconds, {run}"
-
-
-def _tag_rule(params: Mapping[str, Any]) -> Iterator[str]:
-    for index, tag in enumerate(_list(params, "Tags")):
-        for part in ("Key", "Value"):
-            text = str(tag.get(part, "")) if isinstance(tag, Mapping) else ""
-            if not all(is_tag_character(character) for character in text):
-                yield (
-                    f"Tags[{index}].{part}: {_shown(text)} may hold only letters, digits, spaces and "
-                    + " ".join(sorted(_TAG_PUNCTUATION))
-                )
-
-
-def is_tag_character(character: str) -> bool:
-    """Whether AWS allows a character in the key or value of a tag: letters, separators, numbers and `_.:/=+-@`."""
-    return character in _TAG_PUNCTUATION or unicodedata.category(character)[0] in "LZN"
-
-
-def _get(value: Any, *names: str) -> Mapping[str, Any]:
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Mapping[str, Any], name: str) -> Sequence[Any]:
-    found = value.get(name)
-    return found if isinstance(found, list | tuple) else ()
-
-
-_Rule = Callable[[Mapping[str, Any]], Iterator[str]]
-_RULES: Mapping[str, Sequence[_Rule]] = {
-    "CreateProcessingJob": (_prefix_rule, _local_path_rule, _tag_rule),
-    "CreateTrainingJob": (_prefix_rule, _wait_rule, _tag_rule),
-    "CreateTransformJob": (_prefix_rule, _payload_rule, _tag_rule),
-    "CreateModel": (_tag_rule,),
-}

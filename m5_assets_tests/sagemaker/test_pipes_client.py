@@ -11,9 +11,8 @@ from m5_assets.sagemaker import (
     LocalPipesChannel,
     PipesSageMakerClient,
     RequestValidationError,
-    SageMakerJobError,
 )
-from m5_assets.sagemaker.kinds import TRAINING
+from m5_assets.sagemaker.ownership import RUN_TAG
 from m5_assets_tests.sagemaker.conftest import Lab, eventually
 
 REPORT = """
@@ -31,9 +30,9 @@ with open_dagster_pipes() as pipes:
 PARTITIONS = dg.StaticPartitionsDefinition(["2016-04-18", "2016-05-16"])
 
 
-def pipes_client(lab: Lab) -> PipesSageMakerClient:
+def pipes_client(lab: Lab, **options: Any) -> PipesSageMakerClient:
     channel = LocalPipesChannel(lab.root / "pipes")
-    return PipesSageMakerClient(lab.sagemaker, channel, logs_client=lab.logs, poll_interval=0.05)
+    return PipesSageMakerClient(lab.sagemaker, channel, logs_client=lab.logs, poll_interval=0.05, **options)
 
 
 def materialize(
@@ -65,6 +64,12 @@ def error_of(result: dg.ExecuteInProcessResult) -> Any:
     return error.cause
 
 
+def tags_of(lab: Lab, name: str) -> dict[str, str]:
+    """The tags of a Processing job."""
+    arn = lab.describe("processing", name)["ProcessingJobArn"]
+    return {tag["Key"]: tag["Value"] for tag in lab.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+
+
 @pytest.fixture
 def reporting(lab: Lab) -> Lab:
     lab.put("in/a.txt", "a")
@@ -74,7 +79,7 @@ def reporting(lab: Lab) -> Lab:
 
 def test_a_processing_job_materializes_an_asset(reporting: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     params = {"create_processing_job_params": reporting.processing("report")}
-    result, (description,) = materialize(pipes_client(reporting), params)
+    result, (description,) = materialize(pipes_client(reporting, prices={"ml.m5.large": 0.115}), params)
     assert result.success
     (name,) = reporting.jobs("processing")
     assert name.startswith("demand-features-2016-04-18-")
@@ -88,11 +93,11 @@ def test_a_processing_job_materializes_an_asset(reporting: Lab, capfd: pytest.Ca
     assert metadata["sagemaker/instance_type"] == "ml.m5.large"
     assert metadata["sagemaker/adopted"] is False
     assert metadata["sagemaker/billable_seconds"] > 0
+    assert metadata["sagemaker/cost_estimate_usd"] == round(metadata["sagemaker/billable_seconds"] / 3600 * 0.115, 4)
+    assert metadata["sagemaker/describe_calls"] >= 2
     assert "sagemaker/console" not in metadata
     assert "week 2016-04-18\n" in capfd.readouterr().out
-    arn = description["ProcessingJobArn"]
-    tags = {tag["Key"]: tag["Value"] for tag in reporting.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
-    assert tags == {
+    assert tags_of(reporting, name) == {
         "dagster/run_id": result.run_id,
         "dagster/step": "demand__features",
         "dagster/partition": "2016-04-18",
@@ -159,20 +164,6 @@ def test_a_failure_tells_its_reason_and_the_next_try_is_the_next_attempt(lab: La
     assert [name[-3:] for name in lab.jobs("processing")] == ["-a1", "-a2"]
 
 
-@pytest.mark.parametrize(
-    ("status", "reason", "expected"),
-    [
-        ("Failed", "AlgorithmError: exit code 1", True),
-        ("Failed", "InternalServerError: try again", False),
-        ("Failed", "ClientError: no such image", False),
-        ("Stopped", "", False),
-    ],
-)
-def test_a_container_s_own_failure_can_be_told(status: str, reason: str, expected: bool) -> None:
-    error = SageMakerJobError(TRAINING, "job", {"TrainingJobStatus": status, "FailureReason": reason}, [])
-    assert error.is_container_failure is expected
-
-
 def test_a_stopped_job_is_a_failure(lab: Lab) -> None:
     lab.put("in/a.txt", "a")
     image = lab.image("wait", "time.sleep(600)")
@@ -195,7 +186,6 @@ def test_an_invalid_request_creates_nothing(lab: Lab) -> None:
         ({}, "exactly one"),
         ({"create_processing_job_params": {}, "create_training_job_params": {}}, "exactly one"),
         ({"create_processing_job_params": {"ProcessingJobName": "mine"}}, "do not give it"),
-        ({"create_training_job_params": {"ResourceConfig": {"InstanceCount": 2}}}, "InstanceCount must be 1"),
     ],
 )
 def test_misuse_is_explained(lab: Lab, params: dict[str, Any], problem: str) -> None:
@@ -219,6 +209,7 @@ def test_a_running_job_is_joined_after_its_orchestrator_was_killed(reporting: La
     assert result.success
     assert reporting.jobs("processing") == [name]
     assert metadata_of(result)["rows"] == 3
+    assert tags_of(reporting, name)["dagster/run_id"] == result.run_id
 
 
 def test_a_cancelled_run_stops_its_job(reporting: Lab) -> None:
@@ -229,6 +220,18 @@ def test_a_cancelled_run_stops_its_job(reporting: Lab) -> None:
     process.send_signal(signal.SIGINT)
     process.wait(timeout=30)
     assert reporting.describe("processing", name)["ProcessingJobStatus"] == "Stopped"
+
+
+def test_a_cancelled_run_leaves_a_job_that_another_run_follows(reporting: Lab) -> None:
+    reporting.image("report", "print('waiting'); time.sleep(600)")
+    process = start_orchestrator(reporting)
+    (name,) = eventually(lambda: reporting.jobs("processing"))
+    reporting.await_log("processing", name, "waiting")
+    arn = reporting.describe("processing", name)["ProcessingJobArn"]
+    reporting.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": RUN_TAG, "Value": "another run"}])
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=30)
+    assert reporting.describe("processing", name)["ProcessingJobStatus"] == "InProgress"
 
 
 def start_orchestrator(lab: Lab) -> subprocess.Popen[bytes]:

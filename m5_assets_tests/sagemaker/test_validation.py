@@ -7,6 +7,7 @@ import botocore.session
 import pytest
 
 from m5_assets.sagemaker import RequestValidationError, validate
+from m5_assets.sagemaker.rules import has_local_storage
 from m5_assets.sagemaker.validation import uncompilable_patterns
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")
@@ -52,6 +53,18 @@ TRANSFORM: dict[str, Any] = {
     "TransformResources": {"InstanceCount": 1, "InstanceType": "ml.m5.large"},
     "MaxConcurrentTransforms": 4,
     "MaxPayloadInMB": 25,
+}
+SPOT_POOL: dict[str, Any] = {
+    **TRAINING,
+    "EnableManagedSpotTraining": True,
+    "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
+    "ResourceConfig": {
+        "InstanceCount": 1,
+        "InstanceType": "ml.g4dn.xlarge",
+        "VolumeSizeInGB": 10,
+        "VolumeKmsKeyId": "1234abcd-12ab-34cd-56ef-1234567890ab",
+        "KeepAlivePeriodInSeconds": 600,
+    },
 }
 VALID = {"CreateProcessingJob": PROCESSING, "CreateTrainingJob": TRAINING, "CreateTransformJob": TRANSFORM}
 
@@ -108,6 +121,21 @@ def test_a_valid_request_passes(operation: str) -> None:
         ("CreateTrainingJob", ("HyperParameters", "rounds"), "9" * 2501, "HyperParameters.rounds.*2500"),
         ("CreateTrainingJob", ("Environment", "KEY"), "v" * 513, "Environment.KEY.*512"),
         ("CreateTrainingJob", ("StoppingCondition", "MaxWaitTimeInSeconds"), 60, "MaxWaitTimeInSeconds: 60 .*3600"),
+        ("CreateTrainingJob", ("StoppingCondition", "MaxWaitTimeInSeconds"), 7200, "only with EnableManagedSpot"),
+        ("CreateTrainingJob", ("EnableManagedSpotTraining",), True, "MaxWaitTimeInSeconds: missing"),
+        ("CreateTrainingJob", ("AlgorithmSpecification", "AlgorithmName"), "xgb", "2 of TrainingImage and Algorithm"),
+        ("CreateTrainingJob", ("ResourceConfig",), SPOT_POOL["ResourceConfig"], "VolumeKmsKeyId: ml.g4dn.xlarge has"),
+        ("CreateProcessingJob", ("Tags", 0, "Key"), "AWS:mine", "'AWS:mine' begins with 'aws:'"),
+        ("CreateProcessingJob", ("Tags",), PROCESSING["Tags"] * 2, r"Tags\[1\].Key: 'dagster/run_id' appears twice"),
+        (
+            "CreateProcessingJob",
+            ("ProcessingInputs",),
+            PROCESSING["ProcessingInputs"] * 2,
+            r"ProcessingInputs\[1\].InputName: 'in' appears twice",
+        ),
+        ("CreateTransformJob", ("MaxPayloadInMB",), 101, "MaxPayloadInMB: 101 given, the maximum is 100"),
+        ("CreateTransformJob", ("BatchStrategy",), "MultiRecord", "'MultiRecord' needs a TransformInput.SplitType"),
+        ("CreateTransformJob", ("DataProcessing",), {"JoinSource": "Input"}, "ContentType: '' cannot be filtered"),
         ("CreateTransformJob", ("MaxPayloadInMB",), 26, "4 x 26 = 104, the maximum is 100"),
         ("CreateTransformJob", ("Environment",), {f"K{i}": "" for i in range(17)}, "Environment: 17 entries.*16"),
         ("CreateTransformJob", ("ModelClientConfig", "InvocationsMaxRetries"), 4, "InvocationsMaxRetries: 4 .*3"),
@@ -117,6 +145,40 @@ def test_a_valid_request_passes(operation: str) -> None:
 def test_a_broken_limit_is_named(operation: str, path: tuple[str | int, ...], value: Any, expected: str) -> None:
     with pytest.raises(RequestValidationError, match=expected):
         validate(MODEL, operation, changed(VALID[operation], path, value))
+
+
+def test_spot_training_has_no_warm_pool() -> None:
+    with pytest.raises(RequestValidationError, match="a warm pool cannot be used") as caught:
+        validate(MODEL, "CreateTrainingJob", SPOT_POOL)
+    assert len(caught.value.problems) == 2
+
+
+def test_local_disks_are_known_by_the_instance_type() -> None:
+    with_disks = (
+        "ml.m5d.large",
+        "ml.g4dn.xlarge",
+        "ml.g5.xlarge",
+        "ml.p4de.24xlarge",
+        "ml.c6id.xlarge",
+        "ml.trn1.2xlarge",
+    )
+    without = (
+        "ml.m5.large",
+        "ml.c5.xlarge",
+        "ml.c5n.xlarge",
+        "ml.m6i.large",
+        "ml.p3.2xlarge",
+        "ml.t3.medium",
+        "ml.r5.large",
+    )
+    assert [name for name in (*with_disks, *without) if has_local_storage(name)] == list(with_disks)
+
+
+def test_a_filtered_transform_of_csv_passes() -> None:
+    request = changed(TRANSFORM, ("DataProcessing",), {"InputFilter": "$[1:]", "JoinSource": "Input"})
+    request["TransformInput"] |= {"ContentType": "text/csv; charset=utf-8", "SplitType": "Line"}
+    request["TransformOutput"] |= {"Accept": "text/csv", "AssembleWith": "Line"}
+    validate(MODEL, "CreateTransformJob", {**request, "BatchStrategy": "MultiRecord"})
 
 
 def test_all_problems_are_told_at_once() -> None:
