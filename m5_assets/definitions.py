@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from m5_assets.assets import accuracy, ensemble, features, landing, models, predictions, rds
+from m5_assets.assets import accuracy, ensemble, ensemble_weights, features, landing, models, predictions, rds
 from m5_assets.checks import ensemble as ensemble_checks
 from m5_assets.jobs import JOBS
 from m5_assets.resources.jobs import SageMakerJobs
@@ -22,7 +22,7 @@ from m5_assets.settings import Settings, settings
 
 OWNERS = ["team:demand-forecasting"]
 
-STAGES = (landing, features, models, predictions, ensemble, accuracy, rds)
+STAGES = (landing, features, models, predictions, ensemble_weights, ensemble, accuracy, rds)
 
 
 def resources(source: Settings) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.assets.ensemble import MODELS, read_forecast, read_sales_weeks, totals_of
-from m5_assets.assets.measure import Measure, day_number, landed_official, measure_of, units_of
-from m5_assets.assets.predictions import read_totals_forecast
+from m5_assets.assets.ensemble import MODELS, read_forecast
+from m5_assets.assets.measure import Measure, day_number, landed_official, measure_of
+from m5_assets.assets.predictions import read_totals_forecast, totals_of
 from m5_assets.assets.presentation import bars_plot, column_schema, markdown_table
+from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
@@ -75,7 +76,7 @@ def forecast_accuracy(
         remedy = f"the forecast of week {week} can be scored once the sales through {ahead[-1].origin} are loaded"
         raise MissingInput("raw_sales", unknown[0], remedy)
     official = landed_official(landing)
-    history = read_sales_weeks(lake, [Week.parse(key) for key in sorted(loaded) if key <= week.key])
+    history = read_sales_weeks(lake, unbroken_weeks(lake, week))
     origin_day = day_number(lake, week)
     measure = measure_of(context, lake, history, origin_day, official)
     forecast, totals = _inputs(lake, week)

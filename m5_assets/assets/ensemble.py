@@ -1,24 +1,24 @@
 """The fifth stage: the two models' forecasts averaged and aligned to the totals, in process: it takes a second.
 
-Not here: fitting the weights.
+Not here: fitting the weights (`ensemble_weights`).
 """
 
 from typing import Any
 
 import dagster as dg
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.assets.predictions import read_predictions, read_totals_forecast
+from m5_assets.assets.ensemble_weights import read_weights
+from m5_assets.assets.predictions import read_predictions, read_totals_forecast, totals_of
 from m5_assets.assets.presentation import column_schema, lines_plot, preview
+from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.ensemble import weighted_average
-from m5_assets.forecasting.history import DailyUnits, join_weeks
+from m5_assets.forecasting.history import DailyUnits
 from m5_assets.resources.lake import Lake, MissingInput
-from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
 
 MODELS = ("gbm", "lstm", "average", "ensemble")
@@ -27,11 +27,11 @@ _PLOTTED_WEEKS = 12
 
 @dg.asset(
     partitions_def=WEEKS,
-    deps=["gbm_predictions", "lstm_predictions", "totals_forecast"],
+    deps=["gbm_predictions", "lstm_predictions", "totals_forecast", "ensemble_weights"],
     group_name="forecast",
     kinds={"parquet"},
-    description="The forecast: the weighted average of both models aligned to the totals, with both models' own "
-    "beside it, for every product in every store and each of the 28 days after the week.",
+    description="The forecast: the weighted average of both models aligned to the totals, with the average and both "
+    "models' own beside it, for every product in every store and each of the 28 days after the week.",
 )
 def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[Any]:
     """Average the models' forecasts."""
@@ -42,11 +42,11 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
         raise dg.Failure(
             f"week {week}: the models forecast different series or days; materialise both predictions again"
         )
-    share = settings().lstm_weight
-    average = weighted_average({"gbm": gbm.units, "lstm": lstm.units}, {"gbm": 1 - share, "lstm": share})
-    manifests["totals"] = lake.get("totals_forecast", week.key)
-    groups, totals = totals_of(gbm.series, read_totals_forecast(lake, manifests["totals"]))
-    combined = align(average, groups, totals, settings().alignment)
+    manifests |= {name: lake.get(name, week.key) for name in ("ensemble_weights", "totals_forecast")}
+    weights = read_weights(lake, week)
+    average = weighted_average({"gbm": gbm.units, "lstm": lstm.units}, weights.shares)
+    groups, totals = totals_of(gbm.series, read_totals_forecast(lake, manifests["totals_forecast"]))
+    combined = align(average, groups, totals, weights.alignment)
     table = forecast_table(gbm, lstm.units, average, combined)
     with lake.staging() as staged:
         pq.write_table(table, staged / "forecast.parquet", compression="zstd")
@@ -54,8 +54,8 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
         attributes = {
             "origin": week.origin.isoformat(),
             "rows": table.num_rows,
-            "lstm_weight": share,
-            "alignment": settings().alignment,
+            "lstm_weight": weights.lstm,
+            "alignment": weights.alignment,
         }
         lake.publish("ensemble_forecast", week.key, staged, inputs=inputs, attributes=attributes)
     return dg.MaterializeResult(
@@ -63,9 +63,9 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             "dagster/row_count": table.num_rows,
             "dagster/column_schema": column_schema(table),
             "origin": week.origin.isoformat(),
-            "gbm_weight": 1 - share,
-            "lstm_weight": share,
-            "alignment": settings().alignment,
+            "gbm_weight": 1 - weights.lstm,
+            "lstm_weight": weights.lstm,
+            "alignment": weights.alignment,
             "units_before_alignment": float(average.sum(dtype=float)),
             "units": float(combined.sum(dtype=float)),
             "total_units_a_day": _totals_plot(
@@ -74,23 +74,6 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             "preview": preview(table),
         }
     )
-
-
-def totals_of(series: pd.DataFrame, totals: pd.DataFrame) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return each series' row among the G store-departments, and their (G, 28) totals, as `align` takes them.
-
-    Raises:
-        dg.Failure: a series whose store-department has no totals.
-    """
-    keys = ["store_id", "dept_id"]
-    wide = totals.pivot(index=keys, columns="date", values="units").sort_index()
-    groups = wide.index.get_indexer(pd.MultiIndex.from_frame(series[keys]))
-    if (groups < 0).any():
-        row = series.iloc[int(np.flatnonzero(groups < 0)[0])]
-        raise dg.Failure(
-            f"no totals forecast of {row['store_id']}, {row['dept_id']}; materialise totals_forecast again"
-        )
-    return groups, wide.to_numpy(np.float32)
 
 
 def forecast_table(gbm: DailyUnits, lstm: np.ndarray, average: np.ndarray, ensemble: np.ndarray) -> pa.Table:
@@ -124,28 +107,13 @@ def read_forecast(lake: Lake, week: Week) -> pa.Table:
     return table
 
 
-def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
-    """Return the sales of consecutive weeks that are in the lake.
-
-    Raises:
-        MissingInput: a week has not been loaded.
-    """
-    paths = []
-    for week in weeks:
-        manifest = lake.get("raw_sales", week.key, remedy=f"materialise raw_sales for week {week}")
-        paths.append(lake.path(manifest.files[0].key))
-    return join_weeks(lake.filesystem.open_input_file(path) for path in paths)
-
-
 def _totals_plot(
     lake: Lake,
     week: Week,
     forecast: DailyUnits,
     models: dict[str, np.ndarray],
 ) -> dg.MarkdownMetadataValue:
-    loaded = set(lake.partitions("raw_sales"))
-    recent = [w for w in (week.shift(-i) for i in reversed(range(_PLOTTED_WEEKS))) if w.key in loaded]
-    sales = read_sales_weeks(lake, recent)
+    sales = read_sales_weeks(lake, unbroken_weeks(lake, week)[-_PLOTTED_WEEKS:])
     history = pd.Series(
         sales.units.sum(axis=0), pd.date_range(sales.first_day, periods=sales.units.shape[1]), dtype=float
     )

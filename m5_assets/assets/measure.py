@@ -99,13 +99,6 @@ def measure_of(
     return Measure(hierarchy, weights, wrmsse.scales(history.units, hierarchy), source="own")
 
 
-def units_of(series: pd.DataFrame, sales: DailyUnits) -> npt.NDArray[np.int32]:
-    """Return the (N, D) sales of these series; zero for one that the sales do not hold: it was not sold yet."""
-    rows = pd.MultiIndex.from_frame(sales.series).get_indexer(pd.MultiIndex.from_frame(series[sales.series.columns]))
-    units: npt.NDArray[np.int32] = np.where((rows >= 0)[:, None], sales.units[rows], 0)
-    return units
-
-
 def _whole(lake: Lake, dataset: str) -> pa.Table:
     with lake.filesystem.open_input_file(lake.path(lake.get(dataset).files[0].key)) as stream:
         return pq.read_table(stream)

@@ -7,6 +7,8 @@ answer (`m5_assets.containers`).
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -32,6 +34,23 @@ def read_totals_forecast(lake: Lake, manifest: Manifest) -> pd.DataFrame:
     with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
         frame: pd.DataFrame = pq.read_table(stream).to_pandas()
     return frame
+
+
+def totals_of(series: pd.DataFrame, totals: pd.DataFrame) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Return each series' row among the G store-departments, and their (G, 28) totals, as `align` takes them.
+
+    Raises:
+        dg.Failure: a series whose store-department has no totals.
+    """
+    keys = ["store_id", "dept_id"]
+    wide = totals.pivot(index=keys, columns="date", values="units").sort_index()
+    groups = wide.index.get_indexer(pd.MultiIndex.from_frame(series[keys]))
+    if (groups < 0).any():
+        row = series.iloc[int(np.flatnonzero(groups < 0)[0])]
+        raise dg.Failure(
+            f"no totals forecast of {row['store_id']}, {row['dept_id']}; materialise totals_forecast again"
+        )
+    return groups, wide.to_numpy(np.float32)
 
 
 def _transform(

@@ -1,11 +1,76 @@
-"""The ensemble: a weighted average of the models' forecasts. Not here: the models."""
+"""The ensemble: a weighted average of the models' forecasts, and how its weights are fitted on past weeks.
+
+Not here: the models, the alignment to the totals (`alignment`), and which past weeks there are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
+    from m5_assets.forecasting.hierarchy import Hierarchy
+
+Floats = npt.NDArray[np.float64]
+
+SHARES = tuple(round(0.1 * step, 1) for step in range(11))
+"""The LSTM's shares that are tried; the rest is the GBM's."""
+ALIGNMENTS = SHARES
+"""The strengths of the alignment that are tried (`alignment.align`)."""
+
+PRIOR_WEEKS = 4
+"""Past weeks that the prior counts as. The best share of a single week of the real data lies .2 about the mean (sd of
+three origins), and a prior is thought to be right within .1: its variance is that of the mean of (.2 / .1)^2 weeks."""
+
+_ITEMS = 9
+"""Levels above the items: their sums follow from the store-departments'."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How the members are combined.
+
+    Attributes:
+        lstm: the LSTM's share, 0 to 1; the GBM has the rest.
+        alignment: strength of the alignment to the totals, 0 (none) to 1 (full).
+    """
+
+    lstm: float
+    alignment: float
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The members' shares, as `weighted_average` takes them."""
+        return {"gbm": 1 - self.lstm, "lstm": self.lstm}
+
+
+@dataclass(frozen=True)
+class PastWeek:
+    """What the members forecast in a past week, what was sold since, and what errors are measured by.
+
+    Attributes:
+        gbm: (N, H) units a day.
+        lstm: (N, H).
+        actual: (N, H) units sold.
+        groups: (N,) the row of `totals` that each series belongs to.
+        totals: (G, H) the forecast of the store-departments' totals.
+        hierarchy: of the N series.
+        weights: WRMSSE's weights of all groups, as known at the week's origin.
+        scales: WRMSSE's scales, likewise.
+    """
+
+    gbm: npt.NDArray[np.float32]
+    lstm: npt.NDArray[np.float32]
+    actual: npt.NDArray[np.number]
+    groups: npt.NDArray[np.integer]
+    totals: npt.NDArray[np.floating]
+    hierarchy: Hierarchy
+    weights: Floats
+    scales: Floats
 
 
 def weighted_average(
@@ -28,3 +93,60 @@ def weighted_average(
             raise ValueError(f"{bad} forecasts of {name} are negative or not finite")
     average = sum(weights[name] * units.astype(np.float64) for name, units in forecasts.items())
     return np.asarray(average, np.float32)
+
+
+def fit_weights(scores: Sequence[Floats], prior: Weights) -> Weights:
+    """Return the weights with the lowest mean score over past weeks, shrunk towards the prior.
+
+    The result lies between the prior and the best point of the grid, n / (n + `PRIOR_WEEKS`) of the way for n weeks:
+    the mean of a normal prior's posterior, were the weeks' best weights drawn around a true one.
+
+    Args:
+        scores: for each past week what `score_grid` returns; weeks whose days do not overlap, as each counts as one.
+        prior: what is thought best before any week has been seen.
+    """
+    if not scores:
+        return prior
+    mean = np.mean(scores, axis=0)
+    share, alignment = np.unravel_index(int(mean.argmin()), mean.shape)
+    trust = len(scores) / (len(scores) + PRIOR_WEEKS)
+    return Weights(
+        round(trust * SHARES[share] + (1 - trust) * prior.lstm, 4),
+        round(trust * ALIGNMENTS[alignment] + (1 - trust) * prior.alignment, 4),
+    )
+
+
+def score_grid(past: PastWeek) -> Floats:
+    """Return the WRMSSE that a week would have had with each of the weights: (len(SHARES), len(ALIGNMENTS)).
+
+    The scores are those of `wrmsse.evaluate` of `align` of `weighted_average`. Levels 1 to 9 are sums of the
+    store-departments', which are blended and aligned as 70 series; only levels 10 to 12 need the items.
+    """
+    hierarchy, offsets = past.hierarchy, past.hierarchy.offsets
+    department = hierarchy.codes[_ITEMS - 1]
+    first = np.unique(department, return_index=True)[1]
+    to_departments = hierarchy.summing[offsets[_ITEMS - 1] : offsets[_ITEMS]]
+    gbm, lstm, actual = (to_departments @ units.astype(np.float64) for units in (past.gbm, past.lstm, past.actual))
+    totals = past.totals[past.groups[first]]
+    upper = hierarchy.summing[: offsets[_ITEMS]][:, first]
+    items = hierarchy.summing[offsets[_ITEMS] : offsets[-2]].astype(np.float32)
+    sold = past.actual.astype(np.float32)
+    squared = np.empty(offsets[-1])
+    scores = np.empty((len(SHARES), len(ALIGNMENTS)))
+    for row, share in enumerate(SHARES):
+        sums = (1 - share) * gbm + share * lstm
+        blend = np.float32(1 - share) * past.gbm + np.float32(share) * past.lstm
+        ratio = np.divide(totals, sums, out=np.zeros(sums.shape), where=sums > 0)
+        for column, strength in enumerate(ALIGNMENTS):
+            factor = ratio**strength
+            error = blend * factor.astype(np.float32)[department] - sold
+            squared[: offsets[_ITEMS]] = np.square(upper @ (sums * factor - actual)).mean(axis=1)
+            squared[offsets[_ITEMS] : offsets[-2]] = np.square(items @ error).mean(axis=1)
+            squared[offsets[-2] + hierarchy.codes[-1]] = np.square(error).mean(axis=1)
+            scores[row, column] = _wrmsse(squared, past)
+    return scores
+
+
+def _wrmsse(squared: Floats, past: PastWeek) -> float:
+    relative = np.divide(squared, past.scales, out=np.zeros(len(squared)), where=past.scales > 0)
+    return float((past.weights * np.sqrt(relative)).sum())

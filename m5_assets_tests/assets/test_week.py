@@ -32,6 +32,7 @@ DATASETS = (
     "gbm_predictions",
     "lstm_predictions",
     "totals_forecast",
+    "ensemble_weights",
     "ensemble_forecast",
 )
 
@@ -190,5 +191,6 @@ def test_lineage_names_what_a_partition_was_made_from(later: Home) -> None:
         "gbm_predictions": later.lake.get("gbm_predictions", WEEK.key).digest,
         "lstm_predictions": later.lake.get("lstm_predictions", WEEK.key).digest,
         "totals_forecast": later.lake.get("totals_forecast", WEEK.key).digest,
+        "ensemble_weights": later.lake.get("ensemble_weights", WEEK.key).digest,
     }
     assert json.loads(Path(later.lake.path(f"ensemble_forecast/week={WEEK}/manifest.json")).read_text())["inputs"]

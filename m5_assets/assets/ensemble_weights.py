@@ -1,0 +1,180 @@
+"""The ensemble's weights for a week, fitted on past weeks whose 28 days are known by now; never on the week itself.
+
+Not here: the fit (`m5_assets.forecasting.ensemble`).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.assets.measure import day_number, landed_official, measure_of
+from m5_assets.assets.predictions import read_predictions, read_totals_forecast, totals_of
+from m5_assets.assets.presentation import lines_plot, markdown_table
+from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
+from m5_assets.forecasting.ensemble import ALIGNMENTS, SHARES, Floats, PastWeek, Weights, fit_weights, score_grid
+from m5_assets.forecasting.history import DailyUnits
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing import OFFICIAL
+from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.settings import settings
+from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
+
+_HORIZON_WEEKS = HORIZON_DAYS // 7
+_LOOKBACK_WEEKS = 52
+"""Past weeks of a year: thirteen whose days do not overlap, in every season."""
+_FORECASTS = ("gbm_predictions", "lstm_predictions", "totals_forecast")
+_WEIGHTS_FILE, _SCORES_FILE = "weights.json", "scores.parquet"
+
+_MATURED = dg.TimeWindowPartitionMapping(
+    start_offset=-_LOOKBACK_WEEKS, end_offset=-_HORIZON_WEEKS, allow_nonexistent_upstream_partitions=True
+)
+_UP_TO_NOW = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_upstream_partitions=True)
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=[
+        *(dg.AssetDep(name, partition_mapping=_MATURED) for name in _FORECASTS),
+        dg.AssetDep("raw_sales", partition_mapping=_UP_TO_NOW),
+        "sell_prices",
+        "calendar",
+    ],
+    group_name="forecast",
+    kinds={"parquet"},
+    description="The LSTM's share in the ensemble and the strength of the alignment to the totals that would have been "
+    "best in the past weeks whose 28 days are known at the week's origin, shrunk towards the settings' values.",
+)
+def ensemble_weights(
+    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake
+) -> dg.MaterializeResult[Any]:
+    """Fit the week's weights."""
+    week = Week.parse(context.partition_key)
+    prior = Weights(settings().lstm_weight, settings().alignment)
+    known = unbroken_weeks(lake, week)
+    past = matured_weeks(lake, week, known)
+    grids, inputs = _score_grids(context, landing, lake, past, known) if past else ({}, {})
+    weights = fit_weights(list(grids.values()), prior)
+    scores = _scores_table(grids)
+    text = {
+        "lstm_weight": weights.lstm,
+        "alignment": weights.alignment,
+        "prior": {"lstm_weight": prior.lstm, "alignment": prior.alignment},
+        "weeks": [each.key for each in past],
+    }
+    with lake.staging() as staged:
+        (staged / _WEIGHTS_FILE).write_text(json.dumps(text, indent=1) + "\n")
+        pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), staged / _SCORES_FILE, compression="zstd")
+        lake.publish("ensemble_weights", week.key, staged, inputs=inputs, attributes={"weeks": text["weeks"]})
+    return dg.MaterializeResult(
+        metadata={
+            "gbm_weight": 1 - weights.lstm,
+            "lstm_weight": weights.lstm,
+            "alignment": weights.alignment,
+            "lstm_weight_prior": prior.lstm,
+            "alignment_prior": prior.alignment,
+            "past_weeks": len(past),
+            **_shown(grids),
+        }
+    )
+
+
+def read_weights(lake: Lake, week: Week) -> Weights:
+    """Return the week's weights.
+
+    Raises:
+        MissingInput: they have not been made.
+    """
+    manifest = lake.get("ensemble_weights", week.key, remedy=f"run `m5 forecast --week {week}`")
+    key = next(file.key for file in manifest.files if file.key.endswith(f"/{_WEIGHTS_FILE}"))
+    with lake.filesystem.open_input_file(lake.path(key)) as stream:
+        text = json.loads(stream.read())
+    return Weights(text["lstm_weight"], text["alignment"])
+
+
+def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
+    """Return the past weeks to fit on, oldest first.
+
+    They have all forecasts in the lake, their 28 days end by the week's origin, and no day lies in two of them: from
+    the last one back, each is the last that does not overlap the one after it.
+
+    Args:
+        lake: where the forecasts are.
+        week: the week whose weights are fitted; at most a year back is looked.
+        known: consecutive weeks of sales up to `week`; those before a past week give its measure.
+    """
+    made = set.intersection(*(set(lake.partitions(dataset)) for dataset in _FORECASTS))
+    first = max(week.shift(-_LOOKBACK_WEEKS), known[0].shift(_HORIZON_WEEKS - 1))
+    chosen: list[Week] = []
+    for candidate in sorted((Week.parse(key) for key in made), reverse=True):
+        limit = chosen[-1] if chosen else week
+        if candidate >= first and candidate <= limit.shift(-_HORIZON_WEEKS):
+            chosen.append(candidate)
+    return chosen[::-1]
+
+
+def _score_grids(
+    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake, past: list[Week], known: list[Week]
+) -> tuple[dict[Week, Floats], dict[str, str]]:
+    """Return the past weeks' scores by weights, and the digests of what they were computed from."""
+    official, sales = landed_official(landing), read_sales_weeks(lake, known)
+    sold = "".join(lake.get("raw_sales", week.key).digest for week in known)
+    inputs = {name: lake.get(name).digest for name in ("sell_prices", "calendar")}
+    inputs["raw_sales"] = hashlib.sha256(sold.encode()).hexdigest()
+    grids = {}
+    for number, week in enumerate(past, start=1):
+        context.log.info(f"scores of week {week} by weights, {number} of {len(past)}")
+        manifests = {dataset: lake.get(dataset, week.key) for dataset in _FORECASTS}
+        inputs |= {f"{dataset} {week}": manifest.digest for dataset, manifest in manifests.items()}
+        gbm, lstm = (read_predictions(lake, manifests[f"{kind}_predictions"]) for kind in ("gbm", "lstm"))
+        if not gbm.series.equals(lstm.series):
+            raise dg.Failure(f"week {week}: the models forecast different series; materialise both predictions again")
+        groups, totals = totals_of(gbm.series, read_totals_forecast(lake, manifests["totals_forecast"]))
+        units, days = units_of(gbm.series, sales), (week.origin - sales.first_day).days + 1
+        history = DailyUnits(gbm.series, sales.first_day, units[:, :days])
+        measure = measure_of(context, lake, history, day_number(lake, week), official)
+        if official and measure.source == "official":
+            inputs[OFFICIAL] = official.sha256
+        actual = units[:, days : days + HORIZON_DAYS]
+        errors_by = (measure.hierarchy, measure.weights, measure.scales)
+        grids[week] = score_grid(PastWeek(gbm.units, lstm.units, actual, groups, totals, *errors_by))
+    return grids, inputs
+
+
+def _scores_table(grids: dict[Week, Floats]) -> pd.DataFrame:
+    """Return a row a past week and point of the grid: week, lstm_weight, alignment, wrmsse."""
+    rows = [
+        (week.key, share, alignment, float(grid[row, column]))
+        for week, grid in grids.items()
+        for row, share in enumerate(SHARES)
+        for column, alignment in enumerate(ALIGNMENTS)
+    ]
+    frame = pd.DataFrame(rows, columns=["week", "lstm_weight", "alignment", "wrmsse"])
+    return frame.astype({"week": str, "lstm_weight": float, "alignment": float, "wrmsse": float})
+
+
+def _shown(grids: dict[Week, Floats]) -> dict[str, Any]:
+    """Show the mean score by weights, and each week's best."""
+    if not grids:
+        return {}
+    mean = pd.DataFrame(sum(grids.values()) / len(grids), list(SHARES), list(ALIGNMENTS))
+    best = [
+        {
+            "week": week.key,
+            "best LSTM weight": SHARES[int(grid.min(axis=1).argmin())],
+            "best alignment": ALIGNMENTS[int(grid.min(axis=0).argmin())],
+            "WRMSSE": float(grid.min()),
+        }
+        for week, grid in grids.items()
+    ]
+    lines = {f"alignment {strength}": mean[strength] for strength in ALIGNMENTS[::2]}
+    return {
+        "weeks": markdown_table(pd.DataFrame(best)),
+        "mean_wrmsse": markdown_table(mean.rename_axis("LSTM weight").reset_index()),
+        "calibration": lines_plot(lines, "Mean WRMSSE of the past weeks by the LSTM's weight"),
+    }

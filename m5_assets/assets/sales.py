@@ -1,0 +1,40 @@
+"""The sales that are in the lake, as arrays: what scores and plots read. Not here: how they come there (`landing`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from m5_assets.forecasting.history import DailyUnits, join_weeks
+from m5_assets.resources.lake import Lake
+from m5_assets.weeks import Week
+
+
+def unbroken_weeks(lake: Lake, week: Week) -> list[Week]:
+    """Return the consecutive weeks of sales in the lake that end with this week, oldest first."""
+    loaded = set(lake.partitions("raw_sales"))
+    weeks = [week]
+    while weeks[-1].shift(-1).key in loaded:
+        weeks.append(weeks[-1].shift(-1))
+    return weeks[::-1]
+
+
+def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
+    """Return the sales of consecutive weeks that are in the lake.
+
+    Raises:
+        MissingInput: a week has not been loaded.
+    """
+    paths = []
+    for week in weeks:
+        manifest = lake.get("raw_sales", week.key, remedy=f"materialise raw_sales for week {week}")
+        paths.append(lake.path(manifest.files[0].key))
+    return join_weeks(lake.filesystem.open_input_file(path) for path in paths)
+
+
+def units_of(series: pd.DataFrame, sales: DailyUnits) -> npt.NDArray[np.int32]:
+    """Return the (N, D) sales of these series; zero for one that the sales do not hold: it was not sold yet."""
+    rows = pd.MultiIndex.from_frame(sales.series).get_indexer(pd.MultiIndex.from_frame(series[sales.series.columns]))
+    units: npt.NDArray[np.int32] = np.where((rows >= 0)[:, None], sales.units[rows], 0)
+    return units

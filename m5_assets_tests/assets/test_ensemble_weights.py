@@ -1,0 +1,187 @@
+"""The ensemble's weights in a real lake: which past weeks they come from, that nothing later changes them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from m5_assets.assets.ensemble import ensemble_forecast, read_forecast
+from m5_assets.assets.ensemble_weights import ensemble_weights, read_weights
+from m5_assets.assets.predictions import totals_of
+from m5_assets.forecasting import wrmsse
+from m5_assets.forecasting.alignment import align
+from m5_assets.forecasting.ensemble import Weights
+from m5_assets.forecasting.hierarchy import Hierarchy
+from m5_assets.forecasting.history import DailyUnits, build_panel
+from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.landing import LandedSales, Landing
+from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.sample import write_sample
+from m5_assets.weeks import Week
+
+WEEK = Week.parse("2016-04-18")
+WEEKS_LANDED = 20
+PRIOR = Weights(0.3, 0.8)
+
+Units = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A lake with 20 weeks of sales, the last four of them after `WEEK`, and forecasts by the test's choice."""
+
+    lake: Lake
+    landing: Path
+    sales: LandedSales
+
+    def sold(self, week: Week, days: int = 28) -> Units:
+        """What was sold in the days after the week's origin; before it for a negative number."""
+        offset = self.sales.units.shape[1] - 28 - (WEEK.origin - week.origin).days
+        first, last = sorted((offset, offset + days))
+        units: Units = self.sales.units[:, first:last].astype(np.float32)
+        return units
+
+    def forecast(self, week: Week, gbm: Units, lstm: Units) -> None:
+        """Publish both models' forecasts, and totals as they will be sold."""
+        first = week.shift(1).first_day
+        for kind, units in (("gbm", gbm), ("lstm", lstm)):
+            table = DailyUnits(self.sales.series, first, units).table()
+            self.publish(f"{kind}_predictions", week.key, table)
+        sold = DailyUnits(self.sales.series, first, self.sold(week)).table().to_pandas()
+        totals = sold.groupby(["store_id", "dept_id", "date"], observed=True, as_index=False)["units"].sum()
+        self.publish("totals_forecast", week.key, pa.Table.from_pandas(totals, preserve_index=False))
+
+    def publish(self, dataset: str, week: str | None, table: pa.Table) -> None:
+        with self.lake.staging() as staged:
+            pq.write_table(table, staged / "table.parquet")
+            self.lake.publish(dataset, week, staged, inputs={}, attributes={})
+
+    def fit(self) -> Manifest:
+        return self.make(ensemble_weights)
+
+    def make(self, asset: dg.AssetsDefinition) -> Manifest:
+        resources = {"landing": LandingResource(root=str(self.landing)), "lake": self.lake}
+        assert dg.materialize([asset], partition_key=WEEK.key, resources=resources).success
+        return self.lake.get(asset.key.to_user_string(), WEEK.key)
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("landed")
+    write_sample(folder, items=7, weeks=WEEKS_LANDED, seed=5)
+    return folder
+
+
+@pytest.fixture
+def platform(landed: Path, tmp_path: Path) -> Platform:
+    reader = Landing(str(landed))
+    whole = reader.sales()
+    chosen = np.flatnonzero(whole.series["store_id"].isin(["CA_1", "WI_2"]))
+    series = whole.series.iloc[chosen].reset_index(drop=True)
+    (tmp_path / "landing").mkdir()
+    sales = LandedSales(series, whole.first_day, whole.last_day, whole.units[chosen])
+    platform = Platform(Lake(root=str(tmp_path / "lake")), tmp_path / "landing", sales)
+    platform.publish("sell_prices", None, reader.sell_prices())
+    platform.publish("calendar", None, pa.Table.from_pandas(reader.calendar(), preserve_index=False))
+    for number in range(WEEKS_LANDED):
+        week = WEEK.shift(number - WEEKS_LANDED + 5)
+        units = DailyUnits(series, week.first_day, np.ascontiguousarray(sales.units[:, number * 7 :][:, :7]))
+        platform.publish("raw_sales", week.key, units.table())
+    return platform
+
+
+def _random(platform: Platform, seed: int) -> Units:
+    units: Units = np.random.default_rng(seed).gamma(1.0, 4.0, (len(platform.sales.series), 28)).astype(np.float32)
+    return units
+
+
+def test_before_any_week_has_matured_the_weights_are_the_settings(platform: Platform) -> None:
+    for number in (0, -1, -3):  # their days end after the week's origin, though the lake holds what was sold in them
+        week = WEEK.shift(number)
+        platform.forecast(week, _random(platform, 1), platform.sold(week))
+    manifest = platform.fit()
+    assert read_weights(platform.lake, WEEK) == PRIOR
+    assert (manifest.inputs, manifest.attributes) == ({}, {"weeks": []})
+
+
+def test_the_better_model_gains_from_each_matured_week(platform: Platform) -> None:
+    for number, weight in ((-4, 0.3 + 0.7 / 5), (-8, 0.3 + 0.7 / 3)):
+        week = WEEK.shift(number)
+        platform.forecast(week, _random(platform, 1), platform.sold(week))
+        platform.fit()
+        assert read_weights(platform.lake, WEEK).lstm == pytest.approx(weight, abs=1e-3)
+
+
+def test_a_day_of_a_past_week_counts_once(platform: Platform) -> None:
+    for number in (-4, -5, -6, -7, -9, -13, -14):
+        platform.forecast(WEEK.shift(number), _random(platform, 1), _random(platform, 2))
+    manifest = platform.fit()
+    assert manifest.attributes == {"weeks": [WEEK.shift(-9).key, WEEK.shift(-4).key]}  # -13: no sales 28 days before it
+    assert {name.split()[-1] for name in manifest.inputs if name.startswith("totals_forecast")} == {
+        WEEK.shift(-9).key,
+        WEEK.shift(-4).key,
+    }
+    assert manifest.inputs[f"gbm_predictions {WEEK.shift(-9)}"] == (
+        platform.lake.get("gbm_predictions", WEEK.shift(-9).key).digest
+    )
+
+
+def test_the_scores_are_those_of_the_measure_as_of_each_weeks_origin(platform: Platform) -> None:
+    past = WEEK.shift(-4)
+    gbm, lstm = _random(platform, 1), _random(platform, 2)
+    platform.forecast(past, gbm, lstm)
+    manifest = platform.fit()
+    key = next(file.key for file in manifest.files if file.key.endswith("scores.parquet"))
+    found = pd.read_parquet(platform.lake.path(key)).set_index(["week", "lstm_weight", "alignment"])["wrmsse"]
+    history = platform.sold(past, days=-7 * (WEEKS_LANDED - 8))
+    reader = [pq.read_table(platform.lake.path(platform.lake.get(d).files[0].key)) for d in ("sell_prices", "calendar")]
+    first = past.shift(-3).first_day
+    price = build_panel(DailyUnits(platform.sales.series, first, history[:, -28:]), *reader).price[:, :28]
+    hierarchy = Hierarchy.of(platform.sales.series)
+    measure = wrmsse.weights(history[:, -28:], price, hierarchy), wrmsse.scales(history, hierarchy)
+    totals = pd.read_parquet(platform.lake.path(platform.lake.get("totals_forecast", past.key).files[0].key))
+    forecast = align(gbm * 0.6 + lstm * 0.4, *totals_of(platform.sales.series, totals), 0.5)
+    score = wrmsse.evaluate(forecast, platform.sold(past), hierarchy, *measure)
+    assert found[(past.key, 0.4, 0.5)] == pytest.approx(score.wrmsse, rel=1e-5)
+
+
+def test_the_same_lake_gives_the_same_bytes_and_later_weeks_change_nothing(platform: Platform) -> None:
+    platform.forecast(WEEK.shift(-4), _random(platform, 1), _random(platform, 2))
+    before = platform.fit()
+    platform.forecast(WEEK.shift(-2), _random(platform, 3), _random(platform, 4))
+    platform.forecast(WEEK, _random(platform, 3), _random(platform, 4))
+    last = WEEK.shift(4)
+    platform.publish(
+        "raw_sales", last.key, DailyUnits(platform.sales.series, last.first_day, platform.sales.units[:, :7]).table()
+    )
+    assert platform.fit() == before
+
+
+def test_the_ensemble_uses_the_weights_of_its_week(platform: Platform) -> None:
+    platform.forecast(WEEK.shift(-4), _random(platform, 1), platform.sold(WEEK.shift(-4)))
+    gbm, lstm = _random(platform, 3), _random(platform, 4)
+    platform.forecast(WEEK, gbm, lstm)
+    fitted = platform.fit()
+    weights = read_weights(platform.lake, WEEK)
+    manifest = platform.make(ensemble_forecast)
+    assert manifest.inputs["ensemble_weights"] == fitted.digest
+    assert (manifest.attributes["lstm_weight"], manifest.attributes["alignment"]) == (weights.lstm, weights.alignment)
+    assert weights.lstm > PRIOR.lstm
+    table = read_forecast(platform.lake, WEEK)
+    average = table["average"].to_numpy().reshape(-1, 28)
+    np.testing.assert_allclose(average, gbm * (1 - weights.lstm) + lstm * weights.lstm, rtol=1e-5)
+    frame = pd.read_parquet(platform.lake.path(platform.lake.get("totals_forecast", WEEK.key).files[0].key))
+    groups, totals = totals_of(platform.sales.series, frame)
+    aligned = align(average, groups, totals, weights.alignment)
+    np.testing.assert_allclose(table["ensemble"].to_numpy().reshape(-1, 28), aligned, rtol=1e-4)
+    written = platform.lake.path(next(f.key for f in fitted.files if f.key.endswith("weights.json")))
+    assert json.loads(Path(written).read_text())["weeks"] == [WEEK.shift(-4).key]

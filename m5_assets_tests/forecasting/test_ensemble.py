@@ -1,0 +1,82 @@
+"""The ensemble's weights: the scores by weights agree with the measure, the fit lies between prior and best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m5_assets.forecasting import wrmsse
+from m5_assets.forecasting.alignment import align
+from m5_assets.forecasting.ensemble import (
+    ALIGNMENTS,
+    PRIOR_WEEKS,
+    SHARES,
+    PastWeek,
+    Weights,
+    fit_weights,
+    score_grid,
+    weighted_average,
+)
+from m5_assets.forecasting.hierarchy import Hierarchy
+from m5_assets_tests.forecasting.test_wrmsse import series_of
+
+GRID = (len(SHARES), len(ALIGNMENTS))
+
+
+def _past(seed: int) -> PastWeek:
+    """A week of 24 series, some of which neither model expects to sell, with groups numbered in an order of its own."""
+    rng = np.random.default_rng(seed)
+    series = series_of(stores=4, items=6)
+    hierarchy = Hierarchy.of(series)
+    names = series[["store_id", "dept_id"]].agg("|".join, axis=1)
+    order = rng.permutation(names.unique())
+    groups = np.array([int(np.flatnonzero(order == name)[0]) for name in names])
+    gbm, lstm, actual = rng.gamma(1.0, 3.0, (3, len(series), 28)).astype(np.float32)
+    gbm[groups == 0], lstm[groups == 0] = 0, 0
+    totals = rng.gamma(4.0, 3.0, (len(order), 28)).astype(np.float32)
+    history = rng.poisson(3.0, (len(series), 60)).astype(float)
+    history[0] = 0  # no sale yet: no scale
+    weights = wrmsse.weights(history[:, -28:], np.ones((len(series), 28)), hierarchy)
+    return PastWeek(gbm, lstm, actual.round(), groups, totals, hierarchy, weights, wrmsse.scales(history, hierarchy))
+
+
+def test_the_grid_holds_the_scores_of_the_aligned_averages() -> None:
+    past = _past(1)
+    found = score_grid(past)
+    for row, share in enumerate(SHARES):
+        average = weighted_average({"gbm": past.gbm, "lstm": past.lstm}, {"gbm": 1 - share, "lstm": share})
+        for column, strength in enumerate(ALIGNMENTS):
+            forecast = align(average, past.groups, past.totals, strength)
+            score = wrmsse.evaluate(forecast, past.actual, past.hierarchy, past.weights, past.scales)
+            assert found[row, column] == pytest.approx(score.wrmsse, rel=1e-5)
+
+
+def test_without_a_past_week_the_weights_are_the_prior() -> None:
+    assert fit_weights([], Weights(0.3, 0.8)) == Weights(0.3, 0.8)
+
+
+def test_weeks_agree_on_the_best_and_outweigh_the_prior_as_they_become_many() -> None:
+    grid = np.ones(GRID)
+    grid[7, 2] = 0.5
+    few, some, many = (fit_weights([grid] * count, Weights(0.3, 0.8)) for count in (1, PRIOR_WEEKS, 10_000))
+    assert (few.lstm, few.alignment) == pytest.approx((0.38, 0.68))
+    assert some == Weights(0.5, 0.5)
+    assert (many.lstm, many.alignment) == pytest.approx((0.7, 0.2), abs=1e-3)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 13), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_the_fit_is_a_convex_combination_of_prior_and_best(
+    seed: int, count: int, share: float, strength: float
+) -> None:
+    grids = list(np.random.default_rng(seed).random((count, *GRID)))
+    row, column = np.unravel_index(int(np.sum(grids, axis=0).argmin()), GRID)
+    found = fit_weights(grids, Weights(share, strength))
+    for value, best, prior in (
+        (found.lstm, SHARES[row], share),
+        (found.alignment, ALIGNMENTS[column], strength),
+    ):
+        assert min(best, prior) - 1e-4 <= value <= max(best, prior) + 1e-4
+        assert value - prior == pytest.approx((best - prior) * count / (count + PRIOR_WEEKS), abs=1e-4)
