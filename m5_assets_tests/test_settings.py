@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from m5_assets.settings import InvalidSettings, JobSettings, Settings, settings
+from m5_assets.settings import InvalidSettings, JobResources, JobSettings, Settings, settings
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,16 @@ def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_p
         ({"M5_LSTM_WEIGHT": "1.5"}, ["M5_LSTM_WEIGHT", "less than or equal to 1"]),
         ({"M5_LAST_WEEK": "2016-05-17"}, ["M5_LAST_WEEK=2016-05-17", "monday"]),
         ({"M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_MODE=aws"]),
+        ({"M5_SAGEMAKER_FEATURES__INSTANCES": "3"}, ["M5_SAGEMAKER_FEATURES__INSTANCES", "not permitted"]),
+        (
+            {"M5_SAGEMAKER_GBM_TRANSFORM__INSTANCE_COUNT": "0"},
+            ["M5_SAGEMAKER_GBM_TRANSFORM__INSTANCE_COUNT", "equal to 1"],
+        ),
+        (
+            {"M5_SAGEMAKER_GBM_TRAINING__SPOT": "1", "M5_SAGEMAKER_GBM_TRAINING__MAX_WAIT_MINUTES": "60"},
+            ["M5_SAGEMAKER_GBM_TRAINING", "max_wait_minutes=60", "180"],
+        ),
+        ({"M5_SAGEMAKER_SUBNETS": '["subnet-1"]'}, ["security_group_ids", "both or neither"]),
         ({"M5_SAGEMAKER_MODE": "aws", "M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_FEATURES_IMAGE", "ECR"]),
     ],
 )
@@ -41,6 +51,14 @@ def test_what_cannot_be_used_is_named(
         assert word in str(problem.value)
 
 
+def test_one_field_of_a_job_leaves_its_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M5_SAGEMAKER_LSTM_TRAINING__SPOT", "true")
+    found = JobSettings()
+    assert found.lstm_training.spot
+    assert found.lstm_training.instance_type == "ml.g4dn.xlarge"
+    assert not found.gbm_training.spot
+
+
 def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M5_DATABASE_URL", "postgresql://m5:hunter2@localhost/m5")
     assert "hunter2" not in repr(Settings())
@@ -50,4 +68,6 @@ def test_every_setting_is_documented() -> None:
     documented = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
     names = {f"M5_{name.upper()}" for name in Settings.model_fields if name != "sagemaker"}
     names |= {f"M5_SAGEMAKER_{name.upper()}" for name in JobSettings.model_fields}
+    fields = {name.upper() for part in JobResources.__subclasses__() for name in part.model_fields}
+    assert not {name for name in fields if f"| `{name}` |" not in documented}
     assert not {name for name in names if f"`{name}`" not in documented}

@@ -8,8 +8,11 @@ the same programs as processes. Not here: the life of a job (`m5_assets.sagemake
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,15 +23,19 @@ import dagster as dg
 from botocore.config import Config
 
 import m5_assets
+from m5_assets.resources.job_requests import Choices
 from m5_assets.resources.lake import LOCAL_BUCKET, Lake
 from m5_assets.sagemaker import (
     LocalPipesChannel,
     LocalSageMaker,
     PipesSageMakerClient,
     S3PipesChannel,
+    SageMakerJobError,
     SageMakerTransformClient,
+    SweptJob,
+    sweep,
 )
-from m5_assets.settings import JobSettings
+from m5_assets.settings import PRICES, JobSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -38,6 +45,9 @@ JOB_NAME = "{job_name}"
 """Stands for the job's name in a key; every attempt writes below a prefix of its own."""
 
 _LOCAL_POLL_SECONDS = 0.25
+_CAPACITY_RETRIES = 3
+_RETRY_POLLS = 8
+_SWEEP_GRACE_SECONDS = 600.0
 _PARQUET = "application/x-parquet"
 
 
@@ -97,9 +107,9 @@ class SageMakerJobs:
         """The boto3 client that requests go through."""
         if self._local:
             return self._service.client("sagemaker")
-        # Adaptive: many weeks backfilled at once share the account's rate limits.
-        retries = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
-        return boto3.client("sagemaker", region_name=self.job_settings.region, config=retries)
+        # The job clients try again by themselves, for longer and less often.
+        once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        return boto3.client("sagemaker", region_name=self.job_settings.region, config=once)
 
     @cached_property
     def _pipes(self) -> PipesSageMakerClient:
@@ -108,7 +118,9 @@ class SageMakerJobs:
         else:
             bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
             channel = S3PipesChannel(boto3.client("s3"), bucket, f"{prefix}/pipes".lstrip("/"))
-        return PipesSageMakerClient(self.sagemaker, channel, logs_client=self._logs, poll_interval=self._poll)
+        return PipesSageMakerClient(
+            self.sagemaker, channel, logs_client=self._logs, poll_interval=self._poll, prices=self._prices
+        )
 
     @cached_property
     def _logs(self) -> Any:
@@ -119,6 +131,10 @@ class SageMakerJobs:
     @property
     def _poll(self) -> float:
         return _LOCAL_POLL_SECONDS if self._local else self.job_settings.poll_seconds
+
+    @property
+    def _prices(self) -> dict[str, float]:
+        return {**PRICES, **self.job_settings.prices}
 
     def image(self, kind: Kind) -> str:
         """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
@@ -134,7 +150,11 @@ class SageMakerJobs:
         outputs: Sequence[str],
         prefix: str,
     ) -> JobOutcome:
-        """Run a Processing job; its output `name` lands below `prefix/name` (a key with `JOB_NAME` in it)."""
+        """Run a Processing job; its output `name` lands below `prefix/name` (a key with `JOB_NAME` in it).
+
+        Every instance gets all of the input; the program divides the work.
+        """
+        chosen = Choices(self.job_settings, self.job_settings.features)
         params = {
             "RoleArn": self.job_settings.role_arn,
             "AppSpecification": {"ImageUri": self.image(kind), "ContainerArguments": list(arguments)},
@@ -145,12 +165,14 @@ class SageMakerJobs:
                         "S3Uri": self._uri(source),
                         "LocalPath": f"/opt/ml/processing/input/{name}",
                         "S3DataType": "ManifestFile" if source.manifest else "S3Prefix",
+                        "S3DataDistributionType": "FullyReplicated",
                         "S3InputMode": "File",
                     },
                 }
                 for name, source in inputs.items()
             ],
             "ProcessingOutputConfig": {
+                **chosen.output_key,
                 "Outputs": [
                     {
                         "OutputName": name,
@@ -161,16 +183,19 @@ class SageMakerJobs:
                         },
                     }
                     for name in outputs
-                ]
+                ],
             },
-            "ProcessingResources": {"ClusterConfig": self._cluster(self.job_settings.features_instance)},
-            "StoppingCondition": self._limit(),
+            "ProcessingResources": {"ClusterConfig": chosen.instances},
+            **chosen.limits,
+            **({"NetworkConfig": chosen.vpc} if chosen.vpc else {}),
+            "Tags": chosen.tags,
         }
-        done = self._pipes.run(
-            context=context,
-            create_processing_job_params=params,
-            adopt_completed=self._still_there(prefix, "Processing"),
-        )
+        with self._retried():
+            done = self._pipes.run(
+                context=context,
+                create_processing_job_params=params,
+                adopt_completed=self._still_there(prefix, "Processing"),
+            )
         return self._outcome(
             prefix, done.description["ProcessingJobName"], done.get_materialize_result(), done.description
         )
@@ -184,7 +209,13 @@ class SageMakerJobs:
         hyperparameters: Mapping[str, str],
         prefix: str,
     ) -> JobOutcome:
-        """Run a Training job on folders of the lake; SageMaker writes `prefix/<job>/output/model.tar.gz`."""
+        """Run a Training job on folders of the lake; SageMaker writes `prefix/<job>/output/model.tar.gz`.
+
+        Its checkpoints outlive the job: an attempt after a failed or stopped one goes on from them.
+        """
+        chosen = Choices(self.job_settings, getattr(self.job_settings, f"{kind}_training"))
+        work = json.dumps([self.image(kind), dict(hyperparameters), dict(channels)], sort_keys=True)
+        checkpoints = f"{prefix}/checkpoints/{hashlib.sha256(work.encode()).hexdigest()[:12]}"
         params = {
             "RoleArn": self.job_settings.role_arn,
             "AlgorithmSpecification": {"TrainingImage": self.image(kind), "TrainingInputMode": "File"},
@@ -202,14 +233,20 @@ class SageMakerJobs:
                 }
                 for name, key in channels.items()
             ],
-            "OutputDataConfig": {"S3OutputPath": self.lake.uri(prefix)},
-            "ResourceConfig": self._cluster(getattr(self.job_settings, f"{kind}_training_instance")),
-            "StoppingCondition": self._limit(),
+            "OutputDataConfig": {"S3OutputPath": self.lake.uri(prefix), **chosen.output_key},
+            "CheckpointConfig": {"S3Uri": self.lake.uri(checkpoints)},
+            "ResourceConfig": chosen.instances,
+            **chosen.limits,
+            **chosen.vpc,
+            "Tags": chosen.tags,
         }
         written = f"{prefix}/{JOB_NAME}"
-        done = self._pipes.run(
-            context=context, create_training_job_params=params, adopt_completed=self._still_there(written, "Training")
-        )
+        with self._retried():
+            done = self._pipes.run(
+                context=context,
+                create_training_job_params=params,
+                adopt_completed=self._still_there(written, "Training"),
+            )
         return self._outcome(
             written, done.description["TrainingJobName"], done.get_materialize_result(), done.description
         )
@@ -217,10 +254,16 @@ class SageMakerJobs:
     def transform(
         self, context: dg.AssetExecutionContext, kind: Kind, *, model_key: str, input_key: str, prefix: str
     ) -> JobOutcome:
-        """Run a Batch Transform job over the objects of a folder; answers land below `prefix` as `<object>.out`."""
+        """Run a Batch Transform job over the objects of a folder; answers land below `prefix` as `<object>.out`.
+
+        SageMaker divides the objects among the instances.
+        """
+        chosen = Choices(self.job_settings, getattr(self.job_settings, f"{kind}_transform"))
         model = {
             "PrimaryContainer": {"Image": self.image(kind), "ModelDataUrl": self.lake.uri(model_key)},
             "ExecutionRoleArn": self.job_settings.role_arn,
+            **chosen.vpc,
+            "Tags": chosen.tags,
         }
         params = {
             "TransformInput": {
@@ -229,39 +272,52 @@ class SageMakerJobs:
                 "SplitType": "None",
                 "CompressionType": "None",
             },
-            "TransformOutput": {"S3OutputPath": self.lake.uri(prefix), "Accept": _PARQUET, "AssembleWith": "None"},
-            "TransformResources": {
-                "InstanceType": getattr(self.job_settings, f"{kind}_transform_instance"),
-                "InstanceCount": 1,
+            "TransformOutput": {
+                "S3OutputPath": self.lake.uri(prefix),
+                "Accept": _PARQUET,
+                "AssembleWith": "None",
+                **chosen.output_key,
             },
+            "TransformResources": chosen.instances,
             "BatchStrategy": "SingleRecord",
             "MaxPayloadInMB": 100,
             "MaxConcurrentTransforms": 1,
+            "Tags": chosen.tags,
         }
-        done = self._transforms.run(
-            context=context,
-            create_model_params=model,
-            create_transform_job_params=params,
-            adopt_completed=self._still_there(prefix, "Transform"),
+        transforms = SageMakerTransformClient(
+            self.sagemaker,
+            logs_client=self._logs,
+            poll_interval=self._poll,
+            prices=self._prices,
+            # CreateTransformJob knows no limit.
+            time_limit=60.0 * chosen.resources.max_runtime_minutes,
         )
+        with self._retried():
+            done = transforms.run(
+                context=context,
+                create_model_params=model,
+                create_transform_job_params=params,
+                adopt_completed=self._still_there(prefix, "Transform"),
+            )
         metadata: dg.MaterializeResult[Any] = dg.MaterializeResult(metadata=done.metadata)
         return self._outcome(prefix, done.description["TransformJobName"], metadata, done.description)
 
-    @cached_property
-    def _transforms(self) -> SageMakerTransformClient:
-        limit = 60.0 * self.job_settings.max_runtime_minutes
-        return SageMakerTransformClient(
-            self.sagemaker, logs_client=self._logs, poll_interval=self._poll, time_limit=limit
-        )
+    @contextmanager
+    def _retried(self) -> Iterator[None]:
+        """Have Dagster try a step again whose job AWS could not run; what a program failed at would fail again."""
+        try:
+            yield
+        except SageMakerJobError as error:
+            if not error.is_transient:
+                raise
+            raise dg.RetryRequested(_CAPACITY_RETRIES, seconds_to_wait=_RETRY_POLLS * self._poll) from error
+
+    def stop_orphans(self, instance: dg.DagsterInstance) -> list[SweptJob]:
+        """Ask running jobs to stop whose run ended a while ago, as when its process was killed; see `sweep`."""
+        return sweep(self.sagemaker, lambda run_id: run_has_ended(instance, run_id))
 
     def _uri(self, source: JobInput) -> str:
         return self.lake.uri(source.key if source.manifest else f"{source.key}/")
-
-    def _cluster(self, instance: str) -> dict[str, Any]:
-        return {"InstanceType": instance, "InstanceCount": 1, "VolumeSizeInGB": self.job_settings.volume_gb}
-
-    def _limit(self) -> dict[str, int]:
-        return {"MaxRuntimeInSeconds": 60 * self.job_settings.max_runtime_minutes}
 
     def _still_there(self, prefix: str, kind: str) -> Any:
         """Return a test for a completed job's outputs: someone may have removed them from the lake since."""
@@ -276,6 +332,17 @@ class SageMakerJobs:
         prefix: str, name: str, result: dg.MaterializeResult[Any], description: Mapping[str, Any]
     ) -> JobOutcome:
         return JobOutcome(prefix.replace(JOB_NAME, name), dict(result.metadata or {}), description)
+
+
+def run_has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Tell whether a run of this instance ended ten minutes ago or earlier: a retry would have adopted its job by now.
+
+    A run that the instance does not know belongs to another instance on the same AWS account, and may be running.
+    """
+    record = instance.get_run_record_by_id(run_id)
+    if record is None or not record.dagster_run.is_finished:
+        return False
+    return record.end_time is not None and time.time() - record.end_time > _SWEEP_GRACE_SECONDS
 
 
 def _source_version() -> str:
