@@ -191,6 +191,18 @@ def ui(port: int, host: str) -> None:
     os.execvp(str(Path(sys.executable).with_name("dagster")), command)  # noqa: S606  # our own command, no shell
 
 
+@cli.command()
+@click.option("--environment", required=True, help="Name of a file in infrastructure/environments, such as dev.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask; refused where a database, bucket, key or repository would go.")
+@click.option("--undo", is_flag=True, help="Go back to the last deployment that succeeded before the last one.")
+def deploy(environment: str, only_plan: bool, yes: bool, undo: bool) -> None:
+    """Deploy the AWS stacks and images of an environment, from a checkout: docs/aws.md."""
+    from m5_assets.deployment.command import run
+
+    run(environment, only_plan=only_plan, yes=yes, undo=undo)
+
+
 def main() -> None:
     """Run the command line; what a user can mend is said in a line, without a traceback."""
     try:

@@ -1,0 +1,66 @@
+"""The dialogue of `m5 deploy`: what is shown, what is asked. Not here: the work (`m5_assets.deployment`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from m5_assets.deployment import CHECKOUT, Deployment, Environment, StackPlan
+from m5_assets.deployment.changes import risky
+from m5_assets.errors import UserError
+
+
+def run(name: str, *, only_plan: bool, yes: bool, undo: bool, poll_seconds: float = 5.0) -> None:
+    """Deploy an environment, or show what a deployment would change.
+
+    Args:
+        name: the environment's name.
+        only_plan: show the changes and change nothing.
+        yes: do not ask.
+        undo: go back to the last good deployment instead of deploying this checkout.
+        poll_seconds: between two looks at a stack.
+
+    Raises:
+        UserError: what the user can mend; StackFailed among them.
+    """
+    environment = Environment.load(name, CHECKOUT / "infrastructure" / "environments")
+    deployment = Deployment(environment, poll_seconds=poll_seconds)
+    release = deployment.previous() if undo else deployment.current()
+    click.echo(f"{'Back to' if undo else 'Release'} {release.id}{f' of {release.made}' if undo else ''}: {name}")
+    plans = deployment.plan(release)
+    try:
+        _show(plans)
+        if only_plan or not _agreed(plans, yes):
+            deployment.discard(plans)
+            return
+    except (click.Abort, UserError):
+        deployment.discard(plans)
+        raise
+    deployment.carry_out(release, plans, lambda plan: _agreed_late(plan, yes))
+    click.echo(f"{name} is at release {release.id}")
+
+
+def _show(plans: Sequence[StackPlan]) -> None:
+    for plan in plans:
+        for line in plan.lines():
+            click.echo(line)
+
+
+def _agreed(plans: Sequence[StackPlan], yes: bool) -> bool:
+    losses = risky(plans)
+    if losses and yes:
+        raise UserError(
+            "--yes does not cover what takes data out of service; run without it to decide. "
+            f"It would: {'; '.join(losses)}"
+        )
+    if losses:
+        word = "lose"
+        click.echo(f"This takes data out of service: {'; '.join(losses)}")
+        return bool(click.prompt(f"Type {word!r} to go on", default="", show_default=False) == word)
+    return yes or click.confirm("Deploy this?")
+
+
+def _agreed_late(plan: StackPlan, yes: bool) -> bool:
+    _show([plan])
+    return _agreed([plan], yes)
