@@ -6,7 +6,8 @@ import shutil
 import pytest
 from botocore.exceptions import ClientError
 
-from m5_assets.sagemaker.local.objects import Buckets
+from m5_assets.sagemaker.local.folder_store import FolderStore
+from m5_assets.sagemaker.local.objects import find_objects
 from m5_assets.sagemaker.local.outcome import JobFailure
 from m5_assets_tests.sagemaker.conftest import Lab, processing_input
 
@@ -79,10 +80,10 @@ def test_a_bad_input_is_named(lab: Lab, uri: str, data_type: str, reason: str) -
     lab.put("evil.json", json.dumps([{"prefix": "s3://lake/in/"}, "../../secret.txt"]))
     lab.put("gone.json", json.dumps([{"prefix": "s3://lake/in/"}, "gone.txt"]))
     lab.put("broken.json", json.dumps({"prefix": "s3://lake/in/"}))
+    store = FolderStore({"lake": lab.lake})
     with pytest.raises(JobFailure, match=reason) as caught:
-        Buckets({"lake": lab.lake}).download({"S3DataType": data_type, "S3Uri": uri}, lab.root / "destination")
+        find_objects(store, {"S3DataType": data_type, "S3Uri": uri}, lab.root / "scratch")
     assert str(caught.value).startswith("ClientError: ")
-    assert not (lab.root / "destination").exists()
 
 
 def test_a_missing_input_fails_the_job(lab: Lab) -> None:
@@ -110,7 +111,9 @@ def test_a_failing_container_uploads_nothing_and_tells_why(lab: Lab) -> None:
     )
     description = lab.run("processing", "job", lab.processing(image))
     assert description["ProcessingJobStatus"] == "Failed"
-    assert description["FailureReason"].startswith("AlgorithmError: the container exited with code 3")
+    assert description["FailureReason"].startswith(
+        "AlgorithmError: the container of algo-1 failed; see the log of the job, exit code: 3"
+    )
     assert description["ExitMessage"] == "bad price in row 7"
     assert not (lab.lake / "out").exists()
 
@@ -182,11 +185,21 @@ def test_an_invalid_request_is_refused_at_once(lab: Lab, members: dict[str, obje
     assert lab.jobs("processing") == []
 
 
-def test_what_the_runner_cannot_do_is_refused_not_ignored(lab: Lab) -> None:
-    request = lab.processing("copy")
-    request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] = 2
-    with pytest.raises(ClientError, match="does not support Processing jobs on more than one instance"):
-        lab.create("processing", "job", request)
+@pytest.mark.parametrize(
+    ("member", "value", "problem"),
+    [
+        ("S3DataType", "AugmentedManifestFile", "S3DataType"),
+        ("S3InputMode", "Pipe", "the input in: Pipe mode: the local runner offers File and FastFile"),
+        ("S3CompressionType", "Gzip", "the input in: S3CompressionType Gzip needs S3InputMode Pipe"),
+    ],
+)
+def test_what_the_runner_cannot_do_is_refused_not_ignored(lab: Lab, member: str, value: str, problem: str) -> None:
+    source = processing_input("s3://lake/in/")
+    source["S3Input"][member] = value
+    with pytest.raises(ClientError, match=problem) as caught:
+        lab.create("processing", "job", lab.processing("copy", ProcessingInputs=[source]))
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert lab.jobs("processing") == []
 
 
 def test_a_job_folder_is_private(lab: Lab) -> None:

@@ -206,8 +206,8 @@ def test_a_stopped_job_stores_nothing(serving: Lab) -> None:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("sys.exit(5)", "the server exited with code 5 before it answered /ping"),
-        (SERVE, "the server exited with code 9 during the transform"),
+        ("sys.exit(5)", "the server of algo-1 ended before it answered /ping, exit code: 5"),
+        (SERVE, "the server of algo-1 ended during the transform, exit code: 9"),
     ],
 )
 def test_a_server_that_dies_fails_the_job(lab: Lab, source: str, reason: str) -> None:

@@ -1,8 +1,7 @@
-"""A container's stand-in: an entry point as a process group of its own, with its output in the job's log.
+"""A container's stand-in: an entry point as a process group of its own, with its output in a log stream.
 
-Here: starting it with a small environment, waiting, stopping it as SageMaker does (SIGTERM, a grace period, SIGKILL),
-and making sure that it never outlives its supervisor. Not here: what it is given (`processing`, `training`,
-`transform`). Standard library only.
+Standard library only. Not here: what it is given (`processing`, `training`, `transform`), and when it is stopped
+(`cluster`).
 """
 
 from __future__ import annotations
@@ -13,20 +12,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-_POLL_SECONDS = 0.02
-
-
-class Ending(Enum):
-    """Why a container is no longer running."""
-
-    EXITED = "exited"
-    STOPPED = "stopped"
-    TIMED_OUT = "timed out"
+from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.processes import BASE_VARIABLE, Keeper, signal_group
 
 
 class LogStream:
@@ -49,78 +40,36 @@ class LogStream:
                 stream.write(line + "\n")
 
 
-class Keeper:
-    """A forked process that kills the container's process group if the supervisor dies without doing so.
-
-    It waits for the end of a pipe whose other end the supervisor alone holds. Being forked, it shares the supervisor's
-    lock, so the job counts as alive until its processes are gone. Create it before any thread.
-    """
-
-    def __init__(self) -> None:
-        reading, self._writing = os.pipe()
-        self._process = os.fork()
-        if self._process == 0:
-            # Out of the supervisor's session, so that a signal to its group spares the keeper.
-            os.setsid()
-            os.close(self._writing)
-            try:
-                self._keep(reading)
-            finally:
-                # Whatever happens, the child must not go on as a second supervisor.
-                os._exit(0)
-        os.close(reading)
-
-    def watch(self, group: int) -> None:
-        """Kill this group if the supervisor dies; 0 for none."""
-        os.write(self._writing, f"{group}\n".encode())
-
-    def dismiss(self) -> None:
-        """Let it end, and reap it: where the first process of a machine reaps nobody, it would stay a zombie."""
-        os.close(self._writing)
-        os.waitpid(self._process, 0)
-
-    @staticmethod
-    def _keep(reading: int) -> None:
-        group = 0
-        with os.fdopen(reading) as pipe:
-            for line in pipe:
-                group = int(line)
-        if group:
-            _signal_group(group, signal.SIGKILL)
-
-
 class Container:
     """A started entry point.
 
     Args:
         argv: The command line.
-        environment: All that it finds in its environment, besides the supervisor's own small one.
-        working_folder: Where it starts.
+        environment: Its environment.
+        base: Its `/opt/ml`, where it also starts.
         log: Where its output goes, line by line.
         keeper: Who kills it if this process dies.
 
     Raises:
-        OSError: The command cannot be started.
+        JobFailure: The command cannot be started.
     """
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        environment: Mapping[str, str],
-        working_folder: Path,
-        log: LogStream,
-        keeper: Keeper,
-    ):
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], base: Path, log: LogStream, keeper: Keeper):
         self._keeper = keeper
-        self._process = subprocess.Popen(
-            list(argv),
-            env={**os.environ, **environment},
-            cwd=working_folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-        )
+        self._closed = False
+        try:
+            self._process = subprocess.Popen(
+                list(argv),
+                # Unbuffered, so that the log can be followed while the job runs.
+                env={"PYTHONUNBUFFERED": "1", **environment, BASE_VARIABLE: str(base)},
+                cwd=base,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        except OSError as error:
+            raise JobFailure(f"ClientError: the entry point {argv[0]} cannot be started: {error}") from error
         keeper.watch(self._process.pid)
         assert self._process.stdout is not None  # noqa: S101  # asked for above
         self._pump = threading.Thread(target=self._copy_output, args=(self._process.stdout, log), daemon=True)
@@ -128,44 +77,25 @@ class Container:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
+        """The exit code, 128 and the number for a signal as Docker has it; None while it runs."""
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
 
-    def wait(self, stop_requested: Callable[[], bool], deadline: float, grace: float) -> Ending:
-        """Wait for the end, or bring it about.
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its processes, if it runs."""
+        if self.exit_code is None:
+            signal_group(self._process.pid, number)
 
-        Args:
-            stop_requested: Asked many times a second.
-            deadline: When its time is up, on the clock of `time.monotonic`.
-            grace: Seconds between SIGTERM and SIGKILL.
-        """
-        ending = Ending.EXITED
-        while self.exit_code is None:
-            if stop_requested():
-                ending = Ending.STOPPED
-            elif time.monotonic() > deadline:
-                ending = Ending.TIMED_OUT
-            if ending is not Ending.EXITED:
-                self._terminate(grace)
-                break
-            time.sleep(_POLL_SECONDS)
-        self.close(0.0)
-        return ending
-
-    def close(self, grace: float) -> None:
+    def close(self) -> None:
         """End whatever still runs of the group, as a container ends with its first process."""
-        self._terminate(grace)
-        _signal_group(self._process.pid, signal.SIGKILL)
+        if self._closed:
+            # Its process id may be somebody else's by now.
+            return
+        self._closed = True
+        signal_group(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._keeper.watch(0)
+        self._keeper.release(self._process.pid)
         self._pump.join(timeout=5)
-
-    def _terminate(self, grace: float) -> None:
-        if self.exit_code is None and grace > 0:
-            _signal_group(self._process.pid, signal.SIGTERM)
-            deadline = time.monotonic() + grace
-            while self.exit_code is None and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
 
     @staticmethod
     def _copy_output(output: IO[bytes], log: LogStream) -> None:
@@ -182,8 +112,10 @@ def command_line(
     return [*entry_point, *(arguments or default_arguments)]
 
 
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
+def container_environment(*, credentials: bool) -> dict[str, str]:
+    """What a container finds of the supervisor's own small environment.
+
+    Args:
+        credentials: Whether AWS's variables are among it; network isolation takes them away, as on AWS.
+    """
+    return {name: value for name, value in os.environ.items() if credentials or not name.startswith("AWS_")}

@@ -1,7 +1,7 @@
 """The requests of a Batch Transform job to its model server.
 
 Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html. Standard library only. Not
-here: starting the server and storing its answers (`transform`).
+here: starting the server (`transform`) and storing its answers (`shares`).
 """
 
 from __future__ import annotations
@@ -131,6 +131,11 @@ class ServingClient:
     def cancel(self) -> None:
         """Let requests that fail from now on fail for good."""
         self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether requests are no longer wanted."""
+        return self._cancelled.is_set()
 
     def _send(
         self,

@@ -1,141 +1,141 @@
-"""S3 as folders: the objects that a job reads and writes.
+"""The objects in S3 that a job reads and writes: which they are, whose they are, down and up.
 
-A bucket is a folder, a key a path below it. Uploads are written to `.uploads/` in the bucket and then renamed, so a
-reader sees whole objects only. Standard library only: the supervisor must start quickly.
+Here: SageMaker's rules, over an `ObjectStore`. Standard library only. Not here: where objects lie (`folder_store`,
+`http_store`).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from m5_assets.sagemaker.local.outcome import JobFailure
 
-_UPLOADS = ".uploads"
+
+class ObjectStore(Protocol):
+    """S3 as the runner needs it; every method raises JobFailure for what it cannot do."""
+
+    def list_keys(self, uri: str) -> Sequence[str]:
+        """The keys below a prefix that ends with `/`, relative to it and sorted."""
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is such an object."""
+
+    def download(self, uri: str, target: Path) -> None:
+        """Write an object to a file, in a folder that exists."""
+
+    def upload(self, source: Path, uri: str) -> None:
+        """Store a file as an object, at once or not at all."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object: its key relative to the prefix it was listed by, and its file."""
+    """One object: its key relative to the prefix it was listed by, and its URI."""
 
     key: str
-    path: Path
+    uri: str
 
 
-class Buckets:
-    """The buckets that jobs may use.
+Check = Callable[[], None]
+"""Called between two objects; raises to leave off."""
+
+
+def find_objects(store: ObjectStore, source: Mapping[str, Any], scratch: Path) -> list[StoredObject]:
+    """The objects of an S3 data source, in the order of their keys or of the manifest.
 
     Args:
-        folders: Bucket names and their folders.
+        store: Where they lie.
+        source: `S3DataType` (S3Prefix or ManifestFile) and `S3Uri`.
+        scratch: A folder for the manifest.
+
+    Raises:
+        JobFailure: None are there, or the manifest is malformed or names an object that is not there.
     """
-
-    def __init__(self, folders: Mapping[str, Path]):
-        self._folders = {name: Path(folder).resolve() for name, folder in folders.items()}
-
-    def path(self, uri: str) -> Path:
-        """The file or folder of an `s3://` URI.
-
-        Raises:
-            JobFailure: No such bucket, or a key that leaves it.
-        """
-        return self._locate(uri)[1]
-
-    def list_objects(self, data_type: str, uri: str) -> list[StoredObject]:
-        """The objects of an S3Prefix or a ManifestFile, in the order of their keys or of the manifest.
-
-        Raises:
-            JobFailure: None are there, or the manifest is malformed or names an object that is not there.
-        """
-        found = list(self._manifest_objects(uri) if data_type == "ManifestFile" else self._prefix_objects(uri))
-        if not found:
-            raise JobFailure(f"ClientError: no objects found under {uri}")
-        return found
-
-    def download(self, source: Mapping[str, Any], destination: Path) -> int:
-        """Copy the objects of an S3 data source below a folder, keeping their relative keys.
-
-        Returns:
-            The number of objects.
-        """
-        objects = self.list_objects(source["S3DataType"], source["S3Uri"])
-        for item in objects:
-            target = destination / item.key
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(item.path, target)
-        return len(objects)
-
-    def upload(self, source: Path, uri: str) -> None:
-        """Write one file as the object of a URI."""
-        bucket, target = self._locate(uri)
-        temporary = bucket / _UPLOADS / uuid.uuid4().hex
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source, temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def upload_tree(self, source: Path, uri: str) -> int:
-        """Write every regular file below a folder under a URI; links are not followed, as on AWS.
-
-        Returns:
-            The number of objects.
-        """
-        files = [path for path in _files(source) if not path.is_symlink()]
-        for path in files:
-            self.upload(path, f"{uri.rstrip('/')}/{path.relative_to(source).as_posix()}")
-        return len(files)
-
-    def _locate(self, uri: str) -> tuple[Path, Path]:
-        """The folder of the bucket and the path of the key."""
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        if not uri.startswith("s3://") or bucket not in self._folders:
-            known = ", ".join(sorted(self._folders)) or "none"
-            raise JobFailure(f"ClientError: {uri}: no such bucket on this machine; known buckets: {known}")
-        folder = self._folders[bucket]
-        path = folder / _safe_key(key, uri)
-        if not path.resolve().is_relative_to(folder):
-            raise JobFailure(f"ClientError: {uri}: leads out of its bucket")
-        return folder, path
-
-    def _prefix_objects(self, uri: str) -> Iterator[StoredObject]:
-        folder = self.path(uri)
-        for path in _files(folder):
-            key = path.relative_to(folder).as_posix()
-            if not key.startswith(f"{_UPLOADS}/"):
-                yield StoredObject(key, path)
-
-    def _manifest_objects(self, uri: str) -> Iterator[StoredObject]:
-        manifest_file = self.path(uri)
-        if not manifest_file.is_file():
-            raise JobFailure(f"ClientError: the manifest {uri} does not exist")
-        try:
-            head, *keys = json.loads(manifest_file.read_text(encoding="utf-8"))
-            prefix = head["prefix"]
-        except (ValueError, TypeError, KeyError) as error:
-            message = f'ClientError: the manifest {uri} is not of the form [{{"prefix": "s3://…/"}}, "key", …]: {error}'
-            raise JobFailure(message) from error
-        for key in keys:
-            path = self.path(prefix + _safe_key(str(key), uri))
-            if not path.is_file():
-                raise JobFailure(f"ClientError: the manifest {uri} names {prefix}{key}, which does not exist")
-            yield StoredObject(str(key), path)
+    uri = source["S3Uri"]
+    if source["S3DataType"] == "ManifestFile":
+        found = list(_manifest_objects(store, uri, scratch))
+    else:
+        prefix = uri.rstrip("/") + "/"
+        found = [StoredObject(safe_key(key, uri), prefix + key) for key in store.list_keys(prefix)]
+    if not found:
+        raise JobFailure(f"ClientError: no objects found under {uri}")
+    return found
 
 
-def _files(folder: Path) -> list[Path]:
-    found = [Path(root) / name for root, _, names in os.walk(folder) for name in names]
+def share(objects: Sequence[StoredObject], number: int, count: int) -> Sequence[StoredObject]:
+    """What one of several instances gets of objects that are divided by key.
+
+    AWS promises about equal numbers and no more; here every `count`-th, so a container must not rely on neighbours.
+
+    Args:
+        objects: All objects.
+        number: The instance, from 0.
+        count: How many instances there are.
+    """
+    return objects[number::count]
+
+
+def download_objects(store: ObjectStore, objects: Sequence[StoredObject], folder: Path, check: Check) -> None:
+    """Copy objects below a folder, keeping their relative keys."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in objects:
+        check()
+        target = folder / item.key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        store.download(item.uri, target)
+
+
+def upload_tree(store: ObjectStore, folder: Path, uri: str, check: Check) -> list[str]:
+    """Store every regular file below a folder under a URI; links are not followed, as on AWS.
+
+    Returns:
+        The relative keys.
+    """
+    keys = []
+    for path in regular_files(folder):
+        check()
+        keys.append(path.relative_to(folder).as_posix())
+        store.upload(path, f"{uri.rstrip('/')}/{keys[-1]}")
+    return keys
+
+
+def regular_files(folder: Path) -> list[Path]:
+    """All files below a folder that are no links, sorted by their relative path."""
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def _safe_key(key: str, uri: str) -> str:
+def safe_key(key: str, uri: str) -> str:
+    """The key, if it stays below whatever folder it is put in.
+
+    Raises:
+        JobFailure: It does not.
+    """
     pure = PurePosixPath(key)
     if ".." in pure.parts or pure.is_absolute():
         raise JobFailure(f"ClientError: {uri}: the key {key!r} leads out of its prefix")
     return key
+
+
+def _manifest_objects(store: ObjectStore, uri: str, scratch: Path) -> Iterator[StoredObject]:
+    if not store.exists(uri):
+        raise JobFailure(f"ClientError: the manifest {uri} does not exist")
+    scratch.mkdir(parents=True, exist_ok=True)
+    file = scratch / "manifest.json"
+    store.download(uri, file)
+    try:
+        head, *keys = json.loads(file.read_text(encoding="utf-8"))
+        prefix = head["prefix"]
+    except (ValueError, TypeError, KeyError) as error:
+        message = f'ClientError: the manifest {uri} is not of the form [{{"prefix": "s3://…/"}}, "key", …]: {error}'
+        raise JobFailure(message) from error
+    finally:
+        file.unlink()
+    for key in keys:
+        item = StoredObject(safe_key(str(key), uri), f"{prefix}{key}")
+        if not store.exists(item.uri):
+            raise JobFailure(f"ClientError: the manifest {uri} names {item.uri}, which does not exist")
+        yield item

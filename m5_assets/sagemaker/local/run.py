@@ -1,24 +1,29 @@
-"""What the programs of the three kinds of jobs share: the job, the outside world it may use, and its container.
+"""What the programs of the three kinds of jobs share: the job, the outside world it may use, and its instances.
 
 Standard library only.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m5_assets.sagemaker.local.container import Container, Ending, Keeper, LogStream
-from m5_assets.sagemaker.local.objects import Buckets
-from m5_assets.sagemaker.local.outcome import JobFailure, Outcome
-from m5_assets.sagemaker.local.state import JobDirectory
+from m5_assets.sagemaker.local import cluster
+from m5_assets.sagemaker.local.cluster import Ended, Misfortunes
+from m5_assets.sagemaker.local.container import Container, container_environment
+from m5_assets.sagemaker.local.instance import Instance
+from m5_assets.sagemaker.local.objects import ObjectStore, StoredObject, download_objects, find_objects, share
+from m5_assets.sagemaker.local.outcome import JobFailure, JobStopped
+from m5_assets.sagemaker.local.processes import Keeper
+from m5_assets.sagemaker.local.state import JobDirectory, enter_stage
 
 ACCOUNT = "000000000000"
-_DEFAULT_LIMIT_SECONDS = 86_400
+DEFAULT_LIMIT_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -28,47 +33,85 @@ class JobRun:
     Attributes:
         directory: The job on disk.
         request: The request that created it.
-        buckets: The buckets it may use.
+        store: The objects it may use.
         images: Image URIs and the command lines of their entry points.
         grace: Seconds between SIGTERM and SIGKILL.
-        log: The stream of its container's output.
         keeper: Who ends its processes if this one dies.
+        instances: Its instances.
+        misfortunes: What is to go wrong with it.
     """
 
     directory: JobDirectory
     request: Mapping[str, Any]
-    buckets: Buckets
+    store: ObjectStore
     images: Mapping[str, Sequence[str]]
     grace: float
-    log: LogStream
     keeper: Keeper
+    instances: Sequence[Instance]
+    misfortunes: Misfortunes
 
     @property
-    def ml(self) -> Path:
-        """The folder that stands for `/opt/ml`."""
-        return self.directory.ml
+    def arn(self) -> str:
+        """The job's ARN."""
+        return job_arn(self.directory)
 
-    def local_path(self, container_path: str) -> Path:
-        """Where a path below `/opt/ml` lies on this machine.
+    @property
+    def hosts(self) -> list[str]:
+        """The names of its instances."""
+        return [instance.host for instance in self.instances]
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what belongs to no container."""
+        return self.directory.path / "scratch"
+
+    @property
+    def runtime_limit(self) -> int:
+        """The request's `MaxRuntimeInSeconds`, or its default."""
+        limit: int = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_LIMIT_SECONDS)
+        return limit
+
+    def tell(self, line: str) -> None:
+        """Write a line of the platform's own to the log."""
+        self.instances[0].log.write(f"[sagemaker] {line}")
+
+    def check(self) -> None:
+        """Leave off if the job was asked to stop.
 
         Raises:
-            JobFailure: The path is not below `/opt/ml`.
+            JobStopped: It was.
         """
-        relative = container_path.removeprefix("/opt/ml/")
-        if relative == container_path or ".." in Path(relative).parts:
-            raise JobFailure(f"ClientError: the path {container_path} is not below /opt/ml")
-        return self.ml / relative
+        if self.directory.stop_requested:
+            raise JobStopped
 
-    def make_folders(self, *relative: str) -> None:
-        """Create folders below `/opt/ml`."""
-        for name in relative:
-            (self.ml / name).mkdir(parents=True, exist_ok=True)
+    def wait(self, seconds: float) -> None:
+        """Let time pass.
 
-    def write_config(self, relative: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file below `/opt/ml`."""
-        path = self.ml / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value), encoding="utf-8")
+        Raises:
+            JobStopped: The job was asked to stop meanwhile.
+        """
+        deadline = time.monotonic() + seconds
+        self.check()
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, cluster.POLL_SECONDS))
+            self.check()
+
+    def enter(self, stage: str) -> None:
+        """Note the job's stage (a Training job's SecondaryStatus)."""
+        with self.directory.change_state() as state:
+            enter_stage(state, stage)
+
+    @contextmanager
+    def metered(self) -> Iterator[None]:
+        """Count the time of a block as time on instances, which is billed."""
+        started = time.time()
+        with self.directory.change_state() as state:
+            state.setdefault("started", started)
+        try:
+            yield
+        finally:
+            with self.directory.change_state() as state:
+                state["instance_seconds"] = state.get("instance_seconds", 0.0) + time.time() - started
 
     def entry_point(self, image: str) -> Sequence[str]:
         """The command line of an image's entry point.
@@ -81,52 +124,80 @@ class JobRun:
             raise JobFailure(f"ClientError: no image {image} on this machine; known images: {known}")
         return self.images[image]
 
-    def enter(self, stage: str) -> None:
-        """Note a Training job's stage (its SecondaryStatus)."""
-        with self.directory.change_state() as state:
-            state["secondary_status"] = stage
+    def download(self, source: Mapping[str, Any], place: str, label: str) -> None:
+        """Copy a data source to all instances, to each its share.
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str]) -> Container:
-        """Start the container.
+        Args:
+            source: `S3DataType`, `S3Uri` and, if not FullyReplicated, `S3DataDistributionType`.
+            place: The path below `/opt/ml` in the containers.
+            label: What it is called in the log.
+
+        Raises:
+            JobFailure: There is nothing, or it cannot be read.
+            JobStopped: The job was asked to stop.
+        """
+        objects = find_objects(self.store, source, self.scratch)
+        sharded = source.get("S3DataDistributionType") == "ShardedByS3Key"
+        for instance in self.instances:
+            own = self.share(objects, instance) if sharded else objects
+            download_objects(self.store, own, instance.local_path(place), self.check)
+        divided = f", divided among {len(self.instances)} instances" if sharded and len(self.instances) > 1 else ""
+        self.tell(f"{label}: {len(objects)} objects of {source['S3Uri']}{divided}")
+
+    def share(self, objects: Sequence[StoredObject], instance: Instance) -> Sequence[StoredObject]:
+        """An instance's share of objects that are divided by key."""
+        return share(objects, instance.number, len(self.instances))
+
+    def start(
+        self, argv: Sequence[str], environments: Sequence[Mapping[str, str]], *, isolated: bool
+    ) -> list[Container]:
+        """Start a container on each instance.
+
+        Args:
+            argv: The command line.
+            environments: Each instance's variables.
+            isolated: Whether EnableNetworkIsolation keeps credentials from the containers.
 
         Raises:
             JobFailure: The command cannot be started.
         """
-        self.ml.mkdir(parents=True, exist_ok=True)
-        with self.directory.change_state() as state:
-            state["started"] = time.time()
-        # Unbuffered, so that the log can be followed while the job runs.
-        variables = {"PYTHONUNBUFFERED": "1", **environment, "SAGEMAKER_BASE_DIR": str(self.ml)}
+        shared = container_environment(credentials=not isolated)
+        started: list[Container] = []
         try:
-            return Container(argv, variables, self.ml, self.log, self.keeper)
-        except OSError as error:
-            raise JobFailure(f"ClientError: the entry point {argv[0]} cannot be started: {error}") from error
+            for instance, own in zip(self.instances, environments, strict=True):
+                instance.ml.mkdir(parents=True, exist_ok=True)
+                started.append(Container(argv, {**shared, **own}, instance.ml, instance.log, self.keeper))
+        except JobFailure:
+            for container in started:
+                container.close()
+            raise
+        return started
 
-    def run_to_the_end(self, argv: Sequence[str], environment: Mapping[str, str]) -> tuple[Ending, int]:
-        """Run the container until it ends, is stopped, or has used up `MaxRuntimeInSeconds`.
+    def run_containers(
+        self, argv: Sequence[str], environment: Mapping[str, str], *, isolated: bool, limit: float
+    ) -> Ended:
+        """Run a container on each instance until all have ended, or one failed, or they are stopped.
 
-        Returns:
-            Why it ended, and its exit code.
+        Args:
+            argv: The command line.
+            environment: Their variables.
+            isolated: Whether EnableNetworkIsolation keeps credentials from them.
+            limit: Seconds that they may run.
         """
-        if self.directory.stop_requested:
-            return Ending.STOPPED, 0
-        limit = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", _DEFAULT_LIMIT_SECONDS)
-        container = self.start(argv, environment)
-        ending = container.wait(lambda: self.directory.stop_requested, time.monotonic() + limit, self.grace)
-        return ending, container.exit_code or 0
+        self.check()
+        containers = self.start(argv, [environment] * len(self.instances), isolated=isolated)
+        return cluster.run_to_the_end(
+            containers,
+            stop_requested=lambda: self.directory.stop_requested,
+            misfortunes=self.misfortunes,
+            limit=limit,
+            grace=self.grace,
+        )
 
-    def stopped(self, ending: Ending, **results: str) -> Outcome:
-        """The outcome of a job that was stopped, by somebody or by its time limit."""
-        if ending is Ending.TIMED_OUT:
-            limit = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", _DEFAULT_LIMIT_SECONDS)
-            reason = f"MaxRuntimeExceeded: the job ran longer than its limit of {limit} s"
-            return Outcome("Stopped", "MaxRuntimeExceeded", failure_reason=reason, **results)
-        return Outcome("Stopped", "Stopped", **results)
-
-    @property
-    def arn(self) -> str:
-        """The job's ARN."""
-        return job_arn(self.directory)
+    def clear(self) -> None:
+        """Empty the instances, as new ones are empty."""
+        for instance in self.instances:
+            shutil.rmtree(instance.ml, ignore_errors=True)
 
 
 def job_arn(directory: JobDirectory, region: str | None = None) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal, overload
 from botocore.client import BaseClient
 from botocore.config import Config
 
-from m5_assets.sagemaker.local.api import RunnerSettings, SageMakerApi
+from m5_assets.sagemaker.local.api import SageMakerApi
 from m5_assets.sagemaker.local.faults import Faults
 from m5_assets.sagemaker.local.logs_api import LogsApi
+from m5_assets.sagemaker.local.settings import RunnerSettings
 from m5_assets.sagemaker.local.transport import answer_with, make_client
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class LocalSageMaker:
     Args:
         home: The folder of all jobs and models; created when needed.
         buckets: Bucket names of `s3://` URIs and the folders that stand for them.
+        s3_endpoint: The URL of an S3 service, such as `http://127.0.0.1:5000`, instead of folders: jobs read and write
+            its objects, with the credentials that boto3 finds when a job is created.
         images: Image URIs and the command lines of their entry points. As with SageMaker, a Training job appends
             `train` and a model server `serve`.
         stop_grace: Seconds between SIGTERM and SIGKILL; SageMaker gives 120.
@@ -48,12 +51,15 @@ class LocalSageMaker:
         self,
         home: Path,
         *,
-        buckets: Mapping[str, Path],
         images: Mapping[str, Sequence[str]],
+        buckets: Mapping[str, Path] | None = None,
+        s3_endpoint: str = "",
         stop_grace: float = 120.0,
         region: str = "us-east-1",
     ):
-        self._settings = RunnerSettings(home.resolve(), buckets, images, stop_grace, region)
+        if (buckets is None) == (not s3_endpoint):
+            raise ValueError("LocalSageMaker: give buckets (folders) or s3_endpoint (a service), one of both")
+        self._settings = RunnerSettings(home.resolve(), buckets or {}, s3_endpoint, images, stop_grace, region)
 
     @overload
     def client(self, service: Literal["sagemaker"], config: Config | None = None) -> SageMakerClient: ...

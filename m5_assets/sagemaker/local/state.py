@@ -3,13 +3,14 @@
 A job's folder holds
 
     request.json      the request of its creation
-    runner.json       what the runner that created it was told: buckets, images, grace
+    runner.json       what the runner that created it was told: S3, images, grace, faults
     state.json        status and results; written atomically, changed under a lock
     supervisor.lock   locked for as long as the supervisor, or the keeper of its processes, lives
     stop              present once somebody asked the job to stop
     supervisor.log    what the supervisor itself had to say; normally empty
     logs/<stream>     the lines of the container, one JSON object each
-    ml/               stands for /opt/ml; removed when the job completed
+    ml/<host>/        stand for the instances' /opt/ml; removed when the job completed
+    scratch/          what belongs to no container; removed when the job ended
 
 Standard library only: the supervisor must start quickly. Not here: what a job does.
 """
@@ -24,13 +25,23 @@ from typing import Any, TypedDict
 
 from m5_assets.sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
 from m5_assets.sagemaker.local.files import is_locked, locked, read_json, write_json
+from m5_assets.sagemaker.local.processes import kill_processes
+
+
+class Transition(TypedDict, total=False):
+    """One stage of a job (a Training job's SecondaryStatus); times are seconds since the epoch."""
+
+    stage: str
+    started: float
+    ended: float
 
 
 class JobState(TypedDict, total=False):
-    """What state.json holds; times are seconds since the epoch."""
+    """What state.json holds; times are seconds since the epoch, `instance_seconds` those on instances."""
 
     status: str
-    secondary_status: str
+    transitions: list[Transition]
+    instance_seconds: float
     created: float
     started: float
     ended: float
@@ -59,7 +70,7 @@ class JobDirectory:
 
     @property
     def ml(self) -> Path:
-        """The folder that stands for `/opt/ml`."""
+        """The folder of the instances' stand-ins for `/opt/ml`."""
         return self.path / "ml"
 
     @property
@@ -81,17 +92,20 @@ class JobDirectory:
         return state
 
     def refresh_state(self) -> JobState:
-        """The state, after a job whose supervisor died was marked as failed."""
+        """The state, after a job whose supervisor died was marked as failed and its processes were killed."""
         state = self.read_state()
         if state["status"] in TERMINAL_STATUSES or is_locked(self.path / "supervisor.lock"):
             return state
+        # Its keeper has done so, unless it was killed too.
+        kill_processes(self.ml)
         with self.change_state() as state:
             # Asked again under the lock: the supervisor may have finished between the two looks.
             if state["status"] not in TERMINAL_STATUSES:
                 reason = (
                     "InternalServerError: the job's supervisor process died: it was killed, or the machine restarted"
                 )
-                state["status"] = state["secondary_status"] = "Failed"
+                state["status"] = "Failed"
+                enter_stage(state, "Failed")
                 state["ended"] = time.time()
                 state["failure_reason"] = f"{reason}. {self._last_words()}".strip()
         return state
@@ -117,3 +131,16 @@ class JobDirectory:
     def _last_words(self) -> str:
         log = self.path / "supervisor.log"
         return log.read_text(encoding="utf-8", errors="replace").strip()[-500:] if log.exists() else ""
+
+
+def enter_stage(state: JobState, stage: str) -> None:
+    """Begin a stage, which ends the one before; once a job is stopping, only its end follows."""
+    transitions = state.setdefault("transitions", [])
+    if state["status"] == "Stopping" and transitions[-1]["stage"] == "Stopping":
+        return
+    now = time.time()
+    if transitions:
+        transitions[-1]["ended"] = now
+    transitions.append({"stage": stage, "started": now})
+    if state["status"] in TERMINAL_STATUSES:
+        transitions[-1]["ended"] = now

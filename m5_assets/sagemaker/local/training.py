@@ -1,17 +1,21 @@
-"""A Training job: channels down, the container, the model up.
+"""A Training job: channels down, the containers, the model up; again where spot instances were taken away.
 
-Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html. Standard library only.
+Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html and
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html. Standard library only.
 """
 
 from __future__ import annotations
 
-import gzip
-import tarfile
+import time
 from pathlib import Path
 
-from m5_assets.sagemaker.local.container import Ending, command_line
-from m5_assets.sagemaker.local.outcome import MAX_REASON_LENGTH, Outcome
+from m5_assets.sagemaker.local.archive import merged_files, write_archive
+from m5_assets.sagemaker.local.cluster import Ended, Ending
+from m5_assets.sagemaker.local.container import command_line
+from m5_assets.sagemaker.local.objects import StoredObject, download_objects
+from m5_assets.sagemaker.local.outcome import MAX_REASON_LENGTH, JobFailure, Outcome, exit_reason
 from m5_assets.sagemaker.local.run import JobRun
+from m5_assets.sagemaker.local.uploads import ContinuousUploads
 
 _DEFAULT_CHECKPOINTS = "/opt/ml/checkpoints"
 
@@ -20,18 +24,93 @@ def run(job: JobRun) -> Outcome:
     """Run the job.
 
     Raises:
-        JobFailure: An input is missing, or the entry point cannot be started.
+        JobFailure: An input is missing, a container failed, or the platform did, more often than the RetryStrategy
+            allows.
+        JobStopped: It was asked to stop while its container was not running.
     """
+    retries = job.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+    clock = _Clock(job)
+    while True:
+        try:
+            with job.metered():
+                outcome = _attempt(job, clock)
+        except JobFailure as failure:
+            if not failure.is_internal or retries == 0:
+                raise
+            retries -= 1
+            job.tell(f"{failure} The job starts again; {retries} more retries are allowed")
+            job.enter("Restarting")
+        else:
+            if outcome is not None:
+                return outcome
+            job.enter("Interrupted")
+            job.tell("the spot instances were taken away; the job waits for others")
+            job.wait(min(job.misfortunes.interruption_seconds, clock.wait_left))
+            if clock.wait_left <= 0:
+                return clock.exceeded()
+            job.enter("Starting")
+        job.clear()
+
+
+class _Clock:
+    """The job's two limits: time that its containers run, of all attempts, and time until its end."""
+
+    def __init__(self, job: JobRun):
+        self._created = job.directory.read_state()["created"]
+        self._max_run = job.runtime_limit
+        self._max_wait = job.request.get("StoppingCondition", {}).get("MaxWaitTimeInSeconds")
+        self.ran = 0.0
+
+    @property
+    def wait_left(self) -> float:
+        """Seconds until the job must have ended."""
+        return float("inf") if self._max_wait is None else self._created + self._max_wait - time.time()
+
+    @property
+    def run_left(self) -> float:
+        """Seconds that the containers may run now."""
+        return min(self._max_run - self.ran, self.wait_left)
+
+    def exceeded(self, model_artifact: str = "") -> Outcome:
+        """The outcome of a job whose time is up."""
+        if self.wait_left <= 0:
+            status, limit = "MaxWaitTimeExceeded", self._max_wait
+        else:
+            status, limit = "MaxRuntimeExceeded", self._max_run
+        reason = f"{status}: the job took longer than its limit of {limit} s"
+        return Outcome("Stopped", status, failure_reason=reason, model_artifact=model_artifact)
+
+
+def _attempt(job: JobRun, clock: _Clock) -> Outcome | None:
+    """From empty instances to the job's end; None if the instances were taken away."""
     job.enter("Downloading")
-    job.make_folders("input/config", "input/data", "model", "output/data", "checkpoints")
+    for instance in job.instances:
+        instance.make_folders("input/config", "input/data", "model", "output/data", "checkpoints")
     _write_configuration(job)
     for channel in job.request.get("InputDataConfig", ()):
-        source = channel["DataSource"]["S3DataSource"]
-        count = job.buckets.download(source, job.ml / "input" / "data" / channel["ChannelName"])
-        job.log.write(f"[sagemaker] channel {channel['ChannelName']}: {count} objects of {source['S3Uri']}")
-    _download_checkpoints(job)
-
+        name = channel["ChannelName"]
+        job.download(channel["DataSource"]["S3DataSource"], f"/opt/ml/input/data/{name}", f"channel {name}")
+    checkpoints = _download_checkpoints(job)
     job.enter("Training")
+    uploads = ContinuousUploads(job.store, checkpoints, known=True)
+    started = time.monotonic()
+    try:
+        ended = _run_containers(job, clock.run_left)
+    finally:
+        clock.ran += time.monotonic() - started
+        uploads.close()
+    if ended.ending is Ending.INTERRUPTED:
+        return None
+    job.enter("Uploading")
+    if ended.ending is Ending.FAILED:
+        raise JobFailure(_failure_reason(job, ended))
+    artifact = _upload_results(job, ended)
+    if ended.ending is Ending.TIMED_OUT:
+        return clock.exceeded(artifact)
+    return Outcome("Stopped" if ended.ending is Ending.STOPPED else "Completed", model_artifact=artifact)
+
+
+def _run_containers(job: JobRun, limit: float) -> Ended:
     specification = job.request["AlgorithmSpecification"]
     argv = command_line(
         job.entry_point(specification["TrainingImage"]),
@@ -44,29 +123,15 @@ def run(job: JobRun) -> Outcome:
         "TRAINING_JOB_NAME": job.directory.name,
         "TRAINING_JOB_ARN": job.arn,
     }
-    ending, exit_code = job.run_to_the_end(argv, environment)
-
-    job.enter("Uploading")
-    _upload_checkpoints(job)
-    if ending is Ending.EXITED and exit_code != 0:
-        return Outcome("Failed", "Failed", failure_reason=_failure_reason(job, exit_code))
-    artifact = f"{_output_prefix(job)}/model.tar.gz"
-    # A stopped job's model is uploaded too, if there is one: the grace period is there to save it.
-    saved = any((job.ml / "model").iterdir()) or ending is Ending.EXITED
-    if saved:
-        _upload_archive(job, job.ml / "model", artifact)
-    if any((job.ml / "output" / "data").iterdir()):
-        _upload_archive(job, job.ml / "output" / "data", f"{_output_prefix(job)}/output.tar.gz")
-    if ending is not Ending.EXITED:
-        return job.stopped(ending, model_artifact=artifact if saved else "")
-    return Outcome("Completed", "Completed", model_artifact=artifact)
+    isolated = bool(job.request.get("EnableNetworkIsolation"))
+    return job.run_containers(argv, environment, isolated=isolated, limit=limit)
 
 
 def _write_configuration(job: JobRun) -> None:
-    job.write_config("input/config/hyperparameters.json", job.request.get("HyperParameters", {}))
+    mode = job.request["AlgorithmSpecification"]["TrainingInputMode"]
     channels = {
         channel["ChannelName"]: {
-            "TrainingInputMode": channel.get("InputMode", "File"),
+            "TrainingInputMode": channel.get("InputMode", mode),
             "S3DistributionType": channel["DataSource"]["S3DataSource"].get(
                 "S3DataDistributionType", "FullyReplicated"
             ),
@@ -75,62 +140,58 @@ def _write_configuration(job: JobRun) -> None:
         }
         for channel in job.request.get("InputDataConfig", ())
     }
-    job.write_config("input/config/inputdataconfig.json", channels)
-    job.write_config(
-        "input/config/resourceconfig.json",
-        {
-            "current_host": "algo-1",
-            "current_instance_type": job.request["ResourceConfig"].get("InstanceType", ""),
-            "hosts": ["algo-1"],
-            "network_interface_name": "lo",
-        },
-    )
+    for instance in job.instances:
+        instance.write_config("input/config/hyperparameters.json", job.request.get("HyperParameters", {}))
+        instance.write_config("input/config/inputdataconfig.json", channels)
+        instance.write_config(
+            "input/config/resourceconfig.json",
+            {
+                "current_host": instance.host,
+                "current_instance_type": job.request["ResourceConfig"].get("InstanceType", ""),
+                "hosts": job.hosts,
+                "network_interface_name": "lo",
+            },
+        )
 
 
-def _failure_reason(job: JobRun, exit_code: int) -> str:
-    path = job.ml / "output" / "failure"
-    text = path.read_text(encoding="utf-8", errors="replace")[:MAX_REASON_LENGTH] if path.is_file() else ""
-    return f"AlgorithmError: {text or 'see the log of the job'}, exit code: {exit_code}"
+def _failure_reason(job: JobRun, ended: Ended) -> str:
+    path = job.instances[ended.failed].ml / "output" / "failure"
+    text = ""
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            text = stream.read(MAX_REASON_LENGTH)
+    return exit_reason(job.hosts[ended.failed], ended.exit_code, text)
 
 
-def _checkpoints(job: JobRun) -> tuple[str, Path] | None:
+def _download_checkpoints(job: JobRun) -> list[tuple[Path, str]]:
+    """Bring what earlier attempts or jobs left; the folders to watch, and the URIs that they are stored under."""
     config = job.request.get("CheckpointConfig")
-    return (config["S3Uri"], job.local_path(config.get("LocalPath", _DEFAULT_CHECKPOINTS))) if config else None
+    if config is None:
+        return []
+    prefix = config["S3Uri"].rstrip("/") + "/"
+    objects = [StoredObject(key, prefix + key) for key in job.store.list_keys(prefix)]
+    folders = [instance.local_path(config.get("LocalPath", _DEFAULT_CHECKPOINTS)) for instance in job.instances]
+    for folder in folders:
+        download_objects(job.store, objects, folder, job.check)
+    return [(folder, prefix) for folder in folders]
 
 
-def _download_checkpoints(job: JobRun) -> None:
-    if (checkpoints := _checkpoints(job)) and any(job.buckets.path(checkpoints[0]).rglob("*")):
-        job.buckets.download({"S3DataType": "S3Prefix", "S3Uri": checkpoints[0]}, checkpoints[1])
-
-
-def _upload_checkpoints(job: JobRun) -> None:
-    if checkpoints := _checkpoints(job):
-        job.buckets.upload_tree(checkpoints[1], checkpoints[0])
-
-
-def _output_prefix(job: JobRun) -> str:
-    path: str = job.request["OutputDataConfig"]["S3OutputPath"]
-    return f"{path.rstrip('/')}/{job.directory.name}/output"
-
-
-def _upload_archive(job: JobRun, folder: Path, uri: str) -> None:
-    archive = job.ml / Path(uri).name
-    write_archive(folder, archive)
-    job.buckets.upload(archive, uri)
-
-
-def write_archive(folder: Path, archive: Path) -> None:
-    """Write a folder's files as a tar.gz whose bytes depend on their names and contents alone."""
-    with (
-        archive.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+def _upload_results(job: JobRun, ended: Ended) -> str:
+    """Store the model and further output of all instances; the model's URI, empty if there is none."""
+    prefix = f"{job.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.directory.name}/output"
+    artifact = ""
+    # A stopped job's model is stored too, if there is one: the grace period is there to save it.
+    for folder, name, needed in (
+        ("model", "model.tar.gz", ended.ending is Ending.EXITED),
+        ("output/data", "output.tar.gz", False),
     ):
-        for path in sorted(folder.rglob("*")):
-            if path.is_symlink() or not path.is_file():
-                continue
-            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            info.size = path.stat().st_size
-            info.mode = 0o644
-            with path.open("rb") as stream:
-                tar.addfile(info, stream)
+        files, doubled = merged_files([instance.ml / folder for instance in job.instances])
+        for file in doubled:
+            job.tell(f"WARNING: more than one instance left {folder}/{file}; the first one's is taken")
+        if files or needed:
+            job.scratch.mkdir(exist_ok=True)
+            archive = job.scratch / name
+            write_archive(files, archive)
+            job.store.upload(archive, f"{prefix}/{name}")
+            artifact = artifact or (f"{prefix}/{name}" if folder == "model" else "")
+    return artifact

@@ -1,24 +1,24 @@
-"""A Batch Transform job: a model server is started, and every object is sent to it.
+"""A Batch Transform job: a model server is started on each instance, and every object is sent to one of them.
 
 Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html. Standard library only. Here:
-the job; the requests to the server are made in `invocation`.
+the job; one instance's share of the objects is in `shares`, the requests to a server are in `invocation`.
 """
 
 from __future__ import annotations
 
-import shutil
-import tarfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+from m5_assets.sagemaker.local import cluster
+from m5_assets.sagemaker.local.archive import unpack_model
 from m5_assets.sagemaker.local.container import Container, LogStream
-from m5_assets.sagemaker.local.invocation import InvocationError, ServerParameters, ServingClient, split_object
-from m5_assets.sagemaker.local.objects import StoredObject
-from m5_assets.sagemaker.local.outcome import JobFailure, Outcome
+from m5_assets.sagemaker.local.invocation import ServingClient
+from m5_assets.sagemaker.local.objects import StoredObject, find_objects, upload_tree
+from m5_assets.sagemaker.local.outcome import JobFailure, Outcome, exit_reason
 from m5_assets.sagemaker.local.run import JobRun
+from m5_assets.sagemaker.local.shares import Share
 
 _STARTUP_SECONDS = 240
 _POLL_SECONDS = 0.05
@@ -28,43 +28,61 @@ def run(job: JobRun) -> Outcome:
     """Run the job.
 
     Raises:
-        JobFailure: The input or the model is missing, or the server did not start or died.
+        JobFailure: The input or the model is missing, or a server did not start or died.
+        JobStopped: It was asked to stop.
     """
-    source = job.request["TransformInput"]["DataSource"]["S3DataSource"]
-    objects = job.buckets.list_objects(source["S3DataType"], source["S3Uri"])
-    container = job.directory.read_runner()["model"]["PrimaryContainer"]
-    job.make_folders("model", "output")
-    _unpack_model(job, container)
-    if job.directory.stop_requested:
-        return Outcome("Stopped")
-    client = ServingClient(job.request)
-    environment = {**container.get("Environment", {}), **job.request.get("Environment", {})}
-    server = job.start(
-        [*job.entry_point(container["Image"]), "serve"], {**environment, **_sagemaker_environment(job.request, client)}
-    )
-    try:
-        if not _server_is_ready(job, server, client):
-            return Outcome("Stopped")
-        return _transform(job, server, client, objects)
-    finally:
-        server.close(job.grace)
+    with job.metered():
+        source = job.request["TransformInput"]["DataSource"]["S3DataSource"]
+        objects = find_objects(job.store, source, job.scratch)
+        model = job.directory.read_runner()["model"]
+        _unpack_models(job, model["PrimaryContainer"].get("ModelDataUrl"))
+        job.check()
+        clients = [ServingClient(job.request) for _ in job.instances]
+        servers = _start_servers(job, model, clients)
+        try:
+            _await_servers(job, servers, clients)
+            problems = _transform(job, servers, clients, objects)
+        finally:
+            _end(servers, job.grace)
+        # Objects that could be transformed are stored though others could not.
+        (job.scratch / "output").mkdir(parents=True, exist_ok=True)
+        upload_tree(job.store, job.scratch / "output", job.request["TransformOutput"]["S3OutputPath"], job.check)
+    if problems:
+        reason = f"AlgorithmError: {len(problems)} of {len(objects)} objects failed; the first: {problems[0]}"
+        return Outcome("Failed", failure_reason=reason)
+    return Outcome("Completed")
 
 
-def _unpack_model(job: JobRun, container: Mapping[str, Any]) -> None:
-    uri = container.get("ModelDataUrl")
+def _unpack_models(job: JobRun, uri: str | None) -> None:
+    for instance in job.instances:
+        instance.make_folders("model")
     if uri is None:
         return
-    try:
-        with tarfile.open(job.buckets.path(uri), "r:gz") as tar:
-            # The "data" filter refuses absolute names, names and links that lead out, and devices.
-            tar.extractall(job.ml / "model", filter="data")
-    except (OSError, tarfile.TarError) as error:
-        raise JobFailure(f"ClientError: the model {uri} cannot be unpacked: {error}") from error
+    job.scratch.mkdir(exist_ok=True)
+    archive = job.scratch / "model.tar.gz"
+    job.store.download(uri, archive)
+    for instance in job.instances:
+        unpack_model(archive, instance.ml / "model", uri)
+    archive.unlink()
 
 
-def _sagemaker_environment(request: Mapping[str, Any], client: ServingClient) -> dict[str, str]:
+def _start_servers(job: JobRun, model: Mapping[str, Any], clients: Sequence[ServingClient]) -> list[Container]:
+    container = model["PrimaryContainer"]
+    shared = {
+        **container.get("Environment", {}),
+        **job.request.get("Environment", {}),
+        **_sagemaker_environment(job.request),
+    }
+    return job.start(
+        [*job.entry_point(container["Image"]), "serve"],
+        [{**shared, "SAGEMAKER_BIND_TO_PORT": str(client.port)} for client in clients],
+        isolated=bool(model.get("EnableNetworkIsolation")),
+    )
+
+
+def _sagemaker_environment(request: Mapping[str, Any]) -> dict[str, str]:
     """SageMaker's own variables; it passes the limits only where the user set them."""
-    environment = {"SAGEMAKER_BATCH": "true", "SAGEMAKER_BIND_TO_PORT": str(client.port)}
+    environment = {"SAGEMAKER_BATCH": "true"}
     if "MaxPayloadInMB" in request:
         environment["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = str(request["MaxPayloadInMB"])
     if "MaxConcurrentTransforms" in request:
@@ -75,83 +93,61 @@ def _sagemaker_environment(request: Mapping[str, Any], client: ServingClient) ->
     return environment
 
 
-def _server_is_ready(job: JobRun, server: Container, client: ServingClient) -> bool:
-    """Wait for the server; False if the job is asked to stop before."""
+def _await_servers(job: JobRun, servers: Sequence[Container], clients: Sequence[ServingClient]) -> None:
+    """Wait until all servers answer."""
     deadline = time.monotonic() + _STARTUP_SECONDS
-    while not client.ping():
-        if job.directory.stop_requested:
-            return False
-        if server.exit_code is not None:
-            raise JobFailure(f"AlgorithmError: the server exited with code {server.exit_code} before it answered /ping")
-        if time.monotonic() > deadline:
-            raise JobFailure(f"AlgorithmError: the server did not answer /ping with 200 within {_STARTUP_SECONDS} s")
-        time.sleep(_POLL_SECONDS)
-    return True
+    waiting = dict(zip(clients, servers, strict=True))
+    while waiting:
+        job.check()
+        _check_servers(job, servers, "before it answered /ping")
+        waiting = {client: server for client, server in waiting.items() if not client.ping()}
+        if waiting and time.monotonic() > deadline:
+            raise JobFailure(f"AlgorithmError: a server did not answer /ping with 200 within {_STARTUP_SECONDS} s")
+        if waiting:
+            time.sleep(_POLL_SECONDS)
 
 
-@dataclass(frozen=True)
-class _ObjectWork:
-    """One object on its way through the server."""
-
-    item: StoredObject
-    answers: Sequence[Future[bytes]]
-    problem: str = ""
+def _end(servers: Sequence[Container], grace: float) -> None:
+    cluster.terminate(servers, grace)
+    for server in servers:
+        server.close()
 
 
-def _transform(job: JobRun, server: Container, client: ServingClient, objects: Sequence[StoredObject]) -> Outcome:
-    parameters = client.parameters()
-    job.log.write(f"[sagemaker] {len(objects)} objects, up to {parameters.concurrency} requests at a time")
-    with ThreadPoolExecutor(parameters.concurrency) as pool:
-        work = [_submit(pool, job, client, parameters, item) for item in objects]
-        pending = {answer for item in work for answer in item.answers}
-        while pending:
-            pending = wait(pending, timeout=_POLL_SECONDS).not_done
-            stopped, exit_code = bool(pending) and job.directory.stop_requested, server.exit_code
-            if stopped or exit_code is not None:
-                client.cancel()
-                pool.shutdown(wait=False, cancel_futures=True)
-                server.close(job.grace)
-                if stopped:
-                    return Outcome("Stopped")
-                raise JobFailure(f"AlgorithmError: the server exited with code {exit_code} during the transform")
-    return _store(job, work)
+def _check_servers(job: JobRun, servers: Sequence[Container], when: str) -> None:
+    for host, server in zip(job.hosts, servers, strict=True):
+        code = server.exit_code
+        if code is not None:
+            text = "" if code == cluster.KILLED else f"the server of {host} ended {when}"
+            raise JobFailure(exit_reason(host, code, text))
 
 
-def _submit(
-    pool: ThreadPoolExecutor, job: JobRun, client: ServingClient, parameters: ServerParameters, item: StoredObject
-) -> _ObjectWork:
-    split_type = job.request["TransformInput"].get("SplitType", "None")
-    try:
-        batches = list(split_object(item.path, split_type, parameters))
-    except InvocationError as error:
-        return _ObjectWork(item, (), str(error))
-    return _ObjectWork(item, [pool.submit(client.invoke, batch) for batch in batches])
-
-
-def _store(job: JobRun, work: Sequence[_ObjectWork]) -> Outcome:
-    """Store `<key>.out` for whole objects only; the job failed if any object did."""
-    log_file = job.log.path
+def _transform(
+    job: JobRun, servers: Sequence[Container], clients: Sequence[ServingClient], objects: Sequence[StoredObject]
+) -> list[str]:
+    """Send all objects; what went wrong with single ones."""
+    parameters = clients[0].parameters()
+    job.tell(f"{len(objects)} objects, up to {parameters.concurrency} requests at a time")
+    log_file = job.instances[0].log.path
     data_log = LogStream(log_file.with_suffix("") / f"data-log{log_file.suffix}")
-    output = job.request["TransformOutput"]
-    separator = b"\n" if output.get("AssembleWith") == "Line" else b""
-    problems: list[str] = []
-    for item in work:
-        target = job.ml / "output" / f"{item.item.key}.out"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        problem = item.problem
+    shares = [
+        Share(job, client, parameters, job.share(objects, instance), job.scratch / instance.host, data_log)
+        for instance, client in zip(job.instances, clients, strict=True)
+    ]
+    job.misfortunes.restart()
+    with ThreadPoolExecutor(len(shares)) as pool:
+        pending = {pool.submit(part.run) for part in shares}
         try:
-            with target.open("wb") as stream:
-                for answer in item.answers:
-                    stream.write(answer.result() + separator)
-        except InvocationError as error:
-            problem = str(error)
-        if problem:
-            target.unlink()
-            problems.append(f"{item.item.key}: {problem}")
-            data_log.write(problems[-1])
-    job.buckets.upload_tree(job.ml / "output", output["S3OutputPath"])
-    shutil.rmtree(job.ml / "output")
-    if problems:
-        reason = f"AlgorithmError: {len(problems)} of {len(work)} objects failed; the first: {problems[0]}"
-        return Outcome("Failed", failure_reason=reason)
-    return Outcome("Completed")
+            running = set(pending)
+            while running:
+                running = wait(running, timeout=_POLL_SECONDS).not_done
+                if running:
+                    job.check()
+                    job.misfortunes.strike(servers)
+                    _check_servers(job, servers, "during the transform")
+        except BaseException:
+            for part in shares:
+                part.cancel()
+            # Whoever waits for an answer gets none, and lets go.
+            _end(servers, job.grace)
+            raise
+        return sorted(problem for done in pending for problem in done.result())

@@ -1,0 +1,95 @@
+"""What of SageMaker the local runner does not do, so that nothing is ignored silently.
+
+A request that AWS would refuse too is named as such. Not here: the limits of the service model and of AWS's pages
+(`m5_assets.sagemaker.validation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from m5_assets.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
+from m5_assets.sagemaker.local.jsonpath import PathError, parse_path
+
+_DATA_TYPES = ("S3Prefix", "ManifestFile")
+_STRUCTURED_TYPES = ("text/csv", "application/json", "application/jsonlines")
+
+
+def problems(kind: JobKind, request: Mapping[str, Any]) -> Iterator[str]:
+    """Why the runner does not take a request; one clause each, nothing if it does."""
+    yield from _CHECKS[kind](request)
+
+
+def _processing_problems(request: Mapping[str, Any]) -> Iterator[str]:
+    for item in request.get("ProcessingInputs", ()):
+        name = f"the input {item['InputName']}"
+        source = item.get("S3Input")
+        if source is None:
+            yield f"{name}: the local runner offers S3Input alone"
+            continue
+        yield from _source_problems(name, source)
+        yield from _mode_problems(name, source.get("S3InputMode", "File"))
+        if source.get("S3CompressionType", "None") != "None":
+            yield f"{name}: S3CompressionType Gzip needs S3InputMode Pipe, on AWS too, and the local runner has no Pipe"
+    for item in request.get("ProcessingOutputConfig", {}).get("Outputs", ()):
+        if "S3Output" not in item:
+            yield f"the output {item['OutputName']}: the local runner offers S3Output alone"
+
+
+def _training_problems(request: Mapping[str, Any]) -> Iterator[str]:
+    specification = request["AlgorithmSpecification"]
+    if "TrainingImage" not in specification:
+        yield "AlgorithmSpecification: the local runner needs a TrainingImage"
+    if "InstanceGroups" in request.get("ResourceConfig", {}):
+        yield "ResourceConfig.InstanceGroups: the local runner has instances of one kind; use InstanceCount"
+    for channel in request.get("InputDataConfig", ()):
+        name = f"the channel {channel['ChannelName']}"
+        source = channel["DataSource"].get("S3DataSource")
+        if source is None:
+            yield f"{name}: the local runner offers S3DataSource alone"
+            continue
+        yield from _source_problems(name, source)
+        yield from _mode_problems(name, channel.get("InputMode", specification["TrainingInputMode"]))
+        if channel.get("CompressionType", "None") != "None":
+            yield f"{name}: CompressionType Gzip needs Pipe mode, on AWS too, and the local runner has no Pipe"
+    spot = bool(request.get("EnableManagedSpotTraining"))
+    if spot != ("MaxWaitTimeInSeconds" in request.get("StoppingCondition", {})):
+        yield "StoppingCondition.MaxWaitTimeInSeconds: AWS requires it with EnableManagedSpotTraining, and only then"
+
+
+def _transform_problems(request: Mapping[str, Any]) -> Iterator[str]:
+    source = request["TransformInput"]
+    yield from _source_problems("TransformInput", source["DataSource"]["S3DataSource"])
+    if source.get("SplitType", "None") not in ("None", "Line"):
+        yield f"TransformInput.SplitType {source['SplitType']}: the local runner offers None and Line"
+    yield from _data_processing_problems(request)
+
+
+def _data_processing_problems(request: Mapping[str, Any]) -> Iterator[str]:
+    processing = request.get("DataProcessing", {})
+    for member in ("InputFilter", "OutputFilter"):
+        try:
+            parse_path(processing.get(member, "$"))
+        except PathError as error:
+            yield f"DataProcessing.{member}: {error}"
+    used = {member: value for member, value in processing.items() if value not in ("$", "None")}
+    content = request["TransformInput"].get("ContentType", "")
+    accept = request["TransformOutput"].get("Accept", content)
+    if used and content not in _STRUCTURED_TYPES:
+        yield f"DataProcessing: TransformInput.ContentType {content!r} must be one of {', '.join(_STRUCTURED_TYPES)}"
+    elif {"JoinSource", "OutputFilter"} & set(used) and accept != content:
+        yield f"DataProcessing: TransformOutput.Accept {accept!r} must be TransformInput.ContentType, {content!r}"
+
+
+def _source_problems(name: str, source: Mapping[str, Any]) -> Iterator[str]:
+    if source["S3DataType"] not in _DATA_TYPES:
+        yield f"{name}: S3DataType {source['S3DataType']}: the local runner offers {' and '.join(_DATA_TYPES)}"
+
+
+def _mode_problems(name: str, mode: str) -> Iterator[str]:
+    if mode == "Pipe":
+        yield f"{name}: Pipe mode: the local runner offers File and FastFile"
+
+
+_CHECKS = {PROCESSING: _processing_problems, TRAINING: _training_problems, TRANSFORM: _transform_problems}
