@@ -1,7 +1,8 @@
 """Training and prediction windows of the LSTM, gathered from a panel when they are needed.
 
-Here: what the network is told about a series at an origin, and nothing it could not know then. Not here: what the
-network makes of it (`network`), and which windows are drawn (`training`).
+Here: what the network is told about a series at an origin, and nothing it could not know then. Not here: what is known
+of its store-department (`departments`), what the network makes of it (`network`), and which windows are drawn
+(`training`).
 
 A window has an origin t: the days before t are its history (t is the number of days known), the days t .. t+27 its
 horizon. Sales are read before t only; the calendar, prices and releases of the horizon are known in advance.
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (PyTorch's own abbreviation)
 from torch import Tensor
 
+from m5_assets.forecasting.lstm.departments import PROFILE_WEEKS, TRENDS, StoreDepartments
 from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, Panel
 
 IDENTITIES = ("item_id", "dept_id", "store_id")
@@ -26,8 +28,8 @@ LEVEL_WEIGHTS = {14: 0.2, 28: 0.5, 91: 0.3}
 LEVEL_FLOOR = 0.02
 """Units a day, added to every level: a series that has not sold has a positive level too."""
 ENCODER_CHANNELS = 3
-DECODER_CHANNELS = 4
-STATIC_CHANNELS = 6
+DECODER_CHANNELS = 4 + len(PROFILE_WEEKS) + 1
+STATIC_CHANNELS = 6 + len(TRENDS)
 CALENDAR_CHANNELS = 10
 _NEW_DAYS = 182
 """A series older than this counts as established: the panel's length must not show in its age."""
@@ -63,10 +65,11 @@ class Windows:
 
     Attributes:
         identities: (B, 3) int64, item, department and store.
-        static: (B, STATIC_CHANNELS) float: level, trends 14/28 and 28/91, price (all logarithms), age, non-zero share.
+        static: (B, STATIC_CHANNELS) float: level, trends 14/28 and 28/91, price (all logarithms), age, non-zero share;
+            the store-department's trends.
         encoder: (B, E, ENCODER_CHANNELS) float: log(1 + sales / level), log(price / mean price), released.
         decoder: (B, 28, DECODER_CHANNELS) float: log(price / mean price), released, and log(1 + same-weekday mean /
-            level) over the last four weeks and over the whole history.
+            level) over the last four weeks and over the whole history; the store-department's rhythm.
         calendar_rows: (B, E + 28) int64, rows of the calendar's (S * D) table.
         level: (B, 1) float, units a day, positive.
         offered: (B, 28) float, 1 where the item is released and the stores are open: elsewhere the forecast is 0.
@@ -108,7 +111,9 @@ class WindowSource:
         self.identities = torch.from_numpy(np.stack(codes, axis=1)).to(device)
         self.state = torch.from_numpy(pd.Index(panel.states).get_indexer(pd.Index(states)).astype(np.int64)).to(device)
         dates = panel.calendar["date"].dt
-        self.open = torch.from_numpy(~((dates.month == 12) & (dates.day == 25)).to_numpy(bool)).to(device)
+        is_open = ~((dates.month == 12) & (dates.day == 25)).to_numpy(bool)
+        self.open = torch.from_numpy(is_open).to(device)
+        self.departments = StoreDepartments(panel, is_open, device)
         self.calendar = _calendar(panel, vocabularies["event"], device)
 
     def windows(self, rows: Tensor, origins: Tensor) -> Windows:
@@ -139,11 +144,15 @@ class WindowSource:
             dim=2,
         )
         decoder = torch.cat(
-            [torch.stack([price, released], dim=2)[:, self.encoder_days :], weekday_means.repeat(1, HORIZON // 7, 1)],
+            [
+                torch.stack([price, released], dim=2)[:, self.encoder_days :],
+                weekday_means.repeat(1, HORIZON // 7, 1),
+                self.departments.rhythm(rows, ahead),
+            ],
             dim=2,
         )
         floored = {days: mean + LEVEL_FLOOR for days, mean in means.items()}
-        static = torch.stack(
+        own = torch.stack(
             [
                 level[:, 0].log(),
                 (floored[14] / floored[28]).log(),
@@ -156,7 +165,7 @@ class WindowSource:
         )
         return Windows(
             identities=self.identities[rows],
-            static=static,
+            static=torch.cat([own, self.departments.trend(rows, origins)], dim=1),
             encoder=encoder,
             decoder=decoder,
             calendar_rows=self.state[rows, None] * self.calendar.days.shape[1] + span,

@@ -25,7 +25,7 @@ from m5_assets.forecasting.lstm.data import Vocabularies, WindowSource
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM
 from m5_assets.forecasting.panel import HORIZON, Panel
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file form; a change that older code could not read raises it."""
 WEIGHTS_FILE = "weights.pt"
 DESCRIPTION_FILE = "config.json"
@@ -62,8 +62,9 @@ class LSTMModel:
     def predict(self, panel: Panel) -> npt.NDArray[np.float32]:
         """Forecast the 28 days after the panel's origin: (N, 28) float32, units a day, not negative.
 
-        Each series is forecast on its own, so a panel may hold any part of them. Items, stores and departments that
-        the training did not know take the embedding of the unknown; days before the release and 25 December are 0.
+        A store is forecast on its own, so a panel may hold any of them, each with all of its series. Items, stores and
+        departments that the training did not know take the embedding of the unknown; days before the release and
+        25 December are 0.
 
         Raises:
             ValueError: the panel has fewer days than the encoder reads, or lacks a state's SNAP days.
@@ -149,12 +150,16 @@ def computing(config: LSTMConfig) -> Iterator[torch.device]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(not cuda)  # cuDNN's recurrent kernels have no deterministic form
+    # Torch would overwrite every new tensor first, so that reading one unwritten repeats too: a quarter of the time.
+    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # set at run time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         with torch.autocast("cuda", dtype=torch.float16, enabled=cuda):
             yield torch.device("cuda" if cuda else "cpu")
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
 
 
 def write_tensors(values: dict[str, Any], path: Path) -> str:
