@@ -1,7 +1,8 @@
 """What SageMaker gives a container and expects of it: paths, hyperparameters, exit files, and the way to Dagster.
 
 Source: the SageMaker developer guide's pages "How Amazon SageMaker Processing Runs Your Processing Container Image",
-"How Amazon SageMaker Provides Training Information" and "Use Your Own Inference Code with Batch Transform".
+"How Amazon SageMaker Provides Training Information" and "Use Your Own Inference Code with Batch Transform"; for several
+instances, the resourceconfig.json of the first two.
 Not here: the HTTP server of a transform (`serving`) and what any one program computes.
 """
 
@@ -13,16 +14,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import dagster_pipes as pipes
 
 log = logging.getLogger("m5.container")
 
 _FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker keeps
+_RESOURCE_CONFIGS = ("config/resourceconfig.json", "input/config/resourceconfig.json")
+
+_T = TypeVar("_T")
 
 
 def base() -> Path:
@@ -68,6 +73,34 @@ def model_folder() -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Place:
+    """This instance's place among the job's instances.
+
+    Attributes:
+        rank: from 0; the instance of rank 0 does what is to be done once.
+        instances: how many there are.
+    """
+
+    rank: int
+    instances: int
+
+    def share(self, items: Sequence[_T]) -> Sequence[_T]:
+        """Return the items that this instance works on; the shares of all instances together are the items."""
+        return items[self.rank :: self.instances]
+
+
+def place() -> Place:
+    """Return this instance's place, from resourceconfig.json; a program that was started without it is alone."""
+    for name in _RESOURCE_CONFIGS:
+        path = base() / name
+        if path.is_file():
+            config = json.loads(path.read_text())
+            hosts = sorted(config["hosts"])
+            return Place(hosts.index(config["current_host"]), len(hosts))
+    return Place(0, 1)
+
+
 def _files(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.rglob("*") if p.is_file())
     if not found:
@@ -108,8 +141,11 @@ class Report:
 
 @contextmanager
 def reporting() -> Iterator[Report]:
-    """Open the way to Dagster where the job was started by it, else report to the log."""
-    if not _params_loader().is_dagster_pipes_process():
+    """Open the way to Dagster where the job was started by it, else report to the log.
+
+    The messages of a job have one place, so only its first instance writes there.
+    """
+    if place().rank != 0 or not _params_loader().is_dagster_pipes_process():
         yield Report(None)
         return
     params = _params_loader().load_context_params()

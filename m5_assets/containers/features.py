@@ -4,7 +4,8 @@
 
 Inputs `sales` and `totals` (weekly files, none later than the origin's week), `prices`, `calendar`; outputs `panel`
 (what training and the LSTM read), `horizon` (28 rows a series: what the GBM predicts from) and `totals` (the
-store-departments' long history). Not here: how a feature is computed.
+store-departments' long history). On several instances each reads all of the input, because features of a store look at
+the other stores, and writes its share of the stores. Not here: how a feature is computed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import datetime as dt
 
 import pyarrow.parquet as pq
 
-from m5_assets.containers.contract import main, processing_input, processing_output, reporting
+from m5_assets.containers.contract import main, place, processing_input, processing_output, reporting
 from m5_assets.forecasting.features import CATALOGUE, Context, write_horizon
 from m5_assets.forecasting.history import build_panel, join_weeks
 from m5_assets.forecasting.panel import HORIZON, write_panel
@@ -41,15 +42,17 @@ def run() -> None:
         report.progress(f"a panel of {len(panel.series):,} series x {panel.days} days", 0.2)
         panels, horizons = processing_output("panel"), processing_output("horizon")
         stores = panel.stores()
-        for store, part in stores:
+        own = place().share(stores)
+        for store, part in own:
             write_panel(part, panels / f"{store}.parquet")
         totals = read_weekly_totals(processing_input("totals"), known)
-        write_totals(totals, processing_output("totals") / "totals.parquet")
+        if place().rank == 0:
+            write_totals(totals, processing_output("totals") / "totals.parquet")
         report.progress(f"panel and totals of {totals.days} days written", 0.3)
         context = Context.build(panel)
-        for number, (store, _) in enumerate(stores, start=1):
+        for number, (store, _) in enumerate(own, start=1):
             write_horizon(context, store, horizons / f"{store}.parquet")
-            report.progress(f"features of {store}", 0.3 + 0.7 * number / len(stores))
+            report.progress(f"features of {store}", 0.3 + 0.7 * number / len(own))
         report.materialized(
             {
                 "series": len(panel.series),
