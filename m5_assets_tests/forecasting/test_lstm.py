@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from m5_assets.forecasting.lstm import LSTMConfig, LSTMModel, fit
 from m5_assets.forecasting.lstm.data import WindowSource, learn_vocabularies
+from m5_assets.forecasting.lstm.departments import SCALE, TRENDS, StoreDepartments
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM, tweedie_loss
 from m5_assets.forecasting.panel import HORIZON, Panel
 from m5_assets_tests.forecasting.panels import make_panel
@@ -88,6 +89,47 @@ class TestWindows:
         sales[late] = np.where((np.arange(DAYS) >= panel.release[late]) & ~closed, 5.0, 0.0)
         level = inputs(dataclasses.replace(panel, sales=sales), [late], [DAYS])[5]
         assert level.item() == pytest.approx(5.0, rel=0.01)
+
+
+class TestStoreDepartments:
+    """Sales of a known rhythm, the same in every series: that rhythm is what the tables must say."""
+
+    def departments(self, panel: Panel, daily: np.ndarray) -> StoreDepartments:
+        """Return the tables of a panel whose series all sell `daily`, (36, T), and nothing on 25 December."""
+        is_open = (panel.calendar["date"].dt.strftime("%m-%d") != "12-25").to_numpy()
+        sales = (daily * is_open[: panel.days]).astype(np.float32)
+        return StoreDepartments(dataclasses.replace(panel, sales=sales), is_open, torch.device("cpu"))
+
+    def rhythm(self, tables: StoreDepartments, row: int) -> np.ndarray:
+        ahead = DAYS + torch.arange(HORIZON)
+        return np.exp(tables.rhythm(torch.tensor([row]), ahead[None])[0].numpy() / SCALE)
+
+    def test_profile_is_that_of_the_weekdays(self, panel: Panel) -> None:
+        weekday = panel.calendar["date"].dt.day_of_week.to_numpy()
+        factors = np.array([0.8, 0.7, 0.7, 0.8, 1.0, 1.6, 1.9])
+        tables = self.departments(panel, np.tile(100 * factors[weekday[:DAYS]], (36, 1)))
+        expected = (factors / np.exp(np.log(factors).mean()))[weekday[DAYS:]]
+        for weeks in (0, 1):
+            np.testing.assert_allclose(self.rhythm(tables, 0)[:, weeks], expected, rtol=1e-4)
+
+    def test_snap_effect_is_that_of_the_own_state(self, panel: Panel) -> None:
+        snap, states = panel.snap(), panel.series["state_id"].to_numpy(str)
+        texas = states == "TX"
+        daily = np.where(texas[:, None] & snap[None, :DAYS, panel.states.index("TX")], 150.0, 100.0)
+        tables = self.departments(panel, daily)
+        row = int(np.flatnonzero(texas)[0])
+        effect, on = self.rhythm(tables, row)[:, 2], snap[DAYS:, panel.states.index("TX")]
+        assert on.any()
+        assert not on.all()
+        np.testing.assert_allclose(effect[on].mean() / effect[~on].mean(), 1.5, rtol=0.05)
+        np.testing.assert_allclose(self.rhythm(tables, int(np.flatnonzero(~texas)[0]))[:, 2], 1.0, rtol=1e-4)
+
+    def test_trend_compares_the_last_days_with_those_before(self, panel: Panel) -> None:
+        daily = np.full((36, DAYS), 100.0)
+        daily[:, -7:] = 200.0
+        found = self.departments(panel, daily).trend(torch.tensor([0]), torch.tensor([DAYS]))[0].numpy()
+        means = {7: 200.0, 14: 150.0, 28: 125.0, 91: 100.0 * 97 / 90}  # 25 December is not counted
+        np.testing.assert_allclose(found / SCALE, [np.log(means[a] / means[b]) for a, b in TRENDS], rtol=1e-4)
 
 
 class TestNetwork:
