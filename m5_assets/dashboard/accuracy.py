@@ -1,0 +1,118 @@
+"""Accuracy: WRMSSE and bias of past weeks, against the seasonal naive.
+
+Here: the queries and figures of the page. Not here: how accuracy is measured (`m5_assets.forecasting.wrmsse`).
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from m5_assets.dashboard import figures
+from m5_assets.dashboard.database import Reader
+from m5_assets.weeks import Week
+
+LEVEL_NAMES = {
+    1: "Total", 2: "State", 3: "Store", 4: "Category", 5: "Department", 6: "State-category", 7: "State-department",
+    8: "Store-category", 9: "Store-department", 10: "Item", 11: "Item-state", 12: "Item-store",
+}  # fmt: skip
+"""The twelve levels of the M5 Competitors' Guide, table 1."""
+WORST_ROWS = 20
+_GROUPS = {"Category": (4, "cat_id", "cat"), "State": (2, "state_id", "state"), "Store": (3, "store_id", "store"),
+           "Department": (5, "dept_id", "dept")}  # fmt: skip
+
+_SCORES = """
+SELECT week, model, level, horizon_week, wrmsse, bias FROM m5.accuracy
+WHERE (level = 0 AND horizon_week = 0) OR week = :week
+"""
+
+_AGGREGATES = """
+SELECT level, model, state_id, store_id, cat_id, dept_id, units, rmsse, mae, bias FROM m5.aggregate_accuracy
+WHERE week = :week AND level IN (2, 3, 4, 5) AND model IN ('ensemble', 'seasonal_naive')
+"""
+
+_WORST = """
+WITH pair AS (
+    SELECT item_id, store_id, state_id, dept_id, cat_id, max(units) AS units,
+        max(weight * rmsse) FILTER (WHERE model = 'ensemble') AS cost,
+        max(rmsse) FILTER (WHERE model = 'ensemble') AS rmsse,
+        max(rmsse) FILTER (WHERE model = 'seasonal_naive') AS naive_rmsse,
+        max(mae) FILTER (WHERE model = 'ensemble') AS mae,
+        max(bias) FILTER (WHERE model = 'ensemble') AS bias
+    FROM m5.aggregate_accuracy
+    WHERE week = :week AND level = :level AND model IN ('ensemble', 'seasonal_naive')
+    GROUP BY item_id, store_id, state_id, dept_id, cat_id
+)
+SELECT item_id, store_id, state_id, dept_id, cat_id, units, rmsse, naive_rmsse, mae, bias,
+    cost / sum(cost) OVER () AS share
+FROM pair WHERE cost IS NOT NULL ORDER BY cost DESC, item_id, store_id LIMIT :count
+"""
+
+
+class Scores:
+    """The accuracy of one week, and of all weeks at the top."""
+
+    def __init__(self, reader: Reader, week: Week) -> None:
+        self._scores = reader.frame(_SCORES, week=week.first_day)
+        self._aggregates = reader.frame(_AGGREGATES, week=week.first_day)
+        self.week = week
+
+    @property
+    def over_weeks(self) -> pd.DataFrame:
+        """Week, model, wrmsse and bias of all 28 days."""
+        return self._top(self._scores)
+
+    @property
+    def of_week(self) -> pd.DataFrame:
+        """The week's score and bias by model."""
+        rows = self.over_weeks
+        return rows[rows["week"] == self.week.first_day].set_index("model")[["wrmsse", "bias"]]
+
+    @property
+    def by_level(self) -> pd.DataFrame:
+        """Level, level_name, model, wrmsse of the week."""
+        rows = self._scores
+        rows = rows[(rows["week"] == self.week.first_day) & (rows["level"] > 0) & (rows["horizon_week"] == 0)]
+        return rows.assign(level_name=rows["level"].map(LEVEL_NAMES)).sort_values(["level", "model"])
+
+    @property
+    def by_horizon(self) -> pd.DataFrame:
+        """Horizon_week, model, wrmsse, bias of the week."""
+        rows = self._scores
+        rows = rows[(rows["week"] == self.week.first_day) & (rows["level"] == 0) & (rows["horizon_week"] > 0)]
+        return rows.sort_values(["horizon_week", "model"])
+
+    def by_group(self) -> dict[str, pd.DataFrame]:
+        """By category, state, store and department: name, units, rmsse, naive, skill, bias."""
+        tables = {}
+        for title, (level, column, parameter) in _GROUPS.items():
+            rows = self._aggregates[self._aggregates["level"] == level]
+            ours = rows[rows["model"] == "ensemble"].set_index(column)
+            naive = rows[rows["model"] == "seasonal_naive"].set_index(column)
+            table = ours[["units", "rmsse", "mae", "bias"]].astype(float)
+            table = table.assign(naive=naive["rmsse"].astype(float), naive_bias=naive["bias"].astype(float))
+            table["skill"] = 1 - table["rmsse"] / table["naive"]
+            tables[title] = table.sort_index().rename_axis("name").reset_index().assign(parameter=parameter)
+        return tables
+
+    def charts(self) -> dict[str, figures.Figure]:
+        """The page's four charts."""
+        return {
+            "weeks": figures.weekly_scores(self.over_weeks, "wrmsse", "WRMSSE"),
+            "bias": figures.weekly_scores(self.over_weeks, "bias", "Forecast over sales, less 1", as_percent=True),
+            "levels": figures.level_scores(self.by_level),
+            "horizon": figures.horizon_scores(self.by_horizon),
+        }
+
+    @staticmethod
+    def _top(scores: pd.DataFrame) -> pd.DataFrame:
+        return scores[(scores["level"] == 0) & (scores["horizon_week"] == 0)].sort_values(["week", "model"])
+
+
+def worst(reader: Reader, week: Week, level: int) -> pd.DataFrame:
+    """Return the series of a level that cost the most: weight times RMSSE, and its share of the level's score."""
+    return reader.frame(_WORST, week=week.first_day, level=level, count=WORST_ROWS)
+
+
+def wide(scores: pd.DataFrame, index: str, column: str) -> pd.DataFrame:
+    """Return a row a value of `index`, a column a model: a chart's table."""
+    return scores.pivot_table(index=index, columns="model", values=column, sort=False).reset_index()

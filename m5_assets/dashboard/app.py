@@ -1,0 +1,347 @@
+"""The dashboard's web application: routes, the pages' context, errors, headers.
+
+Every state of a page is in its URL. Handlers are synchronous and run in Starlette's threads. Not here: queries and
+figures (a module a page) and looks (`templates`, `static`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy import Engine
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from m5_assets.dashboard import accuracy, colours, explore, overview, rules, words
+from m5_assets.dashboard.assets import SecurityHeaders, asset, url
+from m5_assets.dashboard.database import NoDatabase, NoTables, NotFound, NoWeek, Reader, reading
+from m5_assets.dashboard.downloads import Form, download
+from m5_assets.dashboard.exceptions import PAGE_ROWS, ExceptionLists, Filter, counts
+from m5_assets.dashboard.last_run import LastRun
+from m5_assets.dashboard.scope import Scope, label
+from m5_assets.weeks import Week
+
+_log = logging.getLogger(__name__)
+
+_NAVIGATION = (("/", "Overview"), ("/explore", "Explore"), ("/exceptions", "Exceptions"), ("/accuracy", "Accuracy"))
+
+
+def create_app(
+    engine: Callable[[], Engine],
+    *,
+    last_run: Callable[[], LastRun | None] = lambda: None,
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost"),
+) -> Starlette:
+    """Return the application.
+
+    Args:
+        engine: gives the engine of the database, and is asked anew for each page: an embedded server may restart.
+        last_run: gives Dagster's newest run.
+        hosts: names under which the pages are asked for; others are refused (a foreign page's name that was made to
+            point here). `*` allows all.
+    """
+    pages = _Pages(engine, last_run)
+    routes = [
+        Route("/", pages.overview),
+        Route("/explore", pages.explore),
+        Route("/explore.{form}", pages.explore_download),
+        Route("/items.json", pages.items),
+        Route("/exceptions", pages.exceptions),
+        Route("/exceptions.{form}", pages.exceptions_download),
+        Route("/accuracy", pages.accuracy),
+        Route("/accuracy.{form}", pages.accuracy_download),
+        Route("/static/{version}/{name}", asset, name="asset"),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
+            Middleware(SecurityHeaders),
+            Middleware(GZipMiddleware, compresslevel=5),
+        ],
+        exception_handlers={
+            NoDatabase: pages.no_database,
+            NoTables: pages.nothing_loaded,
+            NoWeek: pages.nothing_loaded,
+            NotFound: pages.not_found,
+            HTTPException: pages.http_error,
+            Exception: pages.failed,
+        },
+    )
+
+
+class _Pages:
+    """The handlers, with what they share."""
+
+    def __init__(self, engine: Callable[[], Engine], last_run: Callable[[], LastRun | None]) -> None:
+        self._engine, self._last_run = engine, last_run
+        self._lists = ExceptionLists()
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= words.FILTERS
+        self._templates.globals |= {
+            "asset": url,
+            "navigation": _NAVIGATION,
+            "model_names": colours.MODEL_NAMES,
+            "kinds": rules.KINDS,
+            "level_label": label,
+            "ratio": words.ratio,
+        }
+
+    def overview(self, request: Request) -> Response:
+        """This week against the last 28 days and the same weeks of last year."""
+        with self._page(request) as (reader, week, shared):
+            figure, days = overview.chart(reader, week)
+            listed = counts(self._lists.of(reader, week))
+            content = {
+                "groups": overview.comparison(reader, week),
+                "revenue": overview.revenue(reader, week),
+                "risers": overview.movers(reader, week, up=True).to_dict("records"),
+                "fallers": overview.movers(reader, week, up=False).to_dict("records"),
+                "exception_counts": listed,
+                "figure": figure,
+                "days": days.to_dict("records"),
+                "loads": reader.loads(week),
+                "last_run": self._last_run(),
+                "score": _newest_score(reader, shared["scored_weeks"]),
+            }
+        return self._render("overview.html", shared | content)
+
+    def explore(self, request: Request) -> Response:
+        """A place of the hierarchy day by day, and what lies below it; or the items that a search finds."""
+        typed = request.query_params.get("q", "").strip()
+        with self._page(request) as (reader, week, shared):
+            scope, span, page = Scope.of(request.query_params), _span(request), _number(request, "page")
+            found = explore.search(reader, typed) if typed else None
+            if found is not None and list(found["item_id"]) == [typed.upper()]:
+                scope, found = Scope(state=scope.state, store=scope.store, item=typed.upper()), None
+            asked = {"typed": typed, "scope": scope, "span": span, "limit": explore.SEARCH_ROWS}
+            if found is not None:
+                return self._render("search.html", shared | {"found": found.to_dict("records"), **asked})
+            shown = explore.place(reader, scope, week, span)
+            children = explore.below(reader, scope, week, page)
+            content = asked | {
+                "spans": explore.SPANS,
+                "choices": explore.choices(reader, scope),
+                "figure": shown.figure(),
+                "days": shown.table().iloc[::-1].to_dict("records"),
+                "priced": shown.price is not None,
+                "models": [name for name in colours.MODEL_NAMES if name in shown.forecast],
+                "headline": explore.summary(shown, week),
+                "children": children.to_dict("records"),
+                "page": page,
+                "pages": _pages(int(children["total"].iloc[0]) if len(children) else 0, explore.PAGE_ROWS),
+            }
+        return self._render("explore.html", shared | content)
+
+    def explore_download(self, request: Request) -> Response:
+        """The days that Explore shows, as a file."""
+        with self._page(request) as (reader, week, _):
+            scope = Scope.of(request.query_params)
+            table = explore.place(reader, scope, week, _span(request)).table()
+        parts = [value for value in scope.parameters.values() if value] or ["all"]
+        note = f"Daily units of {scope.name}, forecast of week {week}; sales known through {week.origin}"
+        return download(table, f"{'-'.join(parts)}-{week}", _form(request), note)
+
+    def items(self, request: Request) -> Response:
+        """Names of items that hold what was typed, for the search box."""
+        with reading(self._engine) as reader:
+            found = explore.search(reader, request.query_params.get("q", ""))
+        return JSONResponse(found["item_id"].tolist())
+
+    def exceptions(self, request: Request) -> Response:
+        """The ranked list of series to look at."""
+        with self._page(request) as (reader, week, shared):
+            listed, chosen, page = self._lists.of(reader, week), _filter(request), _number(request, "page")
+            rows = chosen.of(listed)
+            content = {
+                "chosen": chosen,
+                "counts": counts(chosen.of(listed, any_kind=True)),
+                "total": len(rows),
+                "units": float(rows["units"].sum()),
+                "money": float(rows["money"].sum()),
+                "rows": rows.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS].to_dict("records"),
+                "first_rank": (page - 1) * PAGE_ROWS + 1,
+                "page": page,
+                "pages": _pages(len(rows), PAGE_ROWS),
+                "choices": explore.choices(reader, Scope()),
+            }
+        return self._render("exceptions.html", shared | content)
+
+    def exceptions_download(self, request: Request) -> Response:
+        """The list as filtered, whole, as a file."""
+        with self._page(request) as (reader, week, _):
+            rows = _filter(request).of(self._lists.of(reader, week))
+        named = rows.assign(kind=[rules.KINDS[kind].name for kind in rows["kind"]]).rename(
+            columns={"units": "units_at_stake", "money": "dollars_at_stake"}
+        )
+        note = f"Exceptions of week {week}; sales known through {week.origin}. Money at the prices in force then."
+        return download(named, f"exceptions-{week}", _form(request), note)
+
+    def accuracy(self, request: Request) -> Response:
+        """WRMSSE and bias of the weeks whose 28 days are known."""
+        with self._page(request) as (reader, week, shared):
+            scored = _scored(week, shared["scored_weeks"])
+            if scored is None:
+                return self._render("no_accuracy.html", shared)
+            scores, level = accuracy.Scores(reader, scored), _level(request)
+            content = {
+                "scored": scored,
+                "scores": scores.of_week.to_dict("index"),
+                "over_weeks": accuracy.wide(scores.over_weeks, "week", "wrmsse").to_dict("records"),
+                "bias_over_weeks": accuracy.wide(scores.over_weeks, "week", "bias").to_dict("records"),
+                "by_level": accuracy.wide(scores.by_level, "level_name", "wrmsse").to_dict("records"),
+                "by_horizon": accuracy.wide(scores.by_horizon, "horizon_week", "wrmsse").to_dict("records"),
+                "groups": {name: table.to_dict("records") for name, table in scores.by_group().items()},
+                "charts": scores.charts(),
+                "level": level,
+                "levels": accuracy.LEVEL_NAMES,
+                "worst": _with_scopes(accuracy.worst(reader, scored, level)),
+                "models": [name for name in colours.MODEL_NAMES if name != "totals"],
+            }
+        return self._render("accuracy.html", shared | content)
+
+    def accuracy_download(self, request: Request) -> Response:
+        """The worst series of the chosen level, as a file."""
+        with self._page(request) as (reader, week, shared):
+            scored, level = _scored(week, shared["scored_weeks"]), _level(request)
+            if scored is None:
+                raise NotFound("No week has been scored yet: `m5 score --week W` does it, once its 28 days are known.")
+            table = accuracy.worst(reader, scored, level)
+        note = f"Series of level {level} that cost the most in week {scored}: weight times RMSSE"
+        return download(table, f"worst-series-level-{level}-{scored}", _form(request), note)
+
+    def no_database(self, request: Request, problem: Exception) -> Response:
+        """Say what to do when PostgreSQL does not answer; the cause is for the log, as it may name hosts and users."""
+        _log.error("the database does not answer: %s", problem)
+        return self._render("no_database.html", self._bare(request), 503)
+
+    def nothing_loaded(self, request: Request, problem: Exception) -> Response:
+        """Say how to load a week."""
+        if isinstance(problem, NoTables):
+            _log.error("the tables cannot be read: %s", problem)
+        return self._render("nothing_loaded.html", self._bare(request) | {"tables": isinstance(problem, NoWeek)}, 503)
+
+    def not_found(self, request: Request, problem: Exception) -> Response:
+        """Say what is not there, and the remedy."""
+        return self._render("not_found.html", self._bare(request) | {"reason": str(problem)}, 404)
+
+    def http_error(self, request: Request, problem: Exception) -> Response:
+        """Answer an unknown address, or a method that is not offered."""
+        status = getattr(problem, "status_code", 500)
+        if status == 404:
+            return self._render("not_found.html", self._bare(request) | {"reason": "There is no such page."}, 404)
+        return Response(str(getattr(problem, "detail", "")), status)
+
+    def failed(self, request: Request, problem: Exception) -> Response:
+        """Answer when a page cannot be made; the server's log holds the traceback."""
+        _log.error("%s could not be made: %s", request.url.path, type(problem).__name__)
+        return self._render("failed.html", self._bare(request), 500)
+
+    @contextmanager
+    def _page(self, request: Request) -> Iterator[tuple[Reader, Week, dict[str, Any]]]:
+        """Open the snapshot that a page is made from, with the week it is about and what every page shows."""
+        with reading(self._engine) as reader:
+            weeks = reader.weeks()
+            week = _chosen(request.query_params.get("week", ""), weeks)
+            shared = self._bare(request) | {
+                "week": week,
+                "weeks": weeks,
+                "scored_weeks": reader.scored_weeks(),
+                "carried": [(k, v) for k, v in request.query_params.multi_items() if k not in ("week", "page") and v],
+            }
+            yield reader, week, shared
+
+    def _bare(self, request: Request) -> dict[str, Any]:
+        return {"path": request.url.path, "query": str(request.url.query), "week": None, "weeks": [], "carried": []}
+
+    def _render(self, template: str, context: dict[str, Any], status: int = 200) -> HTMLResponse:
+        return HTMLResponse(self._templates.get_template(template).render(context), status)
+
+
+def _chosen(key: str, weeks: list[Week]) -> Week:
+    if not key:
+        return weeks[0]
+    for week in weeks:
+        if week.key == key:
+            return week
+    newest, oldest = weeks[0].key, weeks[-1].key
+    raise NotFound(
+        f"Week {key} is not in the database, which holds {len(weeks)} weeks from {oldest} to {newest}. "
+        "Choose one of them, or load it: m5 forecast --week YYYY-MM-DD (the first day of a week)."
+    )
+
+
+def _scored(week: Week, scored: list[Week]) -> Week | None:
+    """Return the week if its accuracy is known, else the newest one before it, else the newest of all."""
+    return next((w for w in scored if w <= week), scored[0] if scored else None)
+
+
+def _newest_score(reader: Reader, scored: list[Week]) -> dict[str, Any] | None:
+    if not scored:
+        return None
+    rows = accuracy.Scores(reader, scored[0]).of_week
+    return {"week": scored[0], "models": rows.to_dict("index")}
+
+
+def _with_scopes(series: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows, each with the place in the hierarchy that it is about."""
+    columns = {"state": "state_id", "store": "store_id", "cat": "cat_id", "dept": "dept_id", "item": "item_id"}
+    records = series.astype(object).where(series.notna(), None).to_dict("records")
+    return [row | {"scope": Scope(**{k: row[column] for k, column in columns.items()})} for row in records]
+
+
+def _number(request: Request, name: str) -> int:
+    value = request.query_params.get(name, "1")
+    if not value.isascii() or not value.isdigit() or not 1 <= len(value) <= 6 or int(value) < 1:
+        raise NotFound(f"{name}={value} is not a page: leave it out for the first one.")
+    return int(value)
+
+
+def _span(request: Request) -> int:
+    value = request.query_params.get("history", "") or str(explore.DEFAULT_SPAN)
+    if value not in map(str, explore.SPANS):
+        raise NotFound(f"history={value} is not offered: choose one of {', '.join(map(str, explore.SPANS))} days.")
+    return int(value)
+
+
+def _level(request: Request) -> int:
+    value = request.query_params.get("level", "") or "12"
+    if value not in map(str, accuracy.LEVEL_NAMES):
+        raise NotFound(f"level={value} is not one of the twelve levels: choose 1 to 12.")
+    return int(value)
+
+
+def _filter(request: Request) -> Filter:
+    chosen = {name: request.query_params.get(name, "").strip() or None for name in ("kind", "store", "dept")}
+    if chosen["kind"] and chosen["kind"] not in rules.KINDS:
+        raise NotFound(f"kind={chosen['kind']} is not a kind of exception: choose one of {', '.join(rules.KINDS)}.")
+    return Filter(**chosen)
+
+
+def _pages(rows: int, size: int) -> int:
+    return max(1, -(-rows // size))
+
+
+def _form(request: Request) -> Form:
+    form: str = request.path_params["form"]
+    if form not in get_args(Form):
+        raise NotFound(f"Files come as {' or '.join(get_args(Form))}, not as {form}.")
+    return cast(Form, form)

@@ -1,0 +1,91 @@
+"""What the pages load besides HTML: style, script, Plotly; and the headers that allow nothing else.
+
+Names hold a version, so that a browser keeps them for good. Plotly's script comes from the installed package: no
+content network is asked. Not here: what is in them (`static/`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_FOLDER = Path(__file__).parent / "static"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PLOTLY = "plotly.js"
+
+# Styles may be inline because Plotly writes its own; scripts may not, so that no text from the database can become one.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class SecurityHeaders:
+    """Puts the headers on every answer; pages are never stored, as the next load changes them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def asset(request: Request) -> Response:
+    """Answer with a file of a version; gzip is understood by every browser that draws the charts."""
+    name, version = request.path_params["name"], request.path_params["version"]
+    if versions().get(name) != version:
+        raise HTTPException(404)
+    return Response(
+        _compressed(name),
+        media_type=_TYPES[Path(name).suffix],
+        headers={"Content-Encoding": "gzip", "Cache-Control": _FOR_EVER},
+    )
+
+
+def url(name: str) -> str:
+    """Return the address of a file, with its version."""
+    return f"/static/{versions()[name]}/{name}"
+
+
+@lru_cache(maxsize=1)
+def versions() -> MappingProxyType[str, str]:
+    """Return the version of each file: a hash of its content, Plotly's own number for Plotly."""
+    from plotly.offline import get_plotlyjs_version  # a third of a second, which `m5 --help` need not pay
+
+    own = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in sorted(_FOLDER.iterdir())}
+    return MappingProxyType(own | {_PLOTLY: get_plotlyjs_version()})
+
+
+@lru_cache(maxsize=8)
+def _compressed(name: str) -> bytes:
+    from plotly.offline import get_plotlyjs
+
+    content = get_plotlyjs().encode() if name == _PLOTLY else (_FOLDER / name).read_bytes()
+    return gzip.compress(content, 6, mtime=0)

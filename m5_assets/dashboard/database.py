@@ -1,0 +1,140 @@
+"""Reading the database: one transaction a page, as the read-only role, of one snapshot.
+
+Here: the transaction, which weeks there are, how fresh they are, and the two ways in which there may be nothing to
+show. Not here: what a page asks for.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from m5_assets.resources.postgres.launcher import PostgresError
+from m5_assets.resources.postgres.roles import READER
+from m5_assets.weeks import Week
+
+_STATEMENT_SECONDS = 15
+"""A page that takes longer is given up: it would hold back the load that waits to exchange a partition."""
+
+_MISSING = {"3F000", "42P01", "42703", "22023", "42704"}
+"""SQLSTATEs of a schema, table, column or role that does not exist: the database is empty or of an older version."""
+
+
+_GIVEN_UP = {"57014"}
+"""SQLSTATE of a query that took too long: the database does answer."""
+
+
+class NoDatabase(RuntimeError):
+    """No PostgreSQL answers."""
+
+
+class NoTables(RuntimeError):
+    """The database answers, but the tables, or the reader's role, are not there."""
+
+
+class NoWeek(LookupError):
+    """No week has been loaded."""
+
+
+class NotFound(LookupError):
+    """The address names a week, place or item that is not in the database; the message has the remedy."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """The newest load of a table: of which week, when, how many rows, by which run."""
+
+    table_name: str
+    week: dt.date
+    loaded_at: dt.datetime
+    rows: int
+    run_id: str
+
+
+class Reader:
+    """Queries within one snapshot of the database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def frame(self, query: str, **parameters: Any) -> pd.DataFrame:
+        """Return a query's rows; every value in it is bound by name (`:week`)."""
+        result = self._connection.execute(text(query), parameters)
+        return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+
+    def value(self, query: str, **parameters: Any) -> Any:
+        """Return the first column of the first row, None without rows."""
+        return self._connection.execute(text(query), parameters).scalar()
+
+    def weeks(self) -> list[Week]:
+        """Return the forecast weeks, newest first.
+
+        Raises:
+            NoWeek: none has been loaded.
+        """
+        weeks = self._loaded("series_outlook")
+        if not weeks:
+            raise NoWeek
+        return weeks
+
+    def scored_weeks(self) -> list[Week]:
+        """Return the weeks whose accuracy is known, newest first."""
+        return self._loaded("accuracy")
+
+    def _loaded(self, table: str) -> list[Week]:
+        query = "SELECT DISTINCT week FROM m5.load_log WHERE table_name = :name AND week IS NOT NULL ORDER BY week DESC"
+        return [Week(day) for day in self.frame(query, name=table)["week"]]
+
+    def loads(self, week: Week) -> list[Load]:
+        """Return the newest load of each table of this week, the last first."""
+        found = self.frame(
+            "SELECT DISTINCT ON (table_name) table_name, week, loaded_at, rows, run_id FROM m5.load_log "
+            "WHERE week = :week ORDER BY table_name, load_id DESC",
+            week=week.first_day,
+        )
+        loads = [Load(**{str(name): value for name, value in row.items()}) for row in found.to_dict("records")]
+        return sorted(loads, key=lambda load: load.loaded_at, reverse=True)
+
+    def newest_load(self, week: Week) -> int:
+        """Return the number of the week's newest load: what was computed from the week holds as long as it stays."""
+        number = self.value("SELECT max(load_id) FROM m5.load_log WHERE week = :week", week=week.first_day)
+        return int(number or 0)
+
+
+@contextmanager
+def reading(engine: Callable[[], Engine]) -> Iterator[Reader]:
+    """Open a read-only transaction as the reader's role; a load that ends meanwhile is seen by the next one.
+
+    Raises:
+        NoDatabase: nothing answers, or the address is refused.
+        NoTables: there is no schema m5, it is of an older version, or the role does not exist.
+    """
+    try:
+        with engine().connect() as connection:
+            connection.execute(
+                text(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
+                    "SET LOCAL jit = off; "  # compiling takes longer than any page's query
+                    f"SET LOCAL ROLE {READER}; SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"
+                )
+            )
+            yield Reader(connection)
+    except PostgresError as problem:
+        raise NoDatabase(str(problem)) from problem
+    except DBAPIError as problem:
+        if _state(problem) in _MISSING:
+            raise NoTables(str(problem.orig).strip()) from problem
+        if isinstance(problem, OperationalError) and _state(problem) not in _GIVEN_UP:
+            raise NoDatabase(str(problem.orig).strip()) from problem
+        raise
+
+
+def _state(problem: DBAPIError) -> str:
+    return str(getattr(problem.orig, "pgcode", "") or "")

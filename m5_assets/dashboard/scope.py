@@ -1,0 +1,87 @@
+"""A place in the hierarchy, as a URL names it: state, store, category, department, item, each of them or all.
+
+Here: reading it from a query string, its filter in SQL, its trail and the level below it. Not here: its sales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
+from urllib.parse import urlencode
+
+_LABELS = {"state": "State", "store": "Store", "cat": "Category", "dept": "Department", "item": "Item"}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A place in the hierarchy; None stands for all."""
+
+    state: str | None = None
+    store: str | None = None
+    cat: str | None = None
+    dept: str | None = None
+    item: str | None = None
+
+    DRILL: ClassVar = ("state", "store", "dept", "item")
+    """The way down that the pages offer. A category is a filter on the side of it."""
+
+    WHERE: ClassVar = (
+        "(:state IS NULL OR h.state_id = :state) AND (:store IS NULL OR h.store_id = :store) "
+        "AND (:cat IS NULL OR h.cat_id = :cat) AND (:dept IS NULL OR h.dept_id = :dept) "
+        "AND (:item IS NULL OR h.item_id = :item)"
+    )
+    """The filter on a relation `h` with the hierarchy's columns; `parameters` binds it."""
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Scope:
+        """Read the scope from a query string; an empty value means all."""
+        return cls(**{name: query.get(name, "").strip() or None for name in _LABELS})
+
+    @property
+    def parameters(self) -> dict[str, str | None]:
+        """What `WHERE` binds."""
+        return asdict(self)
+
+    @property
+    def name(self) -> str:
+        """The place in words, such as "FOODS_3 in CA_1"."""
+        place = self.store or self.state
+        goods = self.item or self.dept or self.cat
+        if goods and place:
+            return f"{goods} in {place}"
+        return goods or place or "All stores"
+
+    @property
+    def below(self) -> str | None:
+        """The next level of the drill-down; for an item in more than one store: its stores; else None."""
+        if self.item:
+            return None if self.store else "store"
+        set_already = {name for name in self.DRILL if getattr(self, name)}
+        if self.store:
+            set_already.add("state")
+        return next((name for name in self.DRILL if name not in set_already), None)
+
+    @property
+    def trail(self) -> list[tuple[str, Scope]]:
+        """The way from all stores to this place: names and scopes, this place last."""
+        steps, scope = [("All stores", Scope())], Scope()
+        for level in _LABELS:
+            value = getattr(self, level)
+            if value:
+                scope = replace(scope, **{level: value})
+                steps.append((value, scope))
+        return steps
+
+    def down(self, value: str) -> Scope:
+        """Return the place of this name on the level below."""
+        return replace(self, **{str(self.below): value})
+
+    def query(self, **more: str | int | None) -> str:
+        """Return the query string of this place, with more parameters; None and empty values are left out."""
+        return urlencode({k: v for k, v in {**asdict(self), **more}.items() if v not in (None, "")})
+
+
+def label(level: str) -> str:
+    """Return a level's name as people read it."""
+    return _LABELS[level]
