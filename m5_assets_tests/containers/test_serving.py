@@ -67,3 +67,26 @@ def test_a_failed_program_says_why_where_sagemaker_reads_it(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert "holds no files" in (tmp_path / failure_file).read_text()
+
+
+@pytest.mark.parametrize(
+    ("module", "files", "reason"),
+    [
+        ("gbm", {}, "no gradient-boosted model here"),
+        ("gbm", {"gbm.json": b'{"members": ["global"], "features": ['}, "the model cannot be read"),
+        ("lstm", {"config.json": b"{}"}, "not a usable LSTM model"),
+        ("totals", {}, "totals"),
+    ],
+)
+def test_a_server_refuses_a_damaged_model_before_it_answers(
+    tmp_path: Path, module: str, files: dict[str, bytes], reason: str
+) -> None:
+    (tmp_path / "model").mkdir()
+    for name, content in files.items():
+        (tmp_path / "model" / name).write_bytes(content)
+    command = [sys.executable, "-m", f"m5_assets.containers.{module}", "serve"]
+    environment = os.environ | {"SAGEMAKER_BASE_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert reason in (tmp_path / "output/failure").read_text()
+    assert reason in done.stderr
