@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from m5_assets.assets import accuracy, ensemble, ensemble_weights, features, landing, models, predictions, rds
-from m5_assets.checks import ensemble as ensemble_checks
+from m5_assets.checks import STAGES as CHECKED_STAGES
 from m5_assets.jobs import JOBS
 from m5_assets.resources.jobs import SageMakerJobs
 from m5_assets.resources.lake import Lake
@@ -46,7 +46,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),
-        asset_checks=dg.load_asset_checks_from_modules([ensemble_checks]),
+        asset_checks=dg.load_asset_checks_from_modules(CHECKED_STAGES),
         jobs=JOBS,
         schedules=SCHEDULES,
         resources={**resources(settings()), **(overrides or {})},

@@ -149,6 +149,64 @@ class JobSettings(BaseSettings):
         return self
 
 
+class CheckSettings(BaseSettings):
+    """What the asset checks let pass: `M5_CHECKS_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_CHECKS_", extra="ignore")
+
+    missing_series: float = Field(0.01, ge=0, le=1, description="share of the live series that a week may lack")
+    volume_band: float = Field(0.4, gt=0, description="a week's units may differ from the usual by this share")
+    zero_share_band: float = Field(0.1, gt=0, le=1, description="its share of days without a sale, by this much")
+    forecast_band: float = Field(0.4, gt=0, description="the forecast's units a day against the last four weeks'")
+    accuracy_weeks: int = Field(8, ge=1, description="matured weeks over which the ensemble is compared")
+    ensemble_tolerance: float = Field(0.02, ge=0, description="by this share it may be worse than its best member")
+    model_age_weeks: int = Field(8, ge=1, description="a model in force may be this old")
+    landing_hours: int = Field(24, ge=0, description="hours after a week's end by which its sales are due")
+
+
+class AlertSettings(BaseSettings):
+    """Who is told of an incident, and how: `M5_ALERTS_*`. Every channel that is set is used; the log always is."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_ALERTS_", extra="ignore")
+
+    email_to: str = Field("", description="addresses, joined by commas; needs M5_ALERTS_SMTP_HOST")
+    email_from: str = Field("m5@localhost", description="the sender's address")
+    smtp_host: str = Field("", description="mail server; empty: no e-mail")
+    smtp_port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for tls, as a rule")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="none: on a trusted network only")
+    smtp_ca_file: str = Field("", description="certificates to trust; empty: the system's")
+    smtp_user: str = Field("", description="empty: no login")
+    smtp_password: SecretStr = Field(SecretStr(""), description="the login's password")
+    sns_topic_arn: str = Field("", description="SNS topic; empty: no SNS")
+    webhook_url: SecretStr = Field(
+        SecretStr(""), description="https:// address that is sent a JSON text; holds a secret"
+    )
+    ui_url: str = Field("http://127.0.0.1:3000", description="where a reader of the message finds Dagster's UI")
+
+    @model_validator(mode="after")
+    def _whole_channels(self) -> Self:
+        if bool(self.email_to) != bool(self.smtp_host):
+            raise ValueError("M5_ALERTS_EMAIL_TO and M5_ALERTS_SMTP_HOST belong together: set both or neither")
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError("M5_ALERTS_SMTP_USER with M5_ALERTS_SMTP_SECURITY=none would send a password in the clear")
+        if self.webhook_url.get_secret_value() and not self.webhook_url.get_secret_value().startswith(
+            ("https://", "http://127.0.0.1", "http://localhost")
+        ):
+            raise ValueError("M5_ALERTS_WEBHOOK_URL must begin with https:// (http:// only on this machine)")
+        return self
+
+
+class RetentionSettings(BaseSettings):
+    """What housekeeping keeps: `M5_RETENTION_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_RETENTION_", extra="ignore")
+
+    features_weeks: int = Field(8, ge=1, description="newest weeks whose features are kept")
+    predictions_weeks: int = Field(104, ge=5, description="newest weeks whose models' predictions are kept")
+    runs_days: int = Field(730, ge=30, description="Dagster's runs and their events; younger ones are kept")
+    files_hours: int = Field(48, ge=1, description="files that no week names are removed once they are this old")
+
+
 class Settings(BaseSettings):
     """What a user may set; see each field's description."""
 
@@ -171,7 +229,11 @@ class Settings(BaseSettings):
     lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
     totals_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
     alignment: float = Field(0.8, ge=0, le=1, description="how far items are aligned to the totals: 0 not, 1 fully")
+    heavy_jobs: int = Field(1, ge=1, description="features and training jobs that run at once, over all runs")
     sagemaker: JobSettings = Field(default_factory=JobSettings)
+    checks: CheckSettings = Field(default_factory=CheckSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:

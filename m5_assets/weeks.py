@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import total_ordering
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -81,6 +82,18 @@ def weeks_between(first: Week, last: Week) -> list[Week]:
     """Return the weeks from `first` to `last`, both included; empty when `last` is earlier."""
     count = (last.first_day - first.first_day).days // _DAYS + 1
     return [first.shift(i) for i in range(count)]
+
+
+def last_full_week(now: dt.datetime, source: Settings) -> Week:
+    """Return the last week all of whose days are over; on frozen data not later than its last week.
+
+    Args:
+        now: an aware time; days end at midnight in the settings' time zone.
+        source: the settings.
+    """
+    today = now.astimezone(ZoneInfo(source.time_zone)).date()
+    week = week_containing(today).shift(-1)
+    return min(week, Week(source.last_week)) if source.last_week else week
 
 
 def weekly_partitions(source: Settings) -> dg.WeeklyPartitionsDefinition:

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from m5_assets.settings import InvalidSettings, JobResources, JobSettings, Settings, settings
+from m5_assets.settings import (
+    AlertSettings,
+    CheckSettings,
+    InvalidSettings,
+    JobResources,
+    JobSettings,
+    RetentionSettings,
+    Settings,
+    settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +46,9 @@ def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_p
             ["M5_SAGEMAKER_GBM_TRAINING", "max_wait_minutes=60", "180"],
         ),
         ({"M5_SAGEMAKER_SUBNETS": '["subnet-1"]'}, ["security_group_ids", "both or neither"]),
+        ({"M5_ALERTS_EMAIL_TO": "ops@example.org"}, ["M5_ALERTS_SMTP_HOST"]),
+        ({"M5_ALERTS_WEBHOOK_URL": "http://example.org/hook"}, ["M5_ALERTS_WEBHOOK_URL", "https://"]),
+        ({"M5_CHECKS_VOLUME_BAND": "0"}, ["M5_CHECKS_VOLUME_BAND", "greater than 0"]),
         ({"M5_SAGEMAKER_MODE": "aws", "M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_FEATURES_IMAGE", "ECR"]),
     ],
 )
@@ -66,8 +78,14 @@ def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_setting_is_documented() -> None:
     documented = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
-    names = {f"M5_{name.upper()}" for name in Settings.model_fields if name != "sagemaker"}
-    names |= {f"M5_SAGEMAKER_{name.upper()}" for name in JobSettings.model_fields}
+    groups = {
+        "sagemaker": JobSettings,
+        "checks": CheckSettings,
+        "alerts": AlertSettings,
+        "retention": RetentionSettings,
+    }
+    names = {f"M5_{name.upper()}" for name in Settings.model_fields if name not in groups}
+    names |= {f"M5_{group.upper()}_{name.upper()}" for group, found in groups.items() for name in found.model_fields}
     fields = {name.upper() for part in JobResources.__subclasses__() for name in part.model_fields}
     assert not {name for name in fields if f"| `{name}` |" not in documented}
     assert not {name for name in names if f"`{name}`" not in documented}

@@ -1,28 +1,90 @@
-"""What must hold of a week's forecast before it reaches the database."""
+"""What must hold of a week's forecast before it reaches the database and the dashboards.
 
-import dagster as dg
+All of it blocks: where a check fails, the forecast of the week before stays in the database.
+"""
+
+from __future__ import annotations
+
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from m5_assets.assets.ensemble import MODELS, read_forecast
+from m5_assets.assets.sales import read_sales_weeks
+from m5_assets.checks import units
+from m5_assets.checks.landing import read_table
+from m5_assets.checks.predictions import recent_units_a_day
+from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.forecasting.panel import SERIES_COLUMNS
 from m5_assets.resources.lake import Lake
-from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
+from m5_assets.settings import settings
+from m5_assets.weeks import HORIZON_DAYS, Week
 
-
-@dg.asset_check(
-    asset="ensemble_forecast",
-    partitions_def=WEEKS,
-    blocking=True,
-    description="Every series has its 28 days, and every model's forecast is finite and not negative.",
+FINAL = "ensemble"
+CHECKS = (
+    Check("complete", "Every series of the week's sales has its 28 days, once.", blocking=True),
+    Check("finite_and_not_negative", "Every model's value is a number from 0 on.", blocking=True),
+    Check("plausible_total", "The units a day are near those of the last four weeks.", blocking=True),
+    Check("plausible_stores", "So are those of each store, within twice the band.", blocking=True),
 )
-def forecast_is_complete(context: dg.AssetCheckExecutionContext, lake: Lake) -> dg.AssetCheckResult:
-    """Look at every row of the week's forecast."""
-    week = Week.parse(context.partition_key)
-    table = read_forecast(lake, week)
-    values = np.column_stack([table[model].to_numpy() for model in MODELS])
-    bad = int((~np.isfinite(values) | (values < 0)).any(axis=1).sum())
-    sales = lake.get("raw_sales", week.key)
-    expected = sales.attributes["rows"] // 7 * HORIZON_DAYS
-    return dg.AssetCheckResult(
-        passed=not bad and table.num_rows == expected,
-        metadata={"rows": table.num_rows, "rows_expected": expected, "rows_not_finite_or_negative": bad},
-    )
+
+
+def model_columns(table: pa.Table) -> list[str]:
+    """Return the columns that hold a model's forecast: all but the keys."""
+    return [name for name in table.column_names if name not in (*SERIES_COLUMNS, "date")]
+
+
+def complete(table: pa.Table, live: pd.MultiIndex, week: Week) -> Finding:
+    """Every series has each of the 28 days once."""
+    keys = ["store_id", "item_id"]
+    counted = table.group_by(keys).aggregate([("date", "count_distinct"), ("date", "count")]).to_pandas()
+    series = pd.MultiIndex.from_frame(counted[keys].astype(str)).sort_values()
+    odd = units.days(pc.unique(table["date"]).to_pylist(), week.shift(1).first_day, week.last_forecast_day)
+    found = units.complete(series, live, odd)
+    wrong = int(((counted["date_count_distinct"] != HORIZON_DAYS) | (counted["date_count"] != HORIZON_DAYS)).sum())
+    return Finding(False, f"{wrong} series do not have 28 days once each") if found.passed and wrong else found
+
+
+def plausible_stores(forecast: pd.Series[float], sales: pd.Series[float], band: float) -> Finding:
+    """Compare each store's units a day with its sales a day of the last four weeks."""
+    ratio = (forecast / sales.where(sales > 0)).reindex(sales.index)
+    odd = ratio[~((ratio - 1).abs() <= band) & (sales > 0)]
+    text = f"{len(sales) - len(odd)} of {len(sales)} stores within {1 - band:.2f} to {1 + band:.2f} of their last weeks"
+    named = "; ".join(f"{store}: {value:.2f}" for store, value in odd.items())
+    return Finding(odd.empty and len(sales) > 0, f"{text}; {named}" if named else text, {"stores_odd": len(odd)})
+
+
+def examiner(lake: Lake) -> Examiner:
+    """Return the examiner of `ensemble_forecast`."""
+
+    def examine(week: Week) -> Findings:
+        table = read_table(lake, lake.get("ensemble_forecast", week.key))
+        sales = read_sales_weeks(lake, [week])
+        values = np.column_stack([table[name].to_numpy() for name in model_columns(table)])
+        by_store = table.group_by("store_id").aggregate([(FINAL, "sum")]).to_pandas().astype({"store_id": str})
+        forecast = by_store.set_index("store_id")[f"{FINAL}_sum"] / HORIZON_DAYS
+        a_day, band = (
+            float(np.sum(table[FINAL].to_numpy(), dtype=float)) / HORIZON_DAYS,
+            settings().checks.forecast_band,
+        )
+        live = pd.MultiIndex.from_frame(sales.series[["store_id", "item_id"]])
+        return {
+            "complete": complete(table, live, week),
+            "finite_and_not_negative": units.finite_and_not_negative(values, "all models"),
+            "plausible_total": units.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+            "plausible_stores": plausible_stores(forecast, _sales_by_store(lake, week), 2 * band),
+        }
+
+    return examine
+
+
+def _sales_by_store(lake: Lake, week: Week) -> pd.Series[float]:
+    present = set(lake.partitions("raw_sales"))
+    weeks = [read_sales_weeks(lake, [w]) for w in (week.shift(-i) for i in range(4)) if w.key in present]
+    frames = [
+        pd.Series(w.units.mean(axis=1), index=w.series["store_id"].astype(str)).groupby(level=0).sum() for w in weeks
+    ]
+    return pd.concat(frames, axis=1).mean(axis=1)
+
+
+ensemble_forecast_checks = weekly_checks("ensemble_forecast", CHECKS, examiner)

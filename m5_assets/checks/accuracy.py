@@ -1,0 +1,93 @@
+"""What must hold of a matured week's accuracy: sound numbers, better than the seasonal naive, the ensemble worth it.
+
+None of it blocks: a bad score is known only after four weeks, and its table must show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from m5_assets.checks.landing import read_table
+from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.resources.lake import Lake
+from m5_assets.settings import settings
+from m5_assets.weeks import Week
+
+FINAL, BENCHMARK = "ensemble", "seasonal_naive"
+MEMBERS = ("gbm", "lstm")
+_LEVELS = range(13)
+CHECKS = (
+    Check("levels_complete", "Every model is scored at all twelve levels, by finite numbers from 0 on."),
+    Check("better_than_seasonal_naive", "The forecast's WRMSSE is below that of the last week repeated."),
+    Check("ensemble_not_worse", "Over the matured weeks the forecast is not worse than its best member."),
+)
+
+
+def levels_complete(frame: pd.DataFrame) -> Finding:
+    """Look at level 0 to 12 of each model, over the whole horizon."""
+    whole = frame[frame["horizon_week"] == 0]
+    models = sorted(set(whole["model"]))
+    levels = whole.groupby("model")["level"].agg(set)
+    problems = [f"{model} lacks {len(lacking)} levels" for model in models if (lacking := {*_LEVELS} - levels[model])]
+    problems += [f"no scores of {model}" for model in (FINAL, BENCHMARK) if model not in models]
+    scores = whole["wrmsse"].to_numpy(float)
+    wrong = int((~(np.isfinite(scores) & (scores >= 0))).sum())
+    problems += [f"{wrong} scores are no numbers from 0 on"] if wrong else []
+    return Finding(not problems, "; ".join(problems) or f"{len(models)} models at twelve levels")
+
+
+def overall(frame: pd.DataFrame) -> dict[str, float]:
+    """Return each model's WRMSSE of the whole horizon."""
+    rows = frame[(frame["horizon_week"] == 0) & (frame["level"] == 0)]
+    return {str(model): float(score) for model, score in zip(rows["model"], rows["wrmsse"], strict=True)}
+
+
+def better_than_benchmark(scores: dict[str, float]) -> Finding:
+    """Compare the forecast with the last seven days repeated."""
+    final, naive = scores.get(FINAL, np.nan), scores.get(BENCHMARK, np.nan)
+    text = f"WRMSSE {final:.4f}, seasonal naive {naive:.4f}"
+    return Finding(final < naive, text, {"wrmsse": final, "wrmsse_seasonal_naive": naive})
+
+
+def ensemble_not_worse(weeks: Sequence[dict[str, float]], tolerance: float) -> Finding:
+    """Compare the means over the matured weeks, the latest of them first in `weeks`."""
+    means = {model: float(np.mean([week[model] for week in weeks])) for model in (FINAL, *MEMBERS)}
+    best = min(MEMBERS, key=lambda member: means[member])
+    text = f"over {len(weeks)} matured weeks {means[FINAL]:.4f}, its best member {best} {means[best]:.4f}"
+    passed = means[FINAL] <= means[best] * (1 + tolerance)
+    return Finding(passed, f"{text}; {tolerance:.0%} worse passes", {"weeks": len(weeks), **means})
+
+
+def examiner(lake: Lake) -> Examiner:
+    """Return the examiner of `forecast_accuracy`."""
+
+    def examine(week: Week) -> Findings:
+        frame = read_levels(lake, week.key)
+        checks = settings().checks
+        matured = [key for key in lake.partitions("forecast_accuracy") if key <= week.key][-checks.accuracy_weeks :]
+        complete = levels_complete(frame)
+        if not complete.passed:
+            return {"levels_complete": complete}
+        return {
+            "levels_complete": complete,
+            "better_than_seasonal_naive": better_than_benchmark(overall(frame)),
+            "ensemble_not_worse": ensemble_not_worse(
+                [overall(read_levels(lake, key)) for key in reversed(matured)], checks.ensemble_tolerance
+            ),
+        }
+
+    return examine
+
+
+def read_levels(lake: Lake, key: str) -> pd.DataFrame:
+    """Return a week's scores by model, level and horizon week; the partition may hold other tables beside them."""
+    manifest = lake.get("forecast_accuracy", key)
+    tables = (read_table(lake, manifest, number) for number in range(len(manifest.files)))
+    frame: pd.DataFrame = next(t for t in tables if "horizon_week" in t.column_names).to_pandas()
+    return frame
+
+
+forecast_accuracy_checks = weekly_checks("forecast_accuracy", CHECKS, examiner)

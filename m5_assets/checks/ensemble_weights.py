@@ -1,0 +1,45 @@
+"""What must hold of the ensemble's weights: shares, and learnt from weeks that had matured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from m5_assets.assets.ensemble_weights import read_weights
+from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.resources.lake import Lake
+from m5_assets.weeks import Week
+
+CHECKS = (
+    Check("shares", "The LSTM's weight and the strength of the alignment lie between 0 and 1.", blocking=True),
+    Check("learnt_from_the_past", "The 28 days of every week they were fitted on end by the origin.", blocking=True),
+)
+
+
+def shares(lstm: float, alignment: float) -> Finding:
+    """Both are shares."""
+    text = f"LSTM {lstm:.3f}, alignment {alignment:.3f}"
+    return Finding(0 <= lstm <= 1 and 0 <= alignment <= 1, text, {"lstm_weight": lstm, "alignment": alignment})
+
+
+def learnt_from_the_past(week: Week, fitted_on: Sequence[Week]) -> Finding:
+    """No week whose forecast days were not all known."""
+    late = [past.key for past in fitted_on if past.last_forecast_day > week.origin]
+    text = f"fitted on {len(fitted_on)} weeks"
+    return Finding(not late, f"{text}; not all days of {', '.join(late)} were known" if late else text)
+
+
+def examiner(lake: Lake) -> Examiner:
+    """Return the examiner of `ensemble_weights`."""
+
+    def examine(week: Week) -> Findings:
+        weights = read_weights(lake, week)
+        fitted_on = [Week.parse(key) for key in lake.get("ensemble_weights", week.key).attributes["weeks"]]
+        return {
+            "shares": shares(weights.lstm, weights.alignment),
+            "learnt_from_the_past": learnt_from_the_past(week, fitted_on),
+        }
+
+    return examine
+
+
+ensemble_weights_checks = weekly_checks("ensemble_weights", CHECKS, examiner)

@@ -1,0 +1,160 @@
+"""What must hold of a week's features: every store and series, finite numbers, and nothing from after the origin."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from m5_assets.checks.landing import read_table
+from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.checks.units import days
+from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, calendar_of
+from m5_assets.resources.lake import Lake, LakeFile, Manifest
+from m5_assets.weeks import Week
+
+_KEYS = (*SERIES_COLUMNS, "date")
+_FILLED = ("weekday", "snap", "price", "lag_28", "same_weekday_mean_4", "rolling_mean_28", "nonzero_share_28")
+"""Features that a short history suffices for: they are known in most rows."""
+CHECKS = (
+    Check("schema", "Every store's rows for the horizon have every feature of the catalogue.", blocking=True),
+    Check("complete", "Every store of the week's sales has its panel and 28 rows a series.", blocking=True),
+    Check("known_at_the_origin", "The job saw no week after this one; sales end at the origin.", blocking=True),
+    Check("finite", "No feature is infinite; prices, lags and means are known in most rows.", blocking=True),
+)
+
+
+def schema(columns: Iterable[str], names: Iterable[str]) -> Finding:
+    """Compare the columns of a horizon file with the catalogue's names."""
+    found, wanted = set(columns), {*_KEYS, *names}
+    problems = [f"no column {name}" for name in sorted(wanted - found)]
+    problems += [f"unknown column {name}" for name in sorted(found - wanted)]
+    return Finding(not problems, "; ".join(problems[:10]) or f"{len(found)} columns, as the catalogue says")
+
+
+def complete(expected: Sequence[str], stores: Mapping[str, Sequence[str]], rows: int, series: int) -> Finding:
+    """Compare the stores of each part with those of the week's sales, and the rows with its series."""
+    problems = [
+        f"{part} lacks {', '.join(sorted(lacking))}" for part in stores if (lacking := {*expected} - {*stores[part]})
+    ]
+    if rows < series * HORIZON:
+        problems.append(f"{rows:,} rows for the horizon of {series:,} series, {HORIZON} each")
+    figures = {"rows": rows, "series": series, "stores": len(expected)}
+    return Finding(not problems, "; ".join(problems) or f"{len(expected)} stores, {rows:,} rows", figures)
+
+
+def known_at_the_origin(
+    week: Week, inputs: Iterable[str], known_through: Sequence[dt.date], horizon_days: Iterable[dt.date]
+) -> Finding:
+    """Nothing after the origin was an input, and the files say so themselves.
+
+    Args:
+        week: whose features these are.
+        inputs: the keys of all files that the job was given, below folders `week=<first day>`.
+        known_through: the last day with sales of each panel and of the totals.
+        horizon_days: the days that the horizon's rows are for.
+    """
+    late = sorted({key for key in inputs if _week_of(key) > week.key})
+    problems = [f"the job was given {len(late)} files of later weeks, such as {late[0]}"] if late else []
+    wrong = sorted({day for day in known_through if day != week.origin})
+    if wrong:
+        problems.append(f"sales are known through {wrong[-1]}, not through the origin {week.origin}")
+    odd = days(sorted(set(horizon_days)), week.shift(1).first_day, week.last_forecast_day)
+    if odd:
+        problems.append(f"the horizon's rows are not for the 28 days after it: {odd[0]} is missing or superfluous")
+    return Finding(not problems, "; ".join(problems) or f"nothing after {week.origin} was known")
+
+
+def _week_of(key: str) -> str:
+    return next((part.removeprefix("week=") for part in key.split("/") if part.startswith("week=")), "")
+
+
+class Finiteness:
+    """Counts of infinite and missing values, store by store."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._infinite: Counter[str] = Counter()
+        self._missing: Counter[str] = Counter()
+
+    def add(self, table: pa.Table) -> None:
+        """Count the rows of one store."""
+        self._rows += table.num_rows
+        for name in table.column_names:
+            if name not in _KEYS:
+                values = table[name].to_numpy()
+                self._infinite[name] += int(np.isinf(values).sum())
+                self._missing[name] += int(np.isnan(values).sum())
+
+    def finding(self) -> Finding:
+        """Return what was found in all stores."""
+        problems = [f"{name} is infinite in {count} rows" for name, count in self._infinite.items() if count]
+        problems += [
+            f"{name} is missing in {self._missing[name] / max(self._rows, 1):.0%} of the rows"
+            for name in _FILLED
+            if self._missing[name] * 2 >= self._rows
+        ]
+        share = self._missing.total() / max(self._rows * len(self._missing), 1)
+        figures = {"rows": self._rows, "missing_share": share}
+        return Finding(not problems, "; ".join(problems[:10]) or f"{share:.2%} of the values are missing", figures)
+
+
+def examiner(lake: Lake) -> Examiner:
+    """Return the examiner of `features`."""
+    from m5_assets.forecasting.features.catalogue import NAMES  # loads numba, which no code location should pay for
+
+    def examine(week: Week) -> Findings:
+        manifest = lake.get("features", week.key)
+        sales = read_table(lake, lake.get("raw_sales", week.key))
+        stores = sorted(str(store) for store in pc.unique(sales["store_id"].cast(pa.string())).to_pylist())
+        series = sales.group_by(["store_id", "item_id"]).aggregate([]).num_rows
+        finiteness, rows, dates = Finiteness(), 0, set[dt.date]()
+        schemas = []
+        for file in manifest.under("horizon"):
+            with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
+                table = pq.read_table(stream)
+            schemas.append(schema(table.column_names, NAMES))
+            rows += table.num_rows
+            dates |= set(pc.unique(table["date"]).to_pylist())
+            if schemas[-1].passed:
+                finiteness.add(table)
+        found = {part: [PurePosixPath(f.key).stem for f in manifest.under(part)] for part in ("panel", "horizon")}
+        known = [_known_through(lake, f) for part in ("panel", "totals") for f in manifest.under(part)]
+        bad = [finding for finding in schemas if not finding.passed]
+        return {
+            "schema": bad[0] if bad else schemas[0] if schemas else Finding(False, "no file of the horizon"),
+            "complete": complete(stores, found, rows, series),
+            "known_at_the_origin": known_at_the_origin(week, _inputs(lake, manifest), known, dates),
+            "finite": finiteness.finding(),
+        }
+
+    return examine
+
+
+def _known_through(lake: Lake, file: LakeFile) -> dt.date:
+    """Return the last day with sales of a panel or of totals, from the file's footer alone."""
+    with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
+        schema_found = pq.ParquetFile(stream).schema_arrow
+    lists = next(schema_found.field(name).type for name in ("sales", "units") if name in schema_found.names)
+    day: dt.date = calendar_of(schema_found.metadata[CALENDAR_KEY])["date"].iloc[lists.list_size - 1].date()
+    return day
+
+
+def _inputs(lake: Lake, manifest: Manifest) -> list[str]:
+    """Return the keys on every list of inputs that the week's jobs were given."""
+    keys: list[str] = []
+    for name in lake.list(f"{lake.folder('features', manifest.partition)}/inputs"):
+        with lake.filesystem.open_input_stream(lake.path(name)) as stream:
+            head, *listed = json.loads(stream.read())
+        keys += [head["prefix"] + key for key in listed]
+    return keys
+
+
+features_checks = weekly_checks("features", CHECKS, examiner)

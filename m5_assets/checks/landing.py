@@ -1,0 +1,348 @@
+"""What must hold of the landed weeks, prices and days before anything is computed from them.
+
+Not here: what makes a landed file unacceptable as a file (`m5_assets.resources.landing`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from m5_assets.checks import units
+from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
+from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
+from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.settings import Settings, settings
+from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week
+
+EARLIER_WEEKS = 8
+"""What is usual is the median of this many weeks before."""
+_LIVE_WEEKS = 4
+_LARGEST = 20
+_PRICES = (0.01, 10_000.0)
+
+SALES_SCHEMA = pa.schema(
+    [*((name, pa.string()) for name in SERIES_COLUMNS), ("date", pa.date32()), ("units", pa.int32())]
+)
+TOTALS_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("store_id", "dept_id", "cat_id", "state_id")),
+        ("date", pa.date32()),
+        ("units", pa.int64()),
+    ]
+)
+PRICES_SCHEMA = pa.schema(
+    [("store_id", pa.string()), ("item_id", pa.string()), ("wm_yr_wk", pa.int32()), ("sell_price", pa.float32())]
+)
+
+SALES_CHECKS = (
+    Check("schema", "The week's sales have the expected columns and types, and no empty cell.", blocking=True),
+    Check("complete", "Every live series (sold in the four weeks before) has a row for every day.", blocking=True),
+    Check("units_in_range", "Units are not negative, and none is 20 times the largest of eight weeks.", blocking=True),
+    Check("volume_drift", "The week's units are near the median of the eight weeks before."),
+    Check("zero_share_drift", "So is the share of days on which a series sold nothing."),
+    Check("latest_week_landed", "The landed files reach the last week that is over."),
+)
+TOTALS_CHECKS = (
+    Check("schema", "The week's totals have the expected columns and types, and no empty cell.", blocking=True),
+    Check("complete", "Every store-department of the week before has a row for every day.", blocking=True),
+    Check("agrees_with_detail", "Each store-department's units are the sum of its products'.", blocking=True),
+    Check("volume_drift", "The week's units are near the median of the eight weeks before."),
+)
+PRICES_CHECKS = (
+    Check("schema", "The prices have the expected columns and types, and no empty cell.", blocking=True),
+    Check("prices_in_range", "Every price lies between one cent and 10,000 dollars.", blocking=True),
+    Check("live_series_priced", "Products sold in the newest week have a price in each week of the four ahead."),
+)
+CALENDAR_CHECKS = (
+    Check("days_without_gap", "Days and their numbers follow each other without a gap.", blocking=True),
+    Check("reaches_the_horizon", "The calendar holds the 28 days after the newest week of sales.", blocking=True),
+    Check("events_named", "An event has a name and a type, or neither."),
+)
+
+
+@dataclass(frozen=True)
+class WeekOfUnits:
+    """What later weeks are compared with.
+
+    Attributes:
+        keys: the series or groups, and which of them sold anything.
+        days: the days found.
+        units_a_day: over all series.
+        zero_share: share of the series' days without a sale.
+        largest: the largest units of one series and day.
+    """
+
+    keys: pd.MultiIndex
+    sold: pd.MultiIndex
+    days: tuple[dt.date, ...]
+    units_a_day: float
+    zero_share: float
+    largest: float
+
+    @classmethod
+    def of(cls, table: pa.Table, keys: Sequence[str]) -> WeekOfUnits:
+        """Sum up a tidy table, in whatever order its rows are."""
+        days = sorted(pc.unique(table["date"]).to_pylist())
+        by_key = table.group_by(list(keys)).aggregate([("units", "sum")]).to_pandas()
+        index = pd.MultiIndex.from_frame(by_key[list(keys)].astype(str)).sort_values()
+        sold = by_key.loc[by_key["units_sum"] > 0, list(keys)].astype(str)
+        values = table["units"].to_numpy()
+        return cls(
+            index,
+            pd.MultiIndex.from_frame(sold).sort_values(),
+            tuple(days),
+            float(values.sum()) / max(len(days), 1),
+            float((values == 0).mean()) if values.size else 1.0,
+            float(values.max(initial=0)),
+        )
+
+
+def rows_complete(table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date) -> Finding:
+    """Every live series is there, and every series has one row for each day."""
+    found = units.complete(own.keys, live, units.days(own.days, first, last), settings().checks.missing_series)
+    expected = len(own.keys) * ((last - first).days + 1)
+    if found.passed and table.num_rows != expected:
+        return Finding(False, f"{table.num_rows:,} rows, not one for each of {len(own.keys):,} series and day")
+    return found
+
+
+def units_in_range(own: WeekOfUnits, lowest: float, earlier: Sequence[WeekOfUnits]) -> Finding:
+    """No negative units, and none beyond what a slip of the keyboard explains better than a sale."""
+    limit = _LARGEST * max((week.largest for week in earlier), default=own.largest)
+    figures = {"lowest": lowest, "largest": own.largest, "limit": limit}
+    text = f"from {lowest:.0f} to {own.largest:,.0f} units a series and day; 0 to {limit:,.0f} passes"
+    return Finding(lowest >= 0 and own.largest <= limit, text, figures)
+
+
+def drifts(own: WeekOfUnits, earlier: Sequence[WeekOfUnits]) -> dict[str, Finding]:
+    """Compare a week's volume and zero share with the weeks before."""
+    bands = settings().checks
+    volumes, zeros = [week.units_a_day for week in earlier], [week.zero_share for week in earlier]
+    return {
+        "volume_drift": units.in_band(own.units_a_day, volumes, bands.volume_band, "units a day"),
+        "zero_share_drift": units.near(own.zero_share, zeros, bands.zero_share_band, "share of zeros"),
+    }
+
+
+def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Finding:
+    """The landed sales reach the last week that ended at least `M5_CHECKS_LANDING_HOURS` ago."""
+    due = last_full_week(now - dt.timedelta(hours=source.checks.landing_hours), source)
+    figures = {"landed_through": last_day.isoformat(), "due_through": due.origin.isoformat()}
+    if last_day >= due.origin:
+        return Finding(True, f"sales are landed through {last_day}", figures)
+    weeks = -(-(due.origin - last_day).days // 7)
+    return Finding(
+        False,
+        f"sales are landed through {last_day}, but week {due} is over: {weeks} weeks are missing; "
+        f"land a file that reaches {due.origin} in {source.landing}",
+        figures,
+    )
+
+
+class _Weeks:
+    """Weeks of one dataset as they are read: each file once."""
+
+    def __init__(self, lake: Lake, dataset: str, keys: Sequence[str]) -> None:
+        self._lake, self._dataset, self._keys = lake, dataset, keys
+        self._known: dict[str, WeekOfUnits] = {}
+        self.present = set(lake.partitions(dataset))
+
+    def table(self, week: Week) -> tuple[Manifest, pa.Table]:
+        manifest = self._lake.get(self._dataset, week.key)
+        return manifest, read_table(self._lake, manifest)
+
+    def earlier(self, week: Week) -> list[WeekOfUnits]:
+        """Return those of the weeks before that are there, the latest first."""
+        before = [w for w in (week.shift(-i) for i in range(1, EARLIER_WEEKS + 1)) if w.key in self.present]
+        return [self.summary(w) for w in before]
+
+    def summary(self, week: Week, table: pa.Table | None = None) -> WeekOfUnits:
+        if week.key not in self._known:
+            self._known[week.key] = WeekOfUnits.of(self.table(week)[1] if table is None else table, self._keys)
+        return self._known[week.key]
+
+
+def read_table(lake: Lake, manifest: Manifest, number: int = 0) -> pa.Table:
+    """Return a file of a partition, the first one where no number is given."""
+    with lake.filesystem.open_input_file(lake.path(manifest.files[number].key)) as stream:
+        return pq.read_table(stream)
+
+
+def sales_examiner(lake: Lake, landing: LandingResource) -> Examiner:
+    """Return the examiner of `raw_sales`."""
+    weeks = _Weeks(lake, "raw_sales", ("store_id", "item_id"))
+    newest = max(weeks.present, default="")
+
+    def examine(week: Week) -> Findings:
+        manifest, table = weeks.table(week)
+        schema = units.schema(table, SALES_SCHEMA)
+        if not schema.passed:
+            return unreadable(SALES_CHECKS, schema.text)
+        own, earlier = weeks.summary(week, table), weeks.earlier(week)
+        live = pd.MultiIndex.from_arrays([[], []]) if not earlier else earlier[0].sold
+        for before in earlier[1:_LIVE_WEEKS]:
+            live = live.union(before.sold)
+        first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
+        findings = {
+            "schema": schema,
+            "complete": rows_complete(table, own, live, first, week.origin),
+            "units_in_range": units_in_range(own, float(table["units"].to_numpy().min(initial=0)), earlier),
+            **drifts(own, earlier),
+        }
+        if week.key == newest:
+            findings["latest_week_landed"] = landed_is_fresh(last_landed_day(landing), _now(), settings())
+        return findings
+
+    return examine
+
+
+def last_landed_day(landing: LandingResource) -> dt.date:
+    """Return the last day of the landed sales."""
+    reader = landing.open()
+    day: dt.date = reader.calendar().set_index("d")["date"][reader.sales_days()[-1]].date()
+    return day
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def agrees(totals: pa.Table, detail: pa.Table) -> Finding:
+    """Each store-department's units are the sum of its products', on the days that the detail holds."""
+    keys = ["store_id", "dept_id", "date"]
+    summed = detail.group_by(keys).aggregate([("units", "sum")]).to_pandas().astype({"store_id": str, "dept_id": str})
+    both = summed.merge(totals.to_pandas(), on=keys, how="left")
+    wrong = both[both["units"] != both["units_sum"]]
+    if wrong.empty:
+        return Finding(True, f"{len(both):,} totals agree with the detail", {"totals": len(both)})
+    row = wrong.iloc[0]
+    text = f"{len(wrong)} totals differ, such as {row['store_id']}, {row['dept_id']}, {row['date']}: "
+    return Finding(False, f"{text}{row['units']} against {row['units_sum']} summed", {"totals_differ": len(wrong)})
+
+
+def totals_examiner(lake: Lake) -> Examiner:
+    """Return the examiner of `store_dept_sales`."""
+    weeks = _Weeks(lake, "store_dept_sales", ("store_id", "dept_id"))
+
+    def examine(week: Week) -> Findings:
+        manifest, table = weeks.table(week)
+        schema = units.schema(table, TOTALS_SCHEMA)
+        if not schema.passed:
+            return unreadable(TOTALS_CHECKS, schema.text)
+        own, earlier = weeks.summary(week, table), weeks.earlier(week)
+        live = earlier[0].keys if earlier else own.keys
+        first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
+        findings = {
+            "schema": schema,
+            "complete": rows_complete(table, own, live, first, week.origin),
+            "volume_drift": drifts(own, earlier)["volume_drift"],
+        }
+        detail = lake.find("raw_sales", week.key)
+        if detail is not None:
+            findings["agrees_with_detail"] = agrees(table, read_table(lake, detail))
+        return findings
+
+    return examine
+
+
+def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[int]) -> Finding:
+    """Every product sold in the newest week has a price in each of these calendar weeks."""
+    if not len(sold) or not weeks:
+        return Finding(True, "no week of sales yet")
+    known = prices.filter(pc.is_in(prices["wm_yr_wk"], pa.array(weeks, pa.int32()))).to_pandas()
+    counts = known.groupby(["store_id", "item_id"], observed=True)["wm_yr_wk"].nunique()
+    counts.index = counts.index.set_levels([level.astype(str) for level in counts.index.levels])
+    missing = sold[counts.reindex(sold).fillna(0).to_numpy() < len(weeks)]
+    share = len(missing) / len(sold)
+    text = (
+        f"{len(missing):,} of {len(sold):,} products sold lack a price in calendar weeks {min(weeks)} to {max(weeks)}"
+    )
+    named = f", such as {'/'.join(missing[0])}" if len(missing) else ""
+    return Finding(share <= settings().checks.missing_series, text + named, {"without_price": len(missing)})
+
+
+def examine_prices(lake: Lake) -> Findings:
+    """Examine `sell_prices`."""
+    table = read_table(lake, lake.get("sell_prices"))
+    schema = units.schema(table, PRICES_SCHEMA)
+    if not schema.passed:
+        return unreadable(PRICES_CHECKS, schema.text)
+    return {
+        "schema": schema,
+        "prices_in_range": prices_in_range(table["sell_price"].to_numpy()),
+        "live_series_priced": live_series_priced(table, *_sold_and_weeks_ahead(lake)),
+    }
+
+
+def prices_in_range(prices: np.ndarray[Any, Any]) -> Finding:
+    """Every price is a number within `_PRICES`."""
+    wrong = int((~((prices >= _PRICES[0]) & (prices <= _PRICES[1]))).sum())
+    low, high = (float(prices.min()), float(prices.max())) if prices.size else (0.0, 0.0)
+    return Finding(not wrong and prices.size > 0, f"{wrong} of {prices.size:,} prices outside; {low:.2f} to {high:.2f}")
+
+
+def _sold_and_weeks_ahead(lake: Lake) -> tuple[pd.MultiIndex, list[int]]:
+    newest, calendar = max(lake.partitions("raw_sales"), default=None), lake.find("calendar")
+    if newest is None or calendar is None:
+        return pd.MultiIndex.from_arrays([[], []]), []
+    week = Week.parse(newest)
+    days = read_table(lake, calendar).select(["date", "wm_yr_wk"]).to_pandas()
+    ahead = (days["date"].dt.date > week.origin) & (days["date"].dt.date <= week.last_forecast_day)
+    sold = WeekOfUnits.of(read_table(lake, lake.get("raw_sales", newest)), ("store_id", "item_id")).sold
+    return sold, sorted({int(number) for number in days.loc[ahead, "wm_yr_wk"]})
+
+
+def days_without_gap(calendar: pd.DataFrame) -> Finding:
+    """Dates and day numbers both step by one."""
+    steps = calendar["date"].diff().dropna() != pd.Timedelta(days=1)
+    numbers = calendar["d"].diff().dropna() != 1
+    if calendar.empty or steps.any() or numbers.any():
+        at = calendar["date"].iloc[int(np.flatnonzero((steps | numbers).to_numpy())[0]) + 1] if len(calendar) else None
+        return Finding(False, f"the days do not follow each other at {at}: {int((steps | numbers).sum())} places")
+    return Finding(
+        True, f"{len(calendar):,} days, {calendar['date'].iloc[0]:%Y-%m-%d} to {calendar['date'].iloc[-1]:%Y-%m-%d}"
+    )
+
+
+def reaches_the_horizon(last_day: dt.date, newest: Week | None) -> Finding:
+    """The calendar holds the days that the newest week's forecast covers."""
+    if newest is None:
+        return Finding(True, f"no week of sales yet; the calendar reaches {last_day}")
+    text = f"the calendar reaches {last_day}, the horizon of week {newest} ends {newest.last_forecast_day}"
+    return Finding(last_day >= newest.last_forecast_day, text, {"horizon_days": HORIZON_DAYS})
+
+
+def events_named(calendar: pd.DataFrame) -> Finding:
+    """A name without a type, or a type without a name, is a slip."""
+    pairs = [(EVENT_COLUMNS[0], EVENT_COLUMNS[1]), (EVENT_COLUMNS[2], EVENT_COLUMNS[3])]
+    odd = [((calendar[name] == "") != (calendar[kind] == "")) for name, kind in pairs]
+    days = calendar.loc[odd[0] | odd[1], "date"]
+    text = f"{len(days)} days have an event's name without its type, or the reverse"
+    return Finding(days.empty, text + (f", the first {days.iloc[0]:%Y-%m-%d}" if len(days) else ""))
+
+
+def examine_calendar(lake: Lake) -> Findings:
+    """Examine `calendar`."""
+    frame = read_table(lake, lake.get("calendar")).to_pandas()
+    newest = max(lake.partitions("raw_sales"), default=None)
+    return {
+        "days_without_gap": days_without_gap(frame),
+        "reaches_the_horizon": reaches_the_horizon(frame["date"].max().date(), Week.parse(newest) if newest else None),
+        "events_named": events_named(frame),
+    }
+
+
+raw_sales_checks = weekly_checks("raw_sales", SALES_CHECKS, sales_examiner, ("lake", "landing"))
+store_dept_sales_checks = weekly_checks("store_dept_sales", TOTALS_CHECKS, totals_examiner)
+sell_prices_checks = whole_checks("sell_prices", PRICES_CHECKS, examine_prices)
+calendar_checks = whole_checks("calendar", CALENDAR_CHECKS, examine_calendar)

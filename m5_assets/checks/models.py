@@ -1,0 +1,66 @@
+"""What must hold of the models in force: there, from no later day than the week's origin, and not too old."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.resources.lake import Lake, LakeFile
+from m5_assets.settings import settings
+from m5_assets.weeks import Week
+
+MODELS = ("gbm_model", "lstm_model", "totals_model")
+CHECKS = (
+    Check("archive_in_place", "The model's archive lies in the lake, with the size that was noted.", blocking=True),
+    Check("trained_on_the_past", "It was trained on nothing after the week's origin.", blocking=True),
+    Check("age", "It was trained at most M5_CHECKS_MODEL_AGE_WEEKS weeks before."),
+)
+
+
+def archive_in_place(file: LakeFile | None, found_bytes: int | None) -> Finding:
+    """Compare an archive's size with its manifest's."""
+    if file is None:
+        return Finding(False, "the week names no model.tar.gz")
+    text = f"{file.key}: {found_bytes} bytes found, {file.bytes} noted"
+    return Finding(found_bytes == file.bytes, text if found_bytes is not None else f"{file.key} is not in the lake")
+
+
+def trained_on_the_past(week: Week, trained_week: Week, trained_through: dt.date) -> Finding:
+    """A model knows the sales through the day it was trained through."""
+    passed = trained_week <= week and trained_through <= week.origin and trained_through == trained_week.origin
+    text = f"trained in week {trained_week} through {trained_through}; the origin is {week.origin}"
+    return Finding(passed, text, {"trained_through": trained_through.isoformat()})
+
+
+def age(week: Week, trained_week: Week, limit: int) -> Finding:
+    """Count the weeks since the training."""
+    weeks = (week.first_day - trained_week.first_day).days // 7
+    text = f"trained {weeks} weeks before this one, in week {trained_week}; up to {limit} passes"
+    return Finding(weeks <= limit, text, {"age_weeks": weeks, "limit_weeks": limit})
+
+
+def examiner(dataset: str) -> Callable[[Lake], Examiner]:
+    """Return what makes the examiner of this model."""
+
+    def of(lake: Lake) -> Examiner:
+        def examine(week: Week) -> Findings:
+            manifest = lake.get(dataset, week.key)
+            file = next((f for f in manifest.files if f.key.endswith("model.tar.gz")), None)
+            found = lake.filesystem.get_file_info(lake.path(file.key)).size if file else None
+            trained = Week.parse(manifest.attributes["trained_week"])
+            through = dt.date.fromisoformat(manifest.attributes["trained_through"])
+            return {
+                "archive_in_place": archive_in_place(file, found),
+                "trained_on_the_past": trained_on_the_past(week, trained, through),
+                "age": age(week, trained, settings().checks.model_age_weeks),
+            }
+
+        return examine
+
+    return of
+
+
+gbm_model_checks, lstm_model_checks, totals_model_checks = (
+    weekly_checks(dataset, CHECKS, examiner(dataset)) for dataset in MODELS
+)

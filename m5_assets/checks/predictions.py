@@ -1,0 +1,85 @@
+"""What must hold of each model's own forecast before the forecasts are combined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from m5_assets.assets.predictions import read_predictions
+from m5_assets.assets.sales import read_sales_weeks
+from m5_assets.checks import units
+from m5_assets.checks.landing import read_table
+from m5_assets.checks.recording import Check, Examiner, Findings, unreadable, weekly_checks
+from m5_assets.resources.lake import Lake
+from m5_assets.settings import settings
+from m5_assets.weeks import HORIZON_DAYS, Week
+
+RECENT_WEEKS = 4
+CHECKS = (
+    Check("complete", "Every series of the week's sales has its 28 days.", blocking=True),
+    Check("finite_and_not_negative", "Every value is a number from 0 on.", blocking=True),
+    Check("plausible_total", "The units a day are near those of the last four weeks."),
+)
+
+
+def recent_units_a_day(lake: Lake, week: Week) -> list[float]:
+    """Return the mean units a day of each of the last four weeks that are loaded, over all series."""
+    present = set(lake.partitions("raw_sales"))
+    recent = [w for w in (week.shift(-i) for i in range(RECENT_WEEKS)) if w.key in present]
+    return [float(read_sales_weeks(lake, [w]).units.sum(axis=0).mean()) for w in recent]
+
+
+def examiner(dataset: str) -> Callable[[Lake], Examiner]:
+    """Return what makes the examiner of this model's forecast."""
+
+    def of(lake: Lake) -> Examiner:
+        def examine(week: Week) -> Findings:
+            try:
+                forecast = read_predictions(lake, lake.get(dataset, week.key))
+            except ValueError as problem:  # not one row for every series and day
+                return unreadable(CHECKS, problem)
+            keys = ["store_id", "item_id"]
+            live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys])
+            found = [d.date() for d in pd.date_range(forecast.first_day, forecast.last_day)]
+            odd = units.days(found, week.shift(1).first_day, week.last_forecast_day)
+            a_day = float(forecast.units.sum(dtype=float)) / HORIZON_DAYS
+            band = settings().checks.forecast_band
+            return {
+                "complete": units.complete(pd.MultiIndex.from_frame(forecast.series[keys]), live, odd),
+                "finite_and_not_negative": units.finite_and_not_negative(forecast.units, dataset),
+                "plausible_total": units.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+            }
+
+        return examine
+
+    return of
+
+
+def examine_totals(lake: Lake) -> Examiner:
+    """Return the examiner of `totals_forecast`."""
+
+    def examine(week: Week) -> Findings:
+        frame = read_table(lake, lake.get("totals_forecast", week.key)).to_pandas()
+        keys = ["store_id", "dept_id"]
+        live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys].drop_duplicates())
+        groups = pd.MultiIndex.from_frame(frame[keys].drop_duplicates())
+        odd = units.days(sorted(set(frame["date"])), week.shift(1).first_day, week.last_forecast_day)
+        complete = units.complete(groups, live, odd)
+        if complete.passed and len(frame) != len(groups) * HORIZON_DAYS:
+            complete = units.complete(groups, live, [week.origin])
+        values = frame["units"].to_numpy(np.float64)
+        a_day, band = float(values.sum()) / HORIZON_DAYS, settings().checks.forecast_band
+        return {
+            "complete": complete,
+            "finite_and_not_negative": units.finite_and_not_negative(values, "totals_forecast"),
+            "plausible_total": units.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+        }
+
+    return examine
+
+
+gbm_predictions_checks = weekly_checks("gbm_predictions", CHECKS, examiner("gbm_predictions"))
+lstm_predictions_checks = weekly_checks("lstm_predictions", CHECKS, examiner("lstm_predictions"))
+totals_forecast_checks = weekly_checks("totals_forecast", CHECKS, examine_totals)

@@ -1,0 +1,186 @@
+"""How checks are run and recorded: one step an asset, which reads its week once, and one record a check and week.
+
+Dagster 1.13 records the checks of a run over a range of weeks without their week, and leaves the weeks' own records
+planned for ever (shown as skipped). Here every week of a range is therefore recorded by an event of its own,
+`report_runless_asset_event`, beside the run's own result, which sums them up. A run of one week needs no such help.
+
+Not here: what must hold (the modules named like the assets').
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+import m5_assets.assets  # noqa: F401  # first: it silences the warnings of what the pinned Dagster calls a preview
+from m5_assets.resources.lake import Lake
+from m5_assets.weeks import WEEKS, Week
+
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        passed: whether what must hold does.
+        text: a sentence with the figures that decided it; where it failed, what is wrong and where.
+        figures: the same for programs.
+    """
+
+    passed: bool
+    text: str
+    figures: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of one asset.
+
+    Attributes:
+        name: in the platform's words; unique for its asset.
+        description: what must hold.
+        blocking: whether nothing may be made of a week that fails it. Others warn.
+    """
+
+    name: str
+    description: str
+    blocking: bool = False
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """How a failure is shown and announced."""
+        return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
+
+
+Findings: TypeAlias = Mapping[str, Finding]
+"""By the check's name; a check that is not named did not apply."""
+Examiner: TypeAlias = Callable[[Week], Findings]
+"""Looks at one week of an asset; it may keep what the next week of the same run needs again."""
+
+
+def unreadable(checks: Sequence[Check], problem: object) -> Findings:
+    """Return the findings on a table that cannot even be read as what it should be."""
+    return {check.name: Finding(False, str(problem)) for check in checks}
+
+
+def weekly_checks(
+    asset: str | Sequence[str],
+    checks: Sequence[Check],
+    examiner: Callable[..., Examiner],
+    resources: Sequence[str] = ("lake",),
+) -> dg.AssetChecksDefinition:
+    """Return the checks of a weekly asset as one step.
+
+    Args:
+        asset: the asset's key.
+        checks: what is checked.
+        examiner: given the resources by name, returns the function that examines a week.
+        resources: the names of the resources it needs; `lake` is always one of them.
+    """
+    key = dg.AssetKey(asset)
+    specs = [_spec(key, check, WEEKS) for check in checks]
+
+    @dg.multi_asset_check(name=_op_name(key), specs=specs, required_resource_keys=set(resources))
+    def examine(context: dg.AssetCheckExecutionContext) -> Any:
+        found = _examine_weeks(context, key, examiner, resources)
+        ranged = not context.has_partition_key
+        for check in checks:
+            findings = {week: found[week][check.name] for week in found if check.name in found[week]}
+            if ranged:
+                for week, finding in findings.items():
+                    context.instance.report_runless_asset_event(_evaluation(key, check, week, finding))
+            yield _result(key, check, _summed(findings))
+
+    return examine
+
+
+def whole_checks(
+    asset: str, checks: Sequence[Check], examine_all: Callable[..., Findings], resources: Sequence[str] = ("lake",)
+) -> dg.AssetChecksDefinition:
+    """Return the checks of an asset without weeks as one step; `examine_all` is given the resources by name."""
+    key = dg.AssetKey(asset)
+
+    @dg.multi_asset_check(
+        name=_op_name(key), specs=[_spec(key, check, None) for check in checks], required_resource_keys=set(resources)
+    )
+    def examine(context: dg.AssetCheckExecutionContext) -> Any:
+        findings = examine_all(**_resources(context, resources))
+        for check in checks:
+            yield _result(key, check, findings.get(check.name, Finding(True, "did not apply")))
+
+    return examine
+
+
+def _examine_weeks(
+    context: dg.AssetCheckExecutionContext, key: dg.AssetKey, examiner: Callable[..., Examiner], names: Sequence[str]
+) -> dict[Week, Findings]:
+    given = _resources(context, names)
+    weeks = [Week.parse(partition) for partition in context.partition_keys]
+    if len(weeks) > 1:  # a range may reach over weeks that do not exist: before the first landed one
+        lake: Lake = given["lake"]
+        present = set(lake.partitions(key.to_user_string()))
+        weeks = [week for week in weeks if week.key in present]
+    examine_week = examiner(**given)
+    found = {}
+    for number, week in enumerate(weeks, start=1):
+        found[week] = examine_week(week)
+        if number % 50 == 0:
+            context.log.info(f"{number} of {len(weeks)} weeks examined")
+    return found
+
+
+def _resources(context: dg.AssetCheckExecutionContext, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(context.op_execution_context.resources, name) for name in names}
+
+
+def _op_name(key: dg.AssetKey) -> str:
+    return "_".join(key.path) + "_checks"
+
+
+def _spec(key: dg.AssetKey, check: Check, weeks: dg.PartitionsDefinition[Any] | None) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        check.name, asset=key, description=check.description, blocking=check.blocking, partitions_def=weeks
+    )
+
+
+def _summed(findings: Mapping[Week, Finding]) -> Finding:
+    if len(findings) == 1:
+        return next(iter(findings.values()))
+    failed = {week: finding for week, finding in findings.items() if not finding.passed}
+    figures = {"weeks": len(findings), "weeks_failed": len(failed)}
+    if not failed:
+        return Finding(True, f"holds for {len(findings)} weeks" if findings else "did not apply", figures)
+    named = "; ".join(f"{week}: {finding.text}" for week, finding in list(failed.items())[:_NAMED])
+    more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    return Finding(False, f"{len(failed)} of {len(findings)} weeks: {named}{more}", figures)
+
+
+def _metadata(finding: Finding) -> dict[str, Any]:
+    return {"finding": finding.text, **finding.figures}
+
+
+def _result(key: dg.AssetKey, check: Check, finding: Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=check.name,
+        passed=finding.passed,
+        severity=check.severity,
+        description=finding.text,
+        metadata=_metadata(finding),
+    )
+
+
+def _evaluation(key: dg.AssetKey, check: Check, week: Week, finding: Finding) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=check.name,
+        passed=finding.passed,
+        severity=check.severity,
+        description=finding.text,
+        metadata={name: dg.MetadataValue.text(str(value)) for name, value in _metadata(finding).items()},
+        blocking=check.blocking,
+        partition=week.key,
+    )

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from m5_assets.checks import landing as checks
+from m5_assets.checks import units
+from m5_assets.checks.recording import Finding
+from m5_assets.forecasting.history import DailyUnits
+from m5_assets.settings import CheckSettings, Settings
+from m5_assets.weeks import Week
+
+WEEK = Week.parse("2016-05-16")
+KEYS = ("store_id", "item_id")
+
+
+def _sales(values: np.ndarray | None = None, first: dt.date = WEEK.first_day) -> pa.Table:
+    units_sold = np.arange(21, dtype=np.int32).reshape(3, 7) if values is None else values
+    items = [f"FOODS_1_00{i}" for i in range(len(units_sold))]
+    series = pd.DataFrame(
+        {"item_id": items, "dept_id": "FOODS_1", "cat_id": "FOODS", "store_id": "CA_1", "state_id": "CA"}
+    )
+    return DailyUnits(series, first, units_sold).table()
+
+
+def _own(table: pa.Table) -> checks.WeekOfUnits:
+    return checks.WeekOfUnits.of(table, KEYS)
+
+
+def _complete(table: pa.Table, live: pa.Table | None = None) -> Finding:
+    return checks.rows_complete(table, _own(table), _own(live or table).keys, WEEK.first_day, WEEK.origin)
+
+
+def test_a_good_week_passes() -> None:
+    table = _sales()
+    own = _own(table)
+    assert units.schema(table, checks.SALES_SCHEMA).passed
+    assert _complete(table).passed
+    assert checks.units_in_range(own, 0.0, [own]).passed
+    assert all(finding.passed for finding in checks.drifts(own, [own, own]).values())
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (_sales().drop_columns(["state_id"]), "no column state_id"),
+        (_sales().append_column("promo", pa.nulls(21, pa.bool_())), "unknown column promo"),
+        (_sales().set_column(6, "units", pa.array(np.ones(21))), "units is double, not int32"),
+        (_sales().set_column(6, "units", pa.array([None, *range(20)], pa.int32())), "units has 1 empty cells"),
+    ],
+)
+def test_another_schema_is_found(table: pa.Table, words: str) -> None:
+    found = units.schema(table, checks.SALES_SCHEMA)
+    assert not found.passed
+    assert words in found.text
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (_sales(np.ones((3, 6), np.int32)), "day 2016-05-22 is missing"),
+        (_sales(first=WEEK.first_day - dt.timedelta(days=1)), "2 such days"),
+        (_sales().slice(0, 20), "20 rows, not one for each of 3 series and day"),
+        (_sales(np.ones((2, 7), np.int32)), "1 of 3 live series are missing (33.3%), such as CA_1/FOODS_1_002"),
+        (_sales().slice(0, 0), "no series at all"),
+    ],
+)
+def test_an_incomplete_week_is_found(table: pa.Table, words: str) -> None:
+    found = _complete(table, _sales())
+    assert not found.passed
+    assert words in found.text
+
+
+def test_a_few_delisted_products_are_no_incident() -> None:
+    many = _sales(np.ones((200, 7), np.int32))
+    assert _complete(_sales(np.ones((199, 7), np.int32)), many).passed
+
+
+def test_units_out_of_range_are_found() -> None:
+    own = _own(_sales())
+    assert not checks.units_in_range(own, -1.0, [own]).passed
+    slip = np.ones((3, 7), np.int32)
+    slip[1, 2] = 401  # the largest so far was 20
+    assert not checks.units_in_range(_own(_sales(slip)), 0.0, [own]).passed
+
+
+def test_drifts_are_found() -> None:
+    usual = [_own(_sales())] * 8
+    assert not checks.drifts(_own(_sales(np.full((3, 7), 15, np.int32))), usual)["volume_drift"].passed
+    sparse = np.zeros((3, 7), np.int32)
+    sparse[0] = 30
+    found = checks.drifts(_own(_sales(sparse)), usual)
+    assert found["volume_drift"].passed
+    assert not found["zero_share_drift"].passed
+
+
+@pytest.mark.parametrize(
+    ("last_day", "now", "passed"),
+    [
+        ("2016-05-22", "2016-05-24T01:00", True),  # the week is over for a day and an hour, and landed
+        ("2016-05-15", "2016-05-23T23:00", True),  # not yet a day over
+        ("2016-05-15", "2016-05-24T01:00", False),
+        ("2016-05-21", "2016-05-24T01:00", False),
+        ("2016-04-24", "2016-05-24T01:00", False),
+    ],
+)
+def test_stale_data_is_found(last_day: str, now: str, passed: bool) -> None:
+    moment = dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
+    found = checks.landed_is_fresh(dt.date.fromisoformat(last_day), moment, Settings())
+    assert found.passed is passed
+    assert passed or "is over" in found.text
+
+
+def test_frozen_data_is_due_to_its_last_week_alone() -> None:
+    source = Settings(last_week=dt.date(2016, 5, 16), checks=CheckSettings(landing_hours=0))
+    now = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
+    assert checks.landed_is_fresh(dt.date(2016, 5, 22), now, source).passed
+    assert not checks.landed_is_fresh(dt.date(2016, 5, 15), now, source).passed
+
+
+def test_totals_that_contradict_the_detail_are_found() -> None:
+    detail = _sales()
+    sums = detail.group_by(["store_id", "dept_id", "date"]).aggregate([("units", "sum")]).to_pandas()
+    totals = sums.rename(columns={"units_sum": "units"}).astype({"store_id": str, "dept_id": str})
+    assert checks.agrees(pa.Table.from_pandas(totals), detail).passed
+    totals.loc[2, "units"] += 1
+    found = checks.agrees(pa.Table.from_pandas(totals), detail)
+    assert not found.passed
+    assert "1 totals differ, such as CA_1, FOODS_1" in found.text
+    assert not checks.agrees(pa.Table.from_pandas(totals.iloc[1:]), detail).passed
+
+
+def test_prices_out_of_range_or_missing_are_found() -> None:
+    assert checks.prices_in_range(np.array([0.01, 3.5, 107.3])).passed
+    for bad in ([0.0], [-1.0], [np.nan], [1e6], []):
+        assert not checks.prices_in_range(np.array(bad)).passed
+    prices = pa.table(
+        {
+            "store_id": ["CA_1"] * 4,
+            "item_id": ["A", "A", "B", "B"],
+            "wm_yr_wk": pa.array([1, 2, 1, 2], pa.int32()),
+            "sell_price": pa.array([1.0, 1.0, 2.0, 2.0], pa.float32()),
+        }
+    )
+    sold = pd.MultiIndex.from_tuples([("CA_1", "A"), ("CA_1", "B")])
+    assert checks.live_series_priced(prices, sold, [1, 2]).passed
+    found = checks.live_series_priced(prices.slice(0, 3), sold, [1, 2])
+    assert not found.passed
+    assert "such as CA_1/B" in found.text
+
+
+def _calendar(days: int = 40) -> pd.DataFrame:
+    frame = pd.DataFrame({"date": pd.date_range("2016-05-01", periods=days), "d": np.arange(1, days + 1)})
+    return frame.assign(event_name_1="", event_type_1="", event_name_2="", event_type_2="")
+
+
+def test_gaps_and_short_calendars_are_found() -> None:
+    assert checks.days_without_gap(_calendar()).passed
+    assert not checks.days_without_gap(_calendar().drop(index=7)).passed
+    assert not checks.days_without_gap(_calendar().assign(d=1)).passed
+    assert checks.reaches_the_horizon(WEEK.last_forecast_day, WEEK).passed
+    assert not checks.reaches_the_horizon(WEEK.last_forecast_day - dt.timedelta(days=1), WEEK).passed
+    odd = _calendar()
+    odd.loc[3, "event_name_1"] = "Easter"
+    assert checks.events_named(_calendar()).passed
+    assert "2016-05-04" in checks.events_named(odd).text
+    assert not checks.events_named(odd).passed
