@@ -5,20 +5,21 @@ from __future__ import annotations
 import dagster as dg
 
 LANDING = dg.AssetSelection.groups("landing")
-FORECAST = dg.AssetSelection.groups("features", "models", "predictions", "forecast") | dg.AssetSelection.assets(
-    "rds/forecast"
-)
-ACCURACY = dg.AssetSelection.assets("forecast_accuracy", "rds/accuracy")
+FORECAST = dg.AssetSelection.groups("features", "models", "predictions", "forecast")
+RDS_HISTORY = dg.AssetSelection.assets("rds/calendar", "rds/sales", "rds/store_dept_sales")
+RDS_FORECAST = dg.AssetSelection.assets("rds/forecast", "rds/series_outlook", "rds/store_dept_forecast")
+ACCURACY = dg.AssetSelection.assets("forecast_accuracy", "rds/accuracy", "rds/aggregate_accuracy")
 
 weekly_forecast = dg.define_asset_job(
     "weekly_forecast",
-    selection=LANDING | FORECAST,
+    selection=LANDING | FORECAST | RDS_HISTORY | RDS_FORECAST,
     description="A week from the landed files to PostgreSQL: its sales, features, models in force, forecasts, load.",
 )
 back_history = dg.define_asset_job(
     "back_history",
-    selection=LANDING,
-    description="Weeks of sales, prices and calendar from the landed files; all weeks in one run, in one pass.",
+    selection=LANDING | RDS_HISTORY,
+    description="Weeks of sales, prices and calendar from the landed files to the lake and PostgreSQL; all weeks in "
+    "one run, in one pass.",
 )
 accuracy = dg.define_asset_job(
     "accuracy",

@@ -6,8 +6,8 @@ import click
 import pandas as pd
 from sqlalchemy import func, select
 
-from m5_assets.resources.postgres import PostgresResource
-from m5_assets.resources.postgres.schema import accuracy, create_all, forecast, load_log
+from m5_assets.resources.postgres import PostgresResource, migrate
+from m5_assets.resources.postgres.schema import accuracy, forecast, load_log
 from m5_assets.settings import settings
 from m5_assets.weeks import Week
 
@@ -16,7 +16,7 @@ def print_summary(week: Week, scored: Week | None) -> None:
     """Print the week's rows and units in PostgreSQL, the accuracy of another week, and where to look next."""
     source = settings()
     engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
-    create_all(engine)
+    migrate.upgrade(engine)
     with engine.connect() as connection:
         chosen = forecast.c.week == week.first_day
         totals = [func.count(), *(func.coalesce(func.sum(forecast.c[m]), 0) for m in ("gbm", "lstm", "ensemble"))]
@@ -29,7 +29,9 @@ def print_summary(week: Week, scored: Week | None) -> None:
         click.echo(f"  units in 28 days       gbm {gbm:,.0f}, lstm {lstm:,.0f}, ensemble {ensemble:,.0f}")
         if scored is not None:
             columns = (accuracy.c.model, accuracy.c.level, accuracy.c.wrmsse, accuracy.c.bias)
-            frame = pd.read_sql(select(*columns).where(accuracy.c.week == scored.first_day), connection)
+            frame = pd.read_sql(
+                select(*columns).where(accuracy.c.week == scored.first_day, accuracy.c.horizon_week == 0), connection
+            )
             _print_accuracy(scored, frame)
     click.echo("\nWhere to look next")
     click.echo("  make ui                the lineage, runs and plots on http://127.0.0.1:3000")

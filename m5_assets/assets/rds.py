@@ -1,65 +1,257 @@
-"""The RDS tables: the forecast and its accuracy where dashboards and planners read them.
+"""The RDS tables: what dashboards, planners and BI read.
+
+An asset a table, named as the table. A load is one transaction: readers see the old week or the new one.
 
 Not here: tables and loading (`m5_assets.resources.postgres`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from sqlalchemy import Engine
 
-from m5_assets.assets.accuracy import read_accuracy
-from m5_assets.assets.ensemble import read_forecast
+from m5_assets.assets.accuracy import read_accuracy, read_aggregate_accuracy
+from m5_assets.assets.ensemble import MODELS, read_forecast
+from m5_assets.assets.predictions import read_totals_forecast
+from m5_assets.forecasting.history import DailyUnits, build_panel, read_daily
+from m5_assets.forecasting.outlook import outlook
+from m5_assets.forecasting.panel import HORIZON, SERIES_COLUMNS, Panel, concat, read_panel
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.postgres import PostgresResource
-from m5_assets.resources.postgres.load import LoadResult, load_accuracy, load_forecast
-from m5_assets.resources.postgres.schema import create_all
+from m5_assets.resources.postgres import PostgresResource, migrate, schema
+from m5_assets.resources.postgres.load import (
+    LoadResult,
+    load_calendar,
+    load_series,
+    load_store_dept_sales,
+    load_week,
+)
 from m5_assets.weeks import WEEKS, Week
 
 
 def _database(postgres: PostgresResource) -> Engine:
     engine = postgres.engine()
-    create_all(engine)
+    migrate.upgrade(engine)
     return engine
 
 
-def _loaded(result: LoadResult) -> dg.MaterializeResult[Any]:
+def _loaded(results: Sequence[LoadResult]) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": result.rows,
-            "sha256": result.sha256,
-            "seconds": result.seconds,
-            "rows_a_second": result.rows / max(result.seconds, 1e-9),
-        }
+        metadata={"dagster/row_count": sum(result.rows for result in results), "sha256": results[-1].sha256}
     )
+
+
+def _table(lake: Lake, dataset: str, week: Week | None = None) -> pa.Table:
+    manifest = lake.get(dataset, week.key if week else None)
+    with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
+        return pq.read_table(stream)
 
 
 @dg.asset(
     key_prefix="rds",
-    partitions_def=WEEKS,
-    deps=["ensemble_forecast"],
     group_name="rds",
     kinds={"postgres"},
-    description="The week's forecast of every series, day and model in PostgreSQL: one transaction, which replaces "
-    "the week; readers see the old one or the new one.",
+    deps=["calendar"],
+    description="Days, events and SNAP days in PostgreSQL, all of them at once: tables calendar and snap.",
+)
+def calendar(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
+    """Load the calendar."""
+    days = _table(lake, "calendar")
+    named = days.select(["date", "d", "event_name_1", "event_type_1", "event_name_2", "event_type_2"]).to_pandas()
+    states = [name.removeprefix("snap_") for name in days.column_names if name.startswith("snap_")]
+    snap = pa.concat_tables(
+        pa.table({"date": dates, "state_id": [state] * len(dates)})
+        for state in states
+        for dates in [days.filter(days[f"snap_{state}"])["date"]]
+    )
+    events = pa.Table.from_pandas(named.replace("", None), preserve_index=False)
+    return _loaded(load_calendar(_database(postgres), events, snap, context.run_id))
+
+
+@dg.asset(
+    key_prefix="rds",
+    group_name="rds",
+    kinds={"postgres"},
+    partitions_def=WEEKS,
+    deps=["raw_sales", "sell_prices", "calendar"],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    description="The units sold of every series on the seven days of a week, with their prices, in PostgreSQL. Weeks "
+    "of the back-history load in one run, each in a transaction of its own.",
+)
+def sales(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
+    """Load the weeks' sales."""
+    prices, engine, results = _Prices(lake), _database(postgres), []
+    for number, key in enumerate(context.partition_keys, start=1):
+        week = Week.parse(key)
+        manifest = lake.get("raw_sales", key)
+        with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
+            sold = read_daily(stream)
+        price = prices.since(sold.series, sold.first_day)[:, : sold.units.shape[1]]
+        table = sold.table().append_column("sell_price", pa.array(price.reshape(-1)))
+        results.append(load_series(engine, schema.sales, week.first_day, table, context.run_id))
+        context.log.info(f"{number} of {len(context.partition_keys)} weeks loaded, {results[-1].rows:,} rows each")
+    return _loaded(results)
+
+
+@dg.asset(
+    key_prefix="rds",
+    group_name="rds",
+    kinds={"postgres"},
+    partitions_def=WEEKS,
+    deps=["ensemble_forecast", "sell_prices", "calendar"],
+    description="The week's forecast of every series, day and model in PostgreSQL, with the known prices: one "
+    "transaction, which replaces the week; readers see the old one or the new one.",
 )
 def forecast(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
     """Load the week's forecast."""
     week = Week.parse(context.partition_key)
-    return _loaded(load_forecast(_database(postgres), week.first_day, read_forecast(lake, week), context.run_id))
+    table = read_forecast(lake, week)
+    price = _Prices(lake).since(_series_of(table), week.origin)[:, 1:]
+    table = table.append_column("sell_price", pa.array(price.reshape(-1)))
+    return _loaded([load_series(_database(postgres), schema.forecast, week.first_day, table, context.run_id)])
 
 
 @dg.asset(
     key_prefix="rds",
-    partitions_def=WEEKS,
-    deps=["forecast_accuracy"],
     group_name="rds",
     kinds={"postgres"},
-    description="WRMSSE and bias of the week's forecast by model and level in PostgreSQL.",
+    partitions_def=WEEKS,
+    deps=["features", "ensemble_forecast"],
+    description="What sold lately and what is forecast, one row a series, in PostgreSQL: what planners look at first.",
+)
+def series_outlook(
+    context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource
+) -> dg.MaterializeResult[Any]:
+    """Compute and load the week's outlook."""
+    week = Week.parse(context.partition_key)
+    table, panel = read_forecast(lake, week), _read_panel(lake, week)
+    if not _series_of(table).equals(panel.series):
+        raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
+    units = {model: table[model].to_numpy().reshape(-1, HORIZON) for model in MODELS}
+    rows = pa.Table.from_pandas(outlook(panel, units), preserve_index=False)
+    return _loaded([load_series(_database(postgres), schema.series_outlook, week.first_day, rows, context.run_id)])
+
+
+@dg.asset(
+    key_prefix="rds",
+    group_name="rds",
+    kinds={"postgres"},
+    partitions_def=WEEKS,
+    deps=["store_dept_sales", sales],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    description="The store-departments' daily totals over the whole known history in PostgreSQL. They must be the sums "
+    "of the items' sales where those are loaded.",
+)
+def store_dept_sales(
+    context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource
+) -> dg.MaterializeResult[Any]:
+    """Load the weeks' totals."""
+    engine, results = _database(postgres), []
+    for key in context.partition_keys:
+        week = Week.parse(key)
+        totals = _table(lake, "store_dept_sales", week)
+        results.append(load_store_dept_sales(engine, week.first_day, totals, context.run_id))
+    context.log.info(f"{len(results)} weeks loaded")
+    return _loaded(results)
+
+
+@dg.asset(
+    key_prefix="rds",
+    group_name="rds",
+    kinds={"postgres"},
+    partitions_def=WEEKS,
+    deps=["ensemble_forecast", "totals_forecast"],
+    description="The store-departments' daily forecasts in PostgreSQL: the sums of each model's items, and the totals' "
+    "own forecast before the items were aligned to it.",
+)
+def store_dept_forecast(
+    context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource
+) -> dg.MaterializeResult[Any]:
+    """Sum and load the week's forecast."""
+    week = Week.parse(context.partition_key)
+    keys = ["store_id", "dept_id", "date"]
+    summed = read_forecast(lake, week).group_by([*keys, "state_id"]).aggregate([(model, "sum") for model in MODELS])
+    summed = summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names]).to_pandas()
+    totals = read_totals_forecast(lake, lake.get("totals_forecast", week.key)).rename(columns={"units": "totals"})
+    text = {"store_id": str, "dept_id": str}
+    joined = summed.astype(text).merge(totals[[*keys, "totals"]].astype(text), on=keys, how="outer", indicator=True)
+    odd = joined[joined["_merge"] != "both"]
+    if not odd.empty:
+        row = odd.iloc[0]
+        raise dg.Failure(
+            f"week {week}: {len(odd)} days of store-departments are forecast by the items or the totals, not by both, "
+            f"the first {row['store_id']}, {row['dept_id']}, {row['date']}; materialise totals_forecast and "
+            "ensemble_forecast again"
+        )
+    rows = pa.Table.from_pandas(joined, preserve_index=False)
+    return _loaded([load_week(_database(postgres), schema.store_dept_forecast, week.first_day, rows, context.run_id)])
+
+
+@dg.asset(
+    key_prefix="rds",
+    group_name="rds",
+    kinds={"postgres"},
+    partitions_def=WEEKS,
+    deps=["forecast_accuracy"],
+    description="WRMSSE, RMSSE, mean absolute error and bias of the week's forecast by model, level and week of the "
+    "horizon in PostgreSQL.",
 )
 def accuracy(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
     """Load the week's accuracy."""
     week = Week.parse(context.partition_key)
-    frame = read_accuracy(lake, week)
-    frame = frame[frame["horizon_week"] == 0]
-    return _loaded(load_accuracy(_database(postgres), week.first_day, frame, context.run_id))
+    rows = pa.Table.from_pandas(read_accuracy(lake, week), preserve_index=False)
+    return _loaded([load_week(_database(postgres), schema.accuracy, week.first_day, rows, context.run_id)])
+
+
+@dg.asset(
+    key_prefix="rds",
+    group_name="rds",
+    kinds={"postgres"},
+    partitions_def=WEEKS,
+    deps=["forecast_accuracy"],
+    description="RMSSE, mean absolute error and bias of the week's forecast of every single aggregate in PostgreSQL.",
+)
+def aggregate_accuracy(
+    context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource
+) -> dg.MaterializeResult[Any]:
+    """Load the accuracy of the week's aggregates."""
+    week = Week.parse(context.partition_key)
+    rows = pa.Table.from_pandas(read_aggregate_accuracy(lake, week), preserve_index=False)
+    return _loaded([load_week(_database(postgres), schema.aggregate_accuracy, week.first_day, rows, context.run_id)])
+
+
+class _Prices:
+    """The lake's prices by day."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._prices, self._calendar = _table(lake, "sell_prices"), _table(lake, "calendar")
+        self._dates = pd.to_datetime(self._calendar["date"].to_pandas())
+
+    def since(self, series: pd.DataFrame, first: object) -> npt.NDArray[np.float32]:
+        """Return (N, 29) prices in force on the day `first` and the 28 days after it; NaN: not on offer."""
+        begin = pd.Timestamp(first)  # type: ignore[arg-type]
+        days = (self._dates >= begin) & (self._dates <= begin + pd.Timedelta(days=HORIZON))
+        weeks = pc.unique(self._calendar.filter(pa.array(days))["wm_yr_wk"])
+        known = self._prices.filter(pc.is_in(self._prices["wm_yr_wk"], weeks))
+        day = DailyUnits(series, begin.date(), np.zeros((len(series), 1), np.int32))
+        return build_panel(day, known, self._calendar).price
+
+
+def _series_of(forecast: pa.Table) -> pd.DataFrame:
+    """Return the N series of a forecast's N x 28 rows, as in a panel."""
+    heads = forecast.select(SERIES_COLUMNS).take(np.arange(0, forecast.num_rows, HORIZON))
+    return pd.DataFrame({name: heads[name].to_pandas().astype(str) for name in SERIES_COLUMNS})
+
+
+def _read_panel(lake: Lake, week: Week) -> Panel:
+    stores = []
+    for file in lake.get("features", week.key).under("panel"):
+        with lake.filesystem.open_input_stream(lake.path(file.key), compression=None) as stream:
+            stores.append(read_panel(pa.BufferReader(stream.read())))
+    return concat(stores)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from m5_assets.resources.postgres import schema
+from m5_assets.resources.postgres import migrate, schema
 from m5_assets.resources.postgres.server import EmbeddedServer
 
 
@@ -45,5 +45,5 @@ def engine(database: Engine) -> Engine:
     """Return an engine for a database with empty tables."""
     with database.begin() as connection:
         connection.execute(text(f"DROP SCHEMA IF EXISTS {schema.SCHEMA} CASCADE"))
-    schema.create_all(database)
+    migrate.upgrade(database)
     return database

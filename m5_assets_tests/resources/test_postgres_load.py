@@ -9,19 +9,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, inspect, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from m5_assets.resources.postgres import load, schema
-from m5_assets.resources.postgres.rows import MODEL_COLUMNS, ForecastRows
+from m5_assets.resources.postgres.rows import SeriesRows
 
 WEEK = dt.date(2016, 4, 18)
 RUN = "00000000-0000-0000-0000-000000000001"
+MODEL_COLUMNS = ("gbm", "lstm", "ensemble", "average")
 
 
 def forecast_of(count: int = 5, value: float = 1.0, first: int = 0, days: int = 28) -> pa.Table:
@@ -33,8 +33,16 @@ def forecast_of(count: int = 5, value: float = 1.0, first: int = 0, days: int = 
         for i, name in enumerate(("item_id", "dept_id", "cat_id", "store_id", "state_id"))
     }
     dates = [WEEK + dt.timedelta(7 + day) for day in range(days)] * len(series)
-    values = {name: np.full(len(dates), value, np.float32) for name in MODEL_COLUMNS}
-    return pa.table({**columns, "date": pa.array(dates, pa.date32()), **values})
+    values = {name: np.full(len(dates), value, np.float32) for name in ("gbm", "lstm", "ensemble")}
+    price = np.full(len(dates), 2.5, np.float32)
+    price[:: days + 1] = np.nan  # not on offer
+    price_or_null = pa.array(price, from_pandas=True)
+    last = {"sell_price": price_or_null, "average": np.full(len(dates), value, np.float32)}
+    return pa.table({**columns, "date": pa.array(dates, pa.date32()), **values, **last})
+
+
+def load_forecast(engine: Engine, week: dt.date, table: pa.Table, run_id: str = RUN) -> load.LoadResult:
+    return load.load_series(engine, schema.forecast, week, table, run_id)
 
 
 def ask(engine: Engine, query: str) -> list[tuple[object, ...]]:
@@ -53,7 +61,7 @@ def test_what_is_loaded_is_read_back_exactly(engine: Engine) -> None:
     values = rng.gamma(0.3, 5.0, table.num_rows).astype(np.float32)
     values[:4] = [0.0, 1e-45, 3.4e38, 0.1]
     table = table.set_column(table.column_names.index("lstm"), "lstm", pa.array(values))
-    result = load.load_forecast(engine, WEEK, table, RUN)
+    result = load_forecast(engine, WEEK, table)
     assert result.rows == table.num_rows
     assert load.read_forecast(engine, WEEK).equals(table)
     with pytest.raises(LookupError, match="2016-04-25"):
@@ -62,23 +70,23 @@ def test_what_is_loaded_is_read_back_exactly(engine: Engine) -> None:
 
 def test_a_second_load_changes_nothing_and_is_logged(engine: Engine) -> None:
     table = forecast_of()
-    first = load.load_forecast(engine, WEEK, table, RUN)
-    ids = ask(engine, "SELECT * FROM m5.series ORDER BY 1")
+    first = load_forecast(engine, WEEK, table)
+    ids = ask(engine, "SELECT * FROM m5.series_hierarchy ORDER BY 1")
     shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
-    second = load.load_forecast(engine, WEEK, shuffled, "another run")
+    second = load_forecast(engine, WEEK, shuffled, "another run")
     assert (second.rows, second.sha256) == (first.rows, first.sha256)
     assert load.read_forecast(engine, WEEK).equals(table)
-    assert ask(engine, "SELECT * FROM m5.series ORDER BY 1") == ids
+    assert ask(engine, "SELECT * FROM m5.series_hierarchy ORDER BY 1") == ids
     assert ask(engine, "SELECT week, table_name, rows, sha256, run_id FROM m5.load_log ORDER BY load_id") == [
         (WEEK, "forecast", first.rows, first.sha256, RUN),
         (WEEK, "forecast", first.rows, first.sha256, "another run"),
     ]
-    tables = "SELECT relname::text FROM pg_class WHERE relnamespace = 'm5'::regnamespace AND relname ~ 'forecast'"
+    tables = "SELECT relname::text FROM pg_class WHERE relnamespace = 'm5'::regnamespace AND relname ~ '^forecast'"
     assert set(ask(engine, tables)) == {
         ("forecast",),
         ("forecast_pkey",),
         ("forecast_2016_04_18",),
-        ("forecast_2016_04_18_pkey",),
+        ("forecast_2016_04_18_key",),
     }
 
 
@@ -95,36 +103,40 @@ def test_the_hash_tells_contents_apart(data: st.DataObject) -> None:
         values[row] = data.draw(st.floats(0, 100, width=32).filter(lambda value: value != 1.0))
     elif column in ("item_id", "store_id"):
         values[row] += "x"
-    else:  # an attribute belongs to all days of a series
-        values[row // 3 * 3 : row // 3 * 3 + 3] = ["x"] * 3
+    elif column == "sell_price":
+        values[row] = 9.5 if values[row] is None else None
+    else:  # an attribute belongs to all days of all series
+        values = ["x"] * len(values)
     changed = table.set_column(
         table.column_names.index(column), column, pa.array(values, table.schema.field(column).type)
     )
-    assert ForecastRows.of(changed).sha256() != ForecastRows.of(table).sha256()
+    assert SeriesRows.of(schema.forecast, changed).sha256() != SeriesRows.of(schema.forecast, table).sha256()
 
 
 def test_series_keep_their_numbers(engine: Engine) -> None:
     later = forecast_of(3, first=3)
-    load.load_forecast(engine, WEEK, later.take(np.random.default_rng(2).permutation(later.num_rows)), RUN)
+    load_forecast(engine, WEEK, later.take(np.random.default_rng(2).permutation(later.num_rows)))
     before = ask(engine, "SELECT series_id, store_id, item_id FROM m5.series ORDER BY series_id")
     assert [row[0] for row in before] == list(range(1, 7))
     assert [row[1:] for row in before] == sorted(row[1:] for row in before)
 
-    load.load_forecast(engine, dt.date(2016, 4, 25), forecast_of(8), RUN)
+    load_forecast(engine, dt.date(2016, 4, 25), forecast_of(8))
     after = ask(engine, "SELECT series_id, store_id, item_id FROM m5.series ORDER BY series_id")
     assert after[:6] == before
     assert [row[0] for row in after] == list(range(1, 17))
 
     moved = forecast_of(1)
     moved = moved.set_column(1, "dept_id", pa.array(["FOODS_9"] * moved.num_rows))
-    load.load_forecast(engine, WEEK, moved, RUN)
-    assert ask(engine, "SELECT DISTINCT dept_id FROM m5.series WHERE item_id = 'FOODS_1_000'") == [("FOODS_9",)]
+    load_forecast(engine, WEEK, moved)
+    assert ask(engine, "SELECT DISTINCT dept_id FROM m5.series_hierarchy WHERE item_id = 'FOODS_1_000'") == [
+        ("FOODS_9",)
+    ]
     assert ask(engine, "SELECT series_id, store_id, item_id FROM m5.series ORDER BY series_id") == after
 
 
 def test_a_reader_never_sees_a_part_of_a_week(engine: Engine) -> None:
     count = forecast_of(200).num_rows
-    load.load_forecast(engine, WEEK, forecast_of(200, 0.0), RUN)
+    load_forecast(engine, WEEK, forecast_of(200, 0.0))
     seen: set[tuple[object, ...]] = set()
     stop = threading.Event()
 
@@ -139,7 +151,7 @@ def test_a_reader_never_sees_a_part_of_a_week(engine: Engine) -> None:
         readers = [threads.submit(read) for _ in range(2)]
         try:
             for value in range(1, 9):
-                load.load_forecast(engine, WEEK, forecast_of(200, float(value)), RUN)
+                load_forecast(engine, WEEK, forecast_of(200, float(value)))
         finally:
             stop.set()
         assert all(reader.result() > 8 for reader in readers)
@@ -149,21 +161,21 @@ def test_a_reader_never_sees_a_part_of_a_week(engine: Engine) -> None:
 
 def test_a_reader_with_an_older_snapshot_sees_a_whole_week(engine: Engine) -> None:
     table = forecast_of()
-    load.load_forecast(engine, WEEK, table, RUN)
+    load_forecast(engine, WEEK, table)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
         reader.execute(text("SELECT count(*) FROM m5.load_log"))  # takes the snapshot
-        load.load_forecast(engine, WEEK, forecast_of(value=2.0), RUN)
+        load_forecast(engine, WEEK, forecast_of(value=2.0))
         assert reader.execute(text("SELECT count(*) FROM m5.load_log")).scalar_one() == 1
         assert reader.execute(text("SELECT count(*) FROM m5.forecast")).scalar_one() == table.num_rows
 
 
 def test_a_load_that_is_killed_at_its_last_step_leaves_the_old_week(engine: Engine) -> None:
     table = forecast_of()
-    load.load_forecast(engine, WEEK, table, RUN)
-    blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DROP TABLE%'"
+    load_forecast(engine, WEEK, table)
+    blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
     with ThreadPoolExecutor(1) as threads, engine.connect() as reader:
         reader.execute(text("SELECT 1 FROM m5.forecast LIMIT 1"))  # its lock holds up the exchange of partitions
-        loading = threads.submit(load.load_forecast, engine, WEEK, forecast_of(9, 2.0), RUN)
+        loading = threads.submit(load_forecast, engine, WEEK, forecast_of(9, 2.0))
         wait_for(lambda: len(ask(engine, blocked)) == 1)
         ask(engine, f"SELECT pg_terminate_backend(pid) FROM ({blocked}) AS loading")  # noqa: S608  # the query above
         with pytest.raises(OperationalError, match="terminat"):
@@ -171,7 +183,7 @@ def test_a_load_that_is_killed_at_its_last_step_leaves_the_old_week(engine: Engi
     assert load.read_forecast(engine, WEEK).equals(table)
     assert ask(engine, "SELECT count(*) FROM m5.load_log") == [(1,)]
     assert ask(engine, "SELECT count(*) FROM m5.series") == [(10,)]
-    assert load.load_forecast(engine, WEEK, forecast_of(9, 2.0), RUN).rows == summary(engine)[0]
+    assert load_forecast(engine, WEEK, forecast_of(9, 2.0)).rows == summary(engine)[0]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -184,7 +196,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 def test_loads_of_the_same_week_at_once_end_with_one_whole_week(engine: Engine) -> None:
     with ThreadPoolExecutor(4) as threads:
         tables = [forecast_of(20 + n, float(n)) for n in range(4)]
-        results = list(threads.map(lambda table: load.load_forecast(engine, WEEK, table, RUN), tables))
+        results = list(threads.map(lambda table: load_forecast(engine, WEEK, table), tables))
     last = ask(engine, "SELECT sha256 FROM m5.load_log ORDER BY load_id DESC LIMIT 1")[0][0]
     winner = [result.sha256 for result in results].index(str(last))
     assert load.read_forecast(engine, WEEK).equals(tables[winner])
@@ -195,7 +207,7 @@ def test_loads_of_different_weeks_at_once_agree_on_new_series(engine: Engine) ->
     weeks = [WEEK + dt.timedelta(7 * n) for n in range(4)]
     with ThreadPoolExecutor(4) as threads:
         jobs = [
-            threads.submit(load.load_forecast, engine, week, forecast_of(10, float(n), first=3 * n), RUN)
+            threads.submit(load_forecast, engine, week, forecast_of(10, float(n), first=3 * n))
             for n, week in enumerate(weeks * 2)
         ]
         for job in jobs:
@@ -215,62 +227,21 @@ def test_loads_of_different_weeks_at_once_agree_on_new_series(engine: Engine) ->
             "ensemble of row 1 is inf",
         ),
         (lambda t: pa.concat_tables([t, t.slice(30, 1)]), "FOODS_2_001 in store CA_1 has 2016-04-27 more than once"),
-        (lambda t: t.set_column(1, "dept_id", pa.array(["A", *["B"] * (t.num_rows - 1)])), "more than one dept_id"),
+        (lambda t: t.set_column(10, "average", pa.array([None, *[1.0] * (t.num_rows - 1)])), "1 rows have no average"),
+        (
+            lambda t: t.set_column(1, "dept_id", pa.array(["A", *["B"] * (t.num_rows - 1)])),
+            "item_id FOODS_1_000 has more than one dept_id",
+        ),
+        (
+            lambda t: t.set_column(4, "state_id", pa.array(["A", *["B"] * (t.num_rows - 1)])),
+            "store_id CA_1 has more than one state_id",
+        ),
     ],
 )
 def test_rows_that_cannot_be_loaded_change_nothing(
     engine: Engine, change: Callable[[pa.Table], pa.Table], message: str
 ) -> None:
-    load.load_forecast(engine, WEEK, forecast_of(), RUN)
+    load_forecast(engine, WEEK, forecast_of())
     with pytest.raises(ValueError, match=message):
-        load.load_forecast(engine, WEEK, change(forecast_of(2, 5.0)), RUN)
+        load_forecast(engine, WEEK, change(forecast_of(2, 5.0)))
     assert summary(engine) == (280, 1.0, 1.0)
-
-
-def accuracy_of(wrmsse: float) -> pd.DataFrame:
-    rows = [(model, level, wrmsse, -0.01) for model in (*MODEL_COLUMNS, "total") for level in range(13)]
-    return pd.DataFrame(rows, columns=["model", "level", "wrmsse", "bias"])
-
-
-def test_accuracy_replaces_its_week_alone(engine: Engine) -> None:
-    other = dt.date(2016, 3, 21)
-    load.load_accuracy(engine, other, accuracy_of(0.9), RUN)
-    first = load.load_accuracy(engine, WEEK, accuracy_of(0.6), RUN)
-    again = load.load_accuracy(engine, WEEK, accuracy_of(0.6).iloc[::-1], RUN)
-    assert (again.rows, again.sha256) == (first.rows, first.sha256)
-    unsold = accuracy_of(0.5).assign(bias=np.nan)
-    assert load.load_accuracy(engine, WEEK, unsold.iloc[:13], RUN).sha256 != first.sha256
-    found = ask(engine, "SELECT week, count(*), max(wrmsse), max(bias) FROM m5.accuracy GROUP BY week ORDER BY week")
-    assert found == [(other, 52, 0.9, -0.01), (WEEK, 13, 0.5, None)]
-
-    for wrong in (accuracy_of(0.1).replace({"level": {12: 13}}), pd.concat([accuracy_of(0.1), accuracy_of(0.1)])):
-        with pytest.raises(IntegrityError):
-            load.load_accuracy(engine, WEEK, wrong, RUN)
-    with pytest.raises(ValueError, match=r"missing columns .'bias'."):
-        load.load_accuracy(engine, WEEK, accuracy_of(0.1).drop(columns="bias"), RUN)
-    assert ask(engine, "SELECT week, count(*) FROM m5.accuracy GROUP BY week ORDER BY week") == [
-        (other, 52),
-        (WEEK, 13),
-    ]
-
-
-def test_accuracy_loaded_by_several_at_once_is_that_of_one(engine: Engine) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        jobs = [threads.submit(load.load_accuracy, engine, WEEK, accuracy_of(n / 8), RUN) for n in range(8)]
-        for job in jobs:
-            job.result()
-    assert ask(engine, "SELECT count(*), max(wrmsse) - min(wrmsse) FROM m5.accuracy") == [(52, 0.0)]
-    assert ask(engine, "SELECT count(*) FROM m5.load_log") == [(8,)]
-
-
-def test_the_schema_is_created_once_by_many_and_explains_itself(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA m5 CASCADE"))
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(schema.create_all, [engine] * 4))
-    found = inspect(engine)
-    assert set(found.get_table_names("m5")) == {"series", "forecast", "accuracy", "load_log"}
-    for table in found.get_table_names("m5"):
-        assert found.get_table_comment(table, "m5")["text"]
-        assert [column["name"] for column in found.get_columns(table, "m5") if not column["comment"]] == []
-    assert ask(engine, "SELECT partstrat::text FROM pg_partitioned_table") == [("l",)]

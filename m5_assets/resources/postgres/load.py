@@ -1,8 +1,8 @@
 """A week's results into PostgreSQL and out again.
 
 A load is one transaction. A reader sees a table's old week or its new week, never a part; a load that fails or is
-killed leaves the old one; loads of the same week wait for each other. Not here: the tables (`schema`) and the encoding
-of rows (`rows`).
+killed leaves the old one; loads of the same week wait for each other. Not here: the tables (`schema`), the numbers of
+series (`series`), the encoding of their rows (`rows`) and partitions (`exchange`).
 """
 
 from __future__ import annotations
@@ -13,128 +13,198 @@ import io
 import logging
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import psycopg2.extensions
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
-from sqlalchemy import Connection, Engine, delete, insert, text
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import (
+    REAL,
+    Connection,
+    Date,
+    Double,
+    Engine,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+)
 
+from m5_assets.errors import UserError
 from m5_assets.resources.postgres import schema
-from m5_assets.resources.postgres.rows import MODEL_COLUMNS, SERIES_COLUMNS, ForecastRows
+from m5_assets.resources.postgres.copying import copy_csv, copy_from, cursor
+from m5_assets.resources.postgres.exchange import new_partition
+from m5_assets.resources.postgres.roles import act_as_owner
+from m5_assets.resources.postgres.rows import SERIES_COLUMNS, SeriesRows
+from m5_assets.resources.postgres.series import upsert_series, upsert_stores
 
 _log = logging.getLogger(__name__)
 
 _BUFFER = 1 << 20
-_SWAP_SECONDS = 60
-ACCURACY_COLUMNS = ("model", "level", "wrmsse", "bias")
+_ARROW = {
+    REAL: pa.float32(),
+    Double: pa.float64(),
+    Integer: pa.int32(),
+    SmallInteger: pa.int16(),
+    Date: pa.date32(),
+    Text: pa.string(),
+}
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load wrote: the week's rows, the hash of their content, and the time it took."""
+    """What a load wrote: the rows and the hash of their content."""
 
     rows: int
     sha256: str
-    seconds: float
 
 
-def load_forecast(engine: Engine, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
-    """Replace the forecasts of a week.
+class Contradiction(UserError):
+    """Totals that are not the sums of what they are totals of."""
+
+
+def load_series(engine: Engine, target: Table, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
+    """Replace a week of a table of series: `schema.sales`, `schema.forecast` or `schema.series_outlook`.
 
     Series that the database does not know get the next numbers, by store and item; known ones keep theirs.
 
     Args:
-        engine: of a database with the tables of `schema.create_all`.
-        week: the first day of the forecast week.
-        table: the string columns item_id, dept_id, cat_id, store_id and state_id, `date` (date32), and the float
-            columns gbm, lstm and ensemble.
+        engine: of a database that `migrate.upgrade` brought up to date.
+        target: the table.
+        week: the first day of the week.
+        table: the string columns item_id, dept_id, cat_id, store_id and state_id, and the target's columns but week and
+            series_id, in any order of rows.
         run_id: the Dagster run, for the log of loads.
 
     Raises:
-        ValueError: rows that cannot be loaded, see `ForecastRows.of`; nothing was changed.
+        ValueError: rows that cannot be loaded, see `SeriesRows.of`; nothing was changed.
+        NotAWriter: the connecting user may not load.
         sqlalchemy.exc.OperationalError: the server went away, or a reader held the table for over a minute; nothing
             was changed.
     """
-    begin = time.monotonic()
-    rows = ForecastRows.of(table)
-    sha256 = rows.sha256()
-    new, final = schema.partition(week, "_loading"), schema.partition(week)
-    with engine.begin() as connection:
-        _one_at_a_time(connection, week, schema.forecast.name)
-        series_id = _upsert_series(connection, rows.series)
-        connection.execute(CreateTable(new))
-        # The table is this transaction's own, so rows may be born frozen: no later rewrite by VACUUM, and a reader
-        # with an older snapshot sees the new week instead of an empty one.
-        _copy(connection, f"{new} FROM STDIN (FORMAT binary, FREEZE)", rows.stream(week, series_id))
-        connection.execute(
-            text(f"ALTER TABLE {new} ADD CONSTRAINT {new.name}_pkey PRIMARY KEY (week, series_id, date)")
-        )
-        _log.info("forecast %s: %d rows copied in %.1f s; exchanging", week, len(rows), time.monotonic() - begin)
-        _log_load(connection, week, schema.forecast.name, len(rows), sha256, run_id)
-        connection.execute(text(f"SET LOCAL lock_timeout = '{_SWAP_SECONDS}s'"))  # readers queue behind this wait
-        connection.execute(text(f"DROP TABLE IF EXISTS {final}"))
-        connection.execute(text(f"ALTER TABLE {new} RENAME TO {final.name}"))
-        connection.execute(text(f"ALTER INDEX {schema.SCHEMA}.{new.name}_pkey RENAME TO {final.name}_pkey"))
-        connection.execute(text(f"ALTER TABLE {schema.forecast} ATTACH PARTITION {final} FOR VALUES IN ('{week}')"))
-    result = LoadResult(len(rows), sha256, time.monotonic() - begin)
-    _log.info("forecast %s: %d rows loaded in %.1f s", week, result.rows, result.seconds)
+    rows = SeriesRows.of(target, table)
+    with _load(engine, target, week, len(rows), rows.sha256(), run_id) as (connection, result):
+        series_id = upsert_series(connection, rows.series)
+        with new_partition(connection, target, week) as new:
+            columns = f"({', '.join(rows.columns)})"
+            copy_from(connection, f"{new} {columns} FROM STDIN (FORMAT binary, FREEZE)", rows.stream(week, series_id))
     return result
 
 
-def load_accuracy(engine: Engine, week: dt.date, frame: pd.DataFrame, run_id: str) -> LoadResult:
-    """Replace the accuracy of a week's forecasts.
+def load_week(engine: Engine, target: Table, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
+    """Replace a week of a table whose rows are not of series: accuracy, aggregate_accuracy or store_dept_forecast.
 
     Args:
-        engine: of a database with the tables of `schema.create_all`.
-        week: the first day of the forecast week.
-        frame: a row for each model and level with the columns of `ACCURACY_COLUMNS`, see the table's comments.
+        engine: of a database that `migrate.upgrade` brought up to date.
+        target: the table.
+        week: the first day of the week.
+        table: the target's columns but week, in any order of rows; others are left out.
         run_id: the Dagster run, for the log of loads.
 
     Raises:
-        ValueError: no rows, or a missing column; nothing was changed.
-        sqlalchemy.exc.IntegrityError: a model's level that appears twice or lies outside 0 to 12, or a missing
-            wrmsse; nothing was changed.
+        ValueError: no rows, a missing column or value; nothing was changed.
+        NotAWriter: the connecting user may not load.
+        sqlalchemy.exc.IntegrityError: a row that appears twice, refers to an unknown store, or lies outside the table's
+            limits; nothing was changed.
     """
+    rows = _rows(target, table.append_column("week", pa.array([week] * table.num_rows, pa.date32())))
+    with _load(engine, target, week, rows.num_rows, _sha256(rows), run_id) as (connection, result):
+        if target.dialect_options["postgresql"]["partition_by"]:
+            with new_partition(connection, target, week) as new:
+                copy_csv(connection, new, rows)
+        else:
+            connection.execute(delete(target).where(target.c.week == week))
+            copy_csv(connection, str(target), rows)
+    return result
+
+
+def load_store_dept_sales(engine: Engine, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
+    """Replace the seven days of a week in the totals' history.
+
+    Args:
+        engine: of a database that `migrate.upgrade` brought up to date.
+        week: the first day of the week.
+        table: store_id, state_id, dept_id, date and units, in any order of rows.
+        run_id: the Dagster run, for the log of loads.
+
+    Raises:
+        ValueError: no rows, a missing column or value, or days outside the week; nothing was changed.
+        Contradiction: the table `sales` holds such a day with other units; nothing was changed.
+        NotAWriter: the connecting user may not load.
+    """
+    target = schema.store_dept_sales
+    rows = _rows(target, table)
+    days = pc.min_max(rows["date"]).as_py()
+    last = week + dt.timedelta(days=6)
+    if days["min"] < week or days["max"] > last:
+        raise ValueError(f"{target.name}: rows of {days['min']} to {days['max']}, which is not the week {week}")
+    with _load(engine, target, week, rows.num_rows, _sha256(rows), run_id) as (connection, result):
+        upsert_stores(connection, table)
+        connection.execute(delete(target).where(target.c.date.between(week, last)))
+        copy_csv(connection, str(target), rows)
+        _compare_with_sales(connection, week)
+    return result
+
+
+def load_calendar(engine: Engine, calendar: pa.Table, snap: pa.Table, run_id: str) -> list[LoadResult]:
+    """Replace the calendar and the SNAP days, all of both, in one transaction.
+
+    Args:
+        engine: of a database that `migrate.upgrade` brought up to date.
+        calendar: the columns of `schema.calendar`.
+        snap: the columns of `schema.snap`.
+        run_id: the Dagster run, for the log of loads.
+
+    Raises:
+        ValueError: no rows, a missing column or value; nothing was changed.
+        NotAWriter: the connecting user may not load.
+        sqlalchemy.exc.IntegrityError: a day that appears twice, or a SNAP day that the calendar does not have.
+    """
+    rows = {schema.calendar: _rows(schema.calendar, calendar), schema.snap: _rows(schema.snap, snap)}
     begin = time.monotonic()
-    missing = [name for name in ACCURACY_COLUMNS if name not in frame.columns]
-    if missing or frame.empty:
-        raise ValueError(f"accuracy: {len(frame)} rows, missing columns {missing}")
-    ordered = frame[list(ACCURACY_COLUMNS)].sort_values(["model", "level"])
-    records: list[dict[Any, Any]] = [
-        {name: None if pd.isna(value) else value for name, value in record.items()}
-        for record in ordered.to_dict(orient="records")
-    ]
-    sha256 = hashlib.sha256(repr([tuple(record.values()) for record in records]).encode()).hexdigest()
+    results = [LoadResult(part.num_rows, _sha256(part)) for part in rows.values()]
     with engine.begin() as connection:
-        _one_at_a_time(connection, week, schema.accuracy.name)
-        connection.execute(delete(schema.accuracy).where(schema.accuracy.c.week == week))
-        connection.execute(insert(schema.accuracy), [{"week": week} | record for record in records])
-        _log_load(connection, week, schema.accuracy.name, len(records), sha256, run_id)
-    return LoadResult(len(records), sha256, time.monotonic() - begin)
+        act_as_owner(connection)
+        _one_at_a_time(connection, schema.calendar, None)
+        for target in reversed(rows):
+            connection.execute(delete(target))
+        for (target, part), result in zip(rows.items(), results, strict=True):
+            copy_csv(connection, str(target), part)
+            _log_load(connection, target, None, result, run_id)
+    _log.info("calendar and snap: loaded in %.1f s", time.monotonic() - begin)
+    return results
+
+
+def loaded_weeks(engine: Engine, target: Table) -> set[dt.date]:
+    """Return the weeks that were loaded into a table."""
+    query = select(schema.load_log.c.week).where(schema.load_log.c.table_name == target.name).distinct()
+    with engine.connect() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def read_forecast(engine: Engine, week: dt.date) -> pa.Table:
-    """Return a week's forecasts with the columns that `load_forecast` takes, by store, item and date.
+    """Return a week's forecasts with the columns that `load_series` takes, by store, item and date.
 
     Raises:
         LookupError: the week was never loaded.
     """
-    columns = ", ".join((*(f"s.{name}" for name in SERIES_COLUMNS), "f.date", *(f"f.{name}" for name in MODEL_COLUMNS)))
-    query = (
-        f"SELECT {columns} FROM {schema.forecast} f JOIN {schema.series} s USING (series_id) WHERE f.week = '{week}' "  # noqa: S608  # our own names and a date
-        'ORDER BY s.store_id COLLATE "C", s.item_id COLLATE "C", f.date'
-    )
+    models = [column.name for column in schema.forecast.columns if isinstance(column.type, REAL)]
     types = {name: pa.string() for name in SERIES_COLUMNS} | {"date": pa.date32()}
-    types |= {name: pa.float32() for name in MODEL_COLUMNS}
+    types |= {name: pa.float32() for name in models}
+    query = (
+        f"SELECT {', '.join(types)} FROM {schema.forecast} JOIN m5.series_hierarchy USING (series_id) "  # noqa: S608  # our own names and a date
+        f'WHERE week = \'{week}\' ORDER BY store_id COLLATE "C", item_id COLLATE "C", date'
+    )
     with tempfile.TemporaryFile() as file:
         with engine.connect() as connection:
-            _cursor(connection).copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", file, _BUFFER)
+            cursor(connection).copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", file, _BUFFER)
         if not file.tell():
             raise LookupError(f"no forecast of week {week} in the database; load it first")
         file.seek(0)
@@ -145,53 +215,72 @@ def read_forecast(engine: Engine, week: dt.date) -> pa.Table:
         )
 
 
-def _upsert_series(connection: Connection, series: pa.Table) -> npt.NDArray[np.int32]:
-    """Write S series that are new or changed; return (S,) their numbers."""
-    connection.execute(
-        text(
-            "CREATE TEMPORARY TABLE incoming (position int, item_id text, dept_id text, cat_id text, store_id text, "
-            "state_id text) ON COMMIT DROP"
-        )
-    )
-    buffer = io.BytesIO()
-    numbered = series.add_column(0, "position", pa.array(np.arange(len(series), dtype=np.int32)))
-    pyarrow.csv.write_csv(numbered, buffer, pyarrow.csv.WriteOptions(include_header=False))
-    buffer.seek(0)
-    _copy(connection, "incoming FROM STDIN (FORMAT csv)", buffer)
-    same = "s.item_id = i.item_id AND s.store_id = i.store_id"
-    unknown = f"FROM incoming i WHERE NOT EXISTS (SELECT FROM {schema.series} s WHERE {same})"
-    if connection.execute(text(f"SELECT EXISTS (SELECT {unknown})")).scalar_one():
-        connection.execute(text(f"LOCK TABLE {schema.series} IN SHARE ROW EXCLUSIVE MODE"))
-        connection.execute(
-            text(
-                f"INSERT INTO {schema.series} (series_id, item_id, dept_id, cat_id, store_id, state_id) "  # noqa: S608  # our own names
-                f"SELECT (SELECT coalesce(max(series_id), 0) FROM {schema.series}) + row_number() OVER (ORDER BY "
-                f"position), item_id, dept_id, cat_id, store_id, state_id {unknown}"
-            )
-        )
-    connection.execute(
-        text(
-            f"UPDATE {schema.series} s SET dept_id = i.dept_id, cat_id = i.cat_id, state_id = i.state_id "  # noqa: S608  # our own names
-            f"FROM incoming i WHERE {same} AND (s.dept_id, s.cat_id, s.state_id) <> (i.dept_id, i.cat_id, i.state_id)"
-        )
-    )
-    query = f"SELECT s.series_id FROM incoming i JOIN {schema.series} s ON {same} ORDER BY i.position"  # noqa: S608  # our own names
-    return np.fromiter(connection.execute(text(query)).scalars(), dtype=np.int32, count=len(series))
+@contextmanager
+def _load(
+    engine: Engine, target: Table, week: dt.date, rows: int, sha256: str, run_id: str
+) -> Iterator[tuple[Connection, LoadResult]]:
+    """Give the transaction of one load, which is logged in it."""
+    begin = time.monotonic()
+    result = LoadResult(rows, sha256)
+    with engine.begin() as connection:
+        act_as_owner(connection)
+        _one_at_a_time(connection, target, week)
+        yield connection, result
+        _log_load(connection, target, week, result, run_id)
+    _log.info("%s %s: %d rows loaded in %.1f s", target.name, week, rows, time.monotonic() - begin)
 
 
-def _one_at_a_time(connection: Connection, week: dt.date, table: str) -> None:
+def _one_at_a_time(connection: Connection, target: Table, week: dt.date | None) -> None:
     """Wait until no other transaction loads this week into this table."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"{schema.SCHEMA} {table} {week}"})
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{target} {week}"))))
 
 
-def _log_load(connection: Connection, week: dt.date, table: str, rows: int, sha256: str, run_id: str) -> None:
-    values = {"week": week, "table_name": table, "rows": rows, "sha256": sha256, "run_id": run_id}
+def _log_load(connection: Connection, target: Table, week: dt.date | None, result: LoadResult, run_id: str) -> None:
+    values = {"week": week, "table_name": target.name, "rows": result.rows, "sha256": result.sha256, "run_id": run_id}
     connection.execute(insert(schema.load_log).values(values))
 
 
-def _copy(connection: Connection, target: str, rows: io.RawIOBase | io.BytesIO) -> None:
-    _cursor(connection).copy_expert(f"COPY {target}", rows, _BUFFER)
+def _compare_with_sales(connection: Connection, week: dt.date) -> None:
+    query = text(
+        "WITH summed AS (SELECT store_id, dept_id, date, sum(units) AS units FROM m5.sales JOIN m5.series_hierarchy "
+        "USING (series_id) WHERE week = :week GROUP BY 1, 2, 3) "
+        "SELECT store_id, dept_id, date, t.units, s.units, count(*) OVER () FROM summed s "
+        "LEFT JOIN m5.store_dept_sales t USING (store_id, dept_id, date) WHERE s.units IS DISTINCT FROM t.units "
+        "ORDER BY 1, 2, 3 LIMIT 1"
+    )
+    wrong = connection.execute(query, {"week": week}).one_or_none()
+    if wrong is not None:
+        store, dept, day, total, summed, count = wrong
+        raise Contradiction(
+            f"store_dept_sales, week {week}: {count} totals are not the sums of table sales, the first {store}, "
+            f"{dept}, {day}: {'none' if total is None else total} against {summed} summed; load both again from the "
+            "same landed files, rds/sales first"
+        )
 
 
-def _cursor(connection: Connection) -> psycopg2.extensions.cursor:
-    return cast(psycopg2.extensions.cursor, connection.connection.cursor())  # COPY is not in Python's database API
+def _rows(target: Table, table: pa.Table) -> pa.Table:
+    """Return the target's columns in its types and in the order of its content; NaN is null.
+
+    Raises:
+        ValueError: no rows, a missing column or value.
+    """
+    missing = [column.name for column in target.columns if column.name not in table.column_names]
+    if missing or not table.num_rows:
+        raise ValueError(f"{target.name}: {table.num_rows} rows, missing columns {missing}")
+    columns = {}
+    for column in target.columns:
+        values = table[column.name].cast(_ARROW[type(column.type)])
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(pc.is_nan(values), None, values)
+        if values.null_count and (not column.nullable or column.name in target.info.get("required", ())):
+            raise ValueError(f"{target.name}: {values.null_count} rows have no {column.name}")
+        columns[column.name] = values
+    rows = pa.table(columns)
+    return rows.sort_by([(name, "ascending") for name in rows.column_names]).combine_chunks()
+
+
+def _sha256(rows: pa.Table) -> str:
+    """Return a hash of the rows' content."""
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(rows, buffer)
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()

@@ -1,4 +1,4 @@
-"""Forecast rows on their way to PostgreSQL: checked, put in one order, hashed and encoded for COPY.
+"""Rows of series on their way to PostgreSQL: checked, put in one order, hashed and encoded for COPY.
 
 Here: what needs no database. Not here: transactions (`load`) and tables (`schema`).
 """
@@ -9,17 +9,18 @@ import datetime as dt
 import hashlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import REAL, Date, Integer, Table
 
 SERIES_COLUMNS = ("item_id", "dept_id", "cat_id", "store_id", "state_id")
-MODEL_COLUMNS = ("gbm", "lstm", "ensemble")
+_ATTRIBUTES = {"item_id": ("dept_id", "cat_id"), "store_id": ("state_id",)}
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -27,69 +28,60 @@ _CHUNK = 65_536  # rows, 3 MB
 _DAY_ZERO = (dt.date(2000, 1, 1) - dt.date(1970, 1, 1)).days  # of PostgreSQL's dates
 _COPY_HEADER = struct.pack(">11sii", b"PGCOPY\n\xff\r\n\0", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
-_FIELDS = (("week", ">i4"), ("series_id", ">i4"), ("date", ">i4"), *((name, ">f4") for name in MODEL_COLUMNS))
-_ROW = np.dtype(
-    [("fields", ">i2"), *(part for name, kind in _FIELDS for part in ((f"{name}_size", ">i4"), (name, kind)))]
-)
+_NULL = -1  # the size of a field that holds nothing, and has no bytes
+_KINDS = ((REAL, pa.float32(), ">f4"), (Date, pa.date32(), ">i4"), (Integer, pa.int32(), ">i4"))
 
 
 @dataclass(frozen=True)
-class ForecastRows:
-    """The rows of one week, by series and within a series by date.
+class SeriesRows:
+    """The rows of one week of a table of series, by series and within a series by date.
 
     Attributes:
+        table: the table they are for; its columns are `week`, `series_id` and others of four bytes.
         series: S rows with the columns of `SERIES_COLUMNS`, by store_id, then item_id.
         codes: (R,) each row's series, as its position in `series`.
-        dates: (R,) int32 days since 1970-01-01.
-        values: (R, 3) float32, the columns of `MODEL_COLUMNS`.
+        values: by the name of each other column, (R,) float32 or int32; dates are days since 1970-01-01.
+        nulls: by the name of each column that has them, (R,) True where there is no value.
     """
 
+    table: Table
     series: pa.Table
     codes: Ints
-    dates: npt.NDArray[np.int32]
-    values: npt.NDArray[np.float32]
+    values: Mapping[str, npt.NDArray[Any]]
+    nulls: Mapping[str, npt.NDArray[np.bool_]]
 
     @classmethod
-    def of(cls, table: pa.Table) -> ForecastRows:
-        """Check a table and put it in order.
+    def of(cls, target: Table, table: pa.Table) -> SeriesRows:
+        """Check a table's rows and put them in order.
 
         Args:
-            table: the string columns of `SERIES_COLUMNS`, `date` (date32) and the float columns of `MODEL_COLUMNS`,
-                in any order of rows.
+            target: the table of the schema that they are for.
+            table: the string columns of `SERIES_COLUMNS` and the target's columns but week and series_id, in any order
+                of rows. A float that is not a number means null, where the column may be null.
 
         Raises:
             ValueError: no rows, a missing column or value, a value that is not finite, a day that a series has twice,
-                or a series with two departments, categories or states.
+                an item with two departments or categories, or a store in two states.
         """
-        missing = [name for name in (*SERIES_COLUMNS, "date", *MODEL_COLUMNS) if name not in table.column_names]
-        if missing or not table.num_rows:
-            raise ValueError(f"forecast: {table.num_rows} rows, missing columns {missing}")
-        for name in (*SERIES_COLUMNS, "date", *MODEL_COLUMNS):
-            if table[name].null_count:
-                raise ValueError(f"forecast: {table[name].null_count} rows have no {name}")
-        values = np.stack([table[name].to_numpy().astype(np.float32) for name in MODEL_COLUMNS], axis=1)
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise ValueError(f"forecast: {MODEL_COLUMNS[column]} of row {row} is {values[row, column]}, not a number")
-
-        ranks = {name: _ranks(table[name]) for name in SERIES_COLUMNS}
-        pair = ranks["store_id"] * (ranks["item_id"].max() + 1) + ranks["item_id"]
-        _, first, codes = np.unique(pair, return_index=True, return_inverse=True)
-        for name in SERIES_COLUMNS:
-            odd = np.flatnonzero(ranks[name] != ranks[name][first][codes])
-            if len(odd):
-                item, store = (table[key][int(odd[0])] for key in ("item_id", "store_id"))
-                raise ValueError(f"forecast: item {item} in store {store} has more than one {name}")
-
-        dates = table["date"].cast(pa.date32()).cast(pa.int32()).to_numpy()
-        days = codes.astype(np.int64) * (int(dates.max()) - int(dates.min()) + 1) + (dates - dates.min())
-        order = np.argsort(days, kind="stable")
-        twice = np.flatnonzero(np.diff(days[order]) == 0)
-        if len(twice):
-            item, store, day = (table[key][int(order[twice[0]])] for key in ("item_id", "store_id", "date"))
-            raise ValueError(f"forecast: item {item} in store {store} has {day} more than once")
-        series = table.select(SERIES_COLUMNS).take(first).cast(pa.schema([(n, pa.string()) for n in SERIES_COLUMNS]))
-        return cls(series, codes[order], dates[order].astype(np.int32), values[order])
+        columns = [column for column in target.columns if column.name not in ("week", "series_id")]
+        _check_columns(target, table, [*SERIES_COLUMNS, *(column.name for column in columns)])
+        values: dict[str, npt.NDArray[Any]] = {}
+        nulls: dict[str, npt.NDArray[np.bool_]] = {}
+        for column in columns:
+            required = not column.nullable or column.name in target.info.get("required", ())
+            kind = next(arrow for sql, arrow, _ in _KINDS if isinstance(column.type, sql))
+            values[column.name], null = _numbers(target.name, column.name, table[column.name], kind, required)
+            if null.any():
+                nulls[column.name] = null
+        series, codes = _series(target.name, table)
+        order = _order(target.name, table, codes, values.get("date"))
+        return cls(
+            target,
+            series,
+            codes[order],
+            {name: value[order] for name, value in values.items()},
+            {name: null[order] for name, null in nulls.items()},
+        )
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -97,12 +89,21 @@ class ForecastRows:
     def sha256(self) -> str:
         """Return a hash of the rows' content; the order in which they came and the series' numbers do not matter."""
         digest = hashlib.sha256("\n".join(map("\t".join, zip(*self.series.to_pydict().values(), strict=True))).encode())
-        for part in (self.codes.astype("<i4"), self.dates.astype("<i4"), self.values.astype("<f4")):
-            digest.update(part.data)
+        digest.update(self.codes.astype("<i4").data)
+        for name, value in self.values.items():
+            digest.update(value.data)
+            digest.update(self.nulls[name].data if name in self.nulls else b"")
         return digest.hexdigest()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `stream` holds, in its order."""
+        return ("week", "series_id", *self.values)
 
     def stream(self, week: dt.date, series_id: npt.NDArray[np.int32]) -> io.RawIOBase:
         """Return the rows as a file for COPY in PostgreSQL's binary format, which carries floats exactly.
+
+        Source: "Binary Format" of COPY in PostgreSQL's manual.
 
         Args:
             week: the rows' week.
@@ -111,20 +112,101 @@ class ForecastRows:
         return _Stream(self._encoded(week, series_id))
 
     def _encoded(self, week: dt.date, series_id: npt.NDArray[np.int32]) -> Iterator[bytes]:
+        kinds = {"week": ">i4", "series_id": ">i4"}
+        kinds |= {name: ">f4" if value.dtype == np.float32 else ">i4" for name, value in self.values.items()}
+        sized = (part for name, kind in kinds.items() for part in ((f"{name}_size", ">i4"), (name, kind)))
+        form = np.dtype([("fields", ">i2"), *sized])
+        days = {column.name for column in self.table.columns if isinstance(column.type, Date)}
         yield _COPY_HEADER
         for begin in range(0, len(self), _CHUNK):
             part = slice(begin, begin + _CHUNK)
-            rows = np.empty(len(self.codes[part]), _ROW)
-            rows["fields"] = len(_FIELDS)
-            for name, _ in _FIELDS:
+            rows = np.empty(len(self.codes[part]), form)
+            rows["fields"] = len(kinds)
+            for name in kinds:
                 rows[f"{name}_size"] = 4
             rows["week"] = (week - dt.date(2000, 1, 1)).days
             rows["series_id"] = series_id[self.codes[part]]
-            rows["date"] = self.dates[part] - _DAY_ZERO
-            for column, name in enumerate(MODEL_COLUMNS):
-                rows[name] = self.values[part, column]
-            yield rows.tobytes()
+            for name, value in self.values.items():
+                rows[name] = value[part] - (_DAY_ZERO if name in days else 0)
+            yield self._without_nulls(rows, part)
         yield _COPY_TRAILER
+
+    def _without_nulls(self, rows: npt.NDArray[Any], part: slice) -> bytes:
+        kept: npt.NDArray[np.bool_] | None = None
+        for name, null in self.nulls.items():
+            if null[part].any():
+                kept = np.ones((len(rows), rows.dtype.itemsize), np.bool_) if kept is None else kept
+                rows[f"{name}_size"][null[part]] = _NULL
+                offset = rows.dtype.fields[name][1]  # type: ignore[index]  # a structured dtype has fields
+                kept[null[part], offset : offset + 4] = False
+        if kept is None:
+            return rows.tobytes()
+        return rows.view(np.uint8).reshape(kept.shape)[kept].tobytes()
+
+
+def _check_columns(target: Table, table: pa.Table, names: list[str]) -> None:
+    missing = [name for name in names if name not in table.column_names]
+    if missing or not table.num_rows:
+        raise ValueError(f"{target.name}: {table.num_rows} rows, missing columns {missing}")
+    for name in SERIES_COLUMNS:
+        if table[name].null_count:
+            raise ValueError(f"{target.name}: {table[name].null_count} rows have no {name}")
+
+
+def _numbers(
+    table: str, name: str, column: pa.ChunkedArray, kind: pa.DataType, required: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Return (R,) float32 or int32 values, zero where there is none, and (R,) where there is none."""
+    if pa.types.is_floating(kind):
+        values = column.to_numpy().astype(np.float32)
+        null = column.is_null().to_numpy() if column.null_count else np.zeros(len(values), np.bool_)
+        null = null if required else np.isnan(values)
+        odd = np.flatnonzero(~np.isfinite(values) & ~null)
+        if len(odd):
+            raise ValueError(f"{table}: {name} of row {odd[0]} is {values[odd[0]]}, not a number")
+        values = np.where(null, np.float32(0), values) if null.any() else values
+    else:
+        null = column.is_null().to_numpy() if column.null_count else np.zeros(len(column), np.bool_)
+        numbers = column.cast(kind).cast(pa.int32())
+        values = (pc.fill_null(numbers, 0) if column.null_count else numbers).to_numpy()
+    if required and null.any():
+        raise ValueError(f"{table}: {int(null.sum())} rows have no {name}")
+    return values, null
+
+
+def _series(table: str, rows: pa.Table) -> tuple[pa.Table, Ints]:
+    """Return the S series of the rows, by store and item, and (R,) each row's position among them."""
+    ranks = {name: _ranks(rows[name]) for name in SERIES_COLUMNS}
+    for key, attributes in _ATTRIBUTES.items():
+        _, first = np.unique(ranks[key], return_index=True)
+        for name in attributes:
+            odd = np.flatnonzero(ranks[name] != ranks[name][first][ranks[key]])
+            if len(odd):
+                raise ValueError(f"{table}: {key} {rows[key][int(odd[0])]} has more than one {name}")
+    count = int(ranks["item_id"].max()) + 1
+    pair = ranks["store_id"] * count + ranks["item_id"]
+    present = np.zeros((int(ranks["store_id"].max()) + 1) * count, np.int64)
+    present[pair] = 1
+    codes = (np.cumsum(present) - 1)[pair]
+    first_row = np.empty(int(codes.max()) + 1, np.int64)
+    first_row[codes[::-1]] = np.arange(len(codes))[::-1]
+    texts = pa.schema([(name, pa.string()) for name in SERIES_COLUMNS])
+    return rows.select(SERIES_COLUMNS).take(first_row).cast(texts), codes
+
+
+def _order(table: str, rows: pa.Table, codes: Ints, dates: npt.NDArray[np.int32] | None) -> Ints | slice:
+    """Return the order of the rows by series and date; a slice, which copies nothing, where they come in it."""
+    days = codes if dates is None else codes * (int(dates.max()) - int(dates.min()) + 1) + (dates - dates.min())
+    order: Ints | slice = slice(None)
+    if (np.diff(days) < 0).any():
+        order = np.argsort(days, kind="stable")
+    twice = np.flatnonzero(np.diff(days[order]) == 0)
+    if len(twice):
+        row = int(np.arange(len(days))[order][twice[0]])
+        item, store = (rows[key][row] for key in ("item_id", "store_id"))
+        what = "a row" if dates is None else rows["date"][row]
+        raise ValueError(f"{table}: item {item} in store {store} has {what} more than once")
+    return order
 
 
 class _Stream(io.RawIOBase):

@@ -1,131 +1,192 @@
-"""The tables that dashboards and planners read, with a comment on each table and column.
+"""The tables of the schema `m5` as programs see them: columns, types and keys.
 
-Here: the tables of the schema `m5` and their creation. Not here: how rows get in (`load`).
+Not here: how they come to be, with their comments and the views (`migrations`), who may use them (`roles`), and how
+rows get in (`load`). A test compares this module with a migrated database.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-
 from sqlalchemy import (
     REAL,
     BigInteger,
-    CheckConstraint,
     Column,
     Date,
     DateTime,
     Double,
-    Engine,
+    ForeignKey,
     Identity,
+    Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     func,
-    inspect,
-    schema,
-    select,
 )
 
 SCHEMA = "m5"
 
 metadata = MetaData(schema=SCHEMA)
 
-_WEEK = "First day of the forecast week; sales were known through the day six days later"
-
+store = Table(
+    "store",
+    metadata,
+    Column("store_id", Text, primary_key=True),
+    Column("state_id", Text, nullable=False),
+)
+item = Table(
+    "item",
+    metadata,
+    Column("item_id", Text, primary_key=True),
+    Column("dept_id", Text, nullable=False),
+    Column("cat_id", Text, nullable=False),
+)
 series = Table(
     "series",
     metadata,
-    Column("series_id", Integer, primary_key=True, autoincrement=False, comment="Number of the series; never changes"),
-    Column("item_id", Text, nullable=False, comment="Item, e.g. FOODS_3_090"),
-    Column("dept_id", Text, nullable=False, comment="Department of the item, e.g. FOODS_3"),
-    Column("cat_id", Text, nullable=False, comment="Category of the item, e.g. FOODS"),
-    Column("store_id", Text, nullable=False, comment="Store, e.g. CA_1"),
-    Column("state_id", Text, nullable=False, comment="State of the store, e.g. CA"),
+    Column("series_id", Integer, primary_key=True, autoincrement=False),
+    Column("item_id", Text, ForeignKey(item.c.item_id), nullable=False),
+    Column("store_id", Text, ForeignKey(store.c.store_id), nullable=False),
     UniqueConstraint("item_id", "store_id"),
-    comment="One row for each item in each store that was ever forecast",
 )
 
-# No foreign key to series: the loader takes its numbers from there, and the key's lock on series would let two weeks
-# that are loaded at once wait for each other.
+calendar = Table(
+    "calendar",
+    metadata,
+    Column("date", Date, primary_key=True),
+    Column("d", Integer),
+    Column("event_name_1", Text),
+    Column("event_type_1", Text),
+    Column("event_name_2", Text),
+    Column("event_type_2", Text),
+)
+snap = Table(
+    "snap",
+    metadata,
+    Column("state_id", Text, primary_key=True),
+    Column("date", Date, ForeignKey(calendar.c.date), primary_key=True),
+)
+
+# Partitioned tables: one partition a week, replaced as a whole. Their keys begin with the series, because the history
+# of a series is read across the partitions, and within one the week tells nothing apart. They refer to no table: to
+# drop a partition with a foreign key would lock the table it refers to against every reader.
+sales = Table(
+    "sales",
+    metadata,
+    Column("week", Date),
+    Column("series_id", Integer),
+    Column("date", Date),
+    Column("units", Integer, nullable=False),
+    Column("sell_price", REAL),
+    PrimaryKeyConstraint("series_id", "date", "week"),
+    postgresql_partition_by="LIST (week)",
+)
 forecast = Table(
     "forecast",
     metadata,
-    Column("week", Date, primary_key=True, comment=_WEEK),
-    Column("series_id", Integer, primary_key=True, autoincrement=False, comment="The series, see table series"),
-    Column("date", Date, primary_key=True, comment="The day that is forecast"),
-    Column(
-        "gbm", REAL, nullable=False, comment="Forecast of the gradient-boosted trees (LightGBM), units sold that day"
-    ),
-    Column("lstm", REAL, nullable=False, comment="Forecast of the LSTM network, units sold that day"),
-    Column("ensemble", REAL, nullable=False, comment="The forecast to use: both models combined, units sold that day"),
+    Column("week", Date),
+    Column("series_id", Integer),
+    Column("date", Date),
+    Column("gbm", REAL, nullable=False),
+    Column("lstm", REAL, nullable=False),
+    Column("ensemble", REAL, nullable=False),
+    Column("sell_price", REAL),
+    Column("average", REAL),
+    PrimaryKeyConstraint("series_id", "date", "week"),
     postgresql_partition_by="LIST (week)",
-    comment="Daily unit forecasts of every series, 28 days from each week; one partition a week, replaced as a whole",
+    info={"required": ("average",)},  # null only in weeks that came before the column
+)
+series_outlook = Table(
+    "series_outlook",
+    metadata,
+    Column("week", Date),
+    Column("series_id", Integer),
+    Column("forecast_28", REAL, nullable=False),
+    Column("gbm_28", REAL, nullable=False),
+    Column("lstm_28", REAL, nullable=False),
+    Column("last_28", Integer, nullable=False),
+    Column("previous_28", Integer, nullable=False),
+    Column("last_year_28", Integer),
+    Column("zero_days", Integer, nullable=False),
+    Column("nonzero_share_91", REAL, nullable=False),
+    Column("usual_28", REAL, nullable=False),
+    Column("sell_price", REAL),
+    Column("next_price", REAL),
+    Column("next_price_date", Date),
+    Column("first_sale", Date),
+    PrimaryKeyConstraint("series_id", "week"),
+    postgresql_partition_by="LIST (week)",
+)
+aggregate_accuracy = Table(
+    "aggregate_accuracy",
+    metadata,
+    Column("week", Date, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("level", SmallInteger, nullable=False),
+    Column("state_id", Text),
+    Column("store_id", Text),
+    Column("cat_id", Text),
+    Column("dept_id", Text),
+    Column("item_id", Text),
+    Column("units", Double, nullable=False),
+    Column("weight", Double, nullable=False),
+    Column("rmsse", Double),
+    Column("mae", Double, nullable=False),
+    Column("bias", Double),
+    UniqueConstraint(
+        *("model", "level", "state_id", "store_id", "cat_id", "dept_id", "item_id", "week"),
+        postgresql_nulls_not_distinct=True,
+    ),
+    postgresql_partition_by="LIST (week)",
 )
 
+store_dept_sales = Table(
+    "store_dept_sales",
+    metadata,
+    Column("store_id", Text, ForeignKey(store.c.store_id), primary_key=True),
+    Column("dept_id", Text, primary_key=True),
+    Column("date", Date, primary_key=True),
+    Column("units", Integer, nullable=False),
+)
+store_dept_forecast = Table(
+    "store_dept_forecast",
+    metadata,
+    Column("week", Date, primary_key=True),
+    Column("store_id", Text, ForeignKey(store.c.store_id), primary_key=True),
+    Column("dept_id", Text, primary_key=True),
+    Column("date", Date, primary_key=True),
+    Column("gbm", REAL, nullable=False),
+    Column("lstm", REAL, nullable=False),
+    Column("average", REAL, nullable=False),
+    Column("totals", REAL, nullable=False),
+    Column("ensemble", REAL, nullable=False),
+)
 accuracy = Table(
     "accuracy",
     metadata,
-    Column("week", Date, primary_key=True, comment=_WEEK),
-    Column(
-        "model",
-        Text,
-        primary_key=True,
-        comment="Whose forecast: gbm, lstm, average (of both), ensemble (aligned), or seasonal_naive",
-    ),
-    Column(
-        "level",
-        SmallInteger,
-        CheckConstraint("level BETWEEN 0 AND 12", name="accuracy_level_check"),
-        primary_key=True,
-        autoincrement=False,
-        comment="Aggregation level of the M5 competition, 1 (total) to 12 (item-store); 0: the mean of the twelve",
-    ),
-    Column(
-        "wrmsse", Double, nullable=False, comment="Weighted root mean squared scaled error at this level; 0 is perfect"
-    ),
-    Column(
-        "bias", Double, comment="Units forecast over units sold, less 1; the same at each level; null: nothing sold"
-    ),
-    comment="Accuracy of each week's forecasts, once the sales of their 28 days are known",
+    Column("week", Date),
+    Column("model", Text),
+    Column("level", SmallInteger),
+    Column("wrmsse", Double, nullable=False),
+    Column("bias", Double),
+    Column("horizon_week", SmallInteger),
+    Column("rmsse", Double),
+    Column("mae", Double),
+    PrimaryKeyConstraint("week", "model", "level", "horizon_week"),
+    info={"required": ("mae",)},  # null only in weeks that came before the column
 )
 
 load_log = Table(
     "load_log",
     metadata,
-    Column(
-        "load_id", BigInteger, Identity(always=True), primary_key=True, comment="Number of the load, in their order"
-    ),
-    Column("week", Date, nullable=False, comment=_WEEK),
-    Column("table_name", Text, nullable=False, comment="The table that was loaded: forecast or accuracy"),
-    Column("rows", BigInteger, nullable=False, comment="Rows that the week has since this load"),
-    Column("sha256", Text, nullable=False, comment="Hash of the rows' content: equal hashes, equal rows"),
-    Column("run_id", Text, nullable=False, comment="The Dagster run that loaded them"),
-    Column(
-        "loaded_at",
-        DateTime(timezone=True),
-        nullable=False,
-        server_default=func.now(),
-        comment="When the load's transaction began",
-    ),
-    comment="One row for each load of a week into a table",
+    Column("load_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("week", Date),
+    Column("table_name", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("loaded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("load_log_table_week", "table_name", "week"),
 )
-
-
-def create_all(engine: Engine) -> None:
-    """Create what does not exist yet; several processes may do so at once."""
-    with engine.begin() as connection:
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{SCHEMA} schema"))))
-        # IF NOT EXISTS would look into this session's cache, which does not know yet what was made while it waited.
-        if not inspect(connection).has_schema(SCHEMA):
-            connection.execute(schema.CreateSchema(SCHEMA))
-        metadata.create_all(connection)
-
-
-def partition(week: dt.date, suffix: str = "") -> Table:
-    """Return the table of one week's forecasts, of the same columns as `forecast` but without its key."""
-    name = f"{forecast.name}_{week:%Y_%m_%d}{suffix}"
-    columns = (Column(c.name, c.type, nullable=False) for c in forecast.columns)
-    return Table(name, MetaData(schema=SCHEMA), *columns)

@@ -1,0 +1,110 @@
+"""What happened lately to each series and what is forecast, one row a series: what a planner looks at first.
+
+Here: sums, shares and prices around one origin. Not here: which rows are worth a look, and how they are shown
+(`m5_assets.dashboard`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from m5_assets.forecasting.panel import HORIZON, SERIES_COLUMNS, Panel
+
+_YEAR = 364
+"""Days back to the same days of last year: 52 weeks, so that weekdays meet."""
+_RECENT = 91
+"""Days that say what is usual: 13 weeks, a quarter of a year."""
+
+
+def outlook(panel: Panel, forecasts: Mapping[str, npt.NDArray[np.floating]]) -> pd.DataFrame:
+    """Return N rows, in the panel's order, with the columns of `SERIES_COLUMNS` and these.
+
+    - forecast_28, gbm_28, lstm_28: units forecast in the 28 days after the origin.
+    - last_28, previous_28: units sold in the 28 days up to the origin, and in those before.
+    - last_year_28: units sold 364 days before the days of the forecast; null where the panel does not reach back, or
+      the series was not yet on offer on all of those days.
+    - zero_days: days without a sale up to the origin, of those that the panel holds since the series is on offer.
+    - nonzero_share_91: share of the last 91 days (of all, in a shorter panel) with a sale.
+    - usual_28: mean units in 28 days, over the last 91 days or since the series is on offer; 0 where it is not yet.
+    - sell_price: at the origin; null where the series is not on offer.
+    - next_price, next_price_date: the first price after the origin that differs from it, and its day; null where none
+      does. Where there is no price at the origin, the first price of all.
+    - first_sale: the first day with a sale that the panel holds; null where there is none.
+
+    Args:
+        panel: sales and prices of N series.
+        forecasts: (N, 28) units a day of ensemble, gbm and lstm.
+
+    Raises:
+        ValueError: a forecast of another shape, or a panel of fewer than 56 days.
+    """
+    count, days = panel.sales.shape
+    odd = {name: units.shape for name, units in forecasts.items() if units.shape != (count, HORIZON)}
+    if odd or days < 2 * HORIZON:
+        raise ValueError(f"outlook: a panel of {count} series and {days} days, forecasts of other shapes: {odd}")
+    sold = panel.sales > 0
+    since = np.clip(panel.release, 0, days)  # the first day on which a sale was possible, as far as the panel knows
+    return pd.DataFrame(
+        {
+            **{name: panel.series[name] for name in SERIES_COLUMNS},
+            "forecast_28": forecasts["ensemble"].sum(axis=1, dtype=float),
+            "gbm_28": forecasts["gbm"].sum(axis=1, dtype=float),
+            "lstm_28": forecasts["lstm"].sum(axis=1, dtype=float),
+            "last_28": _units(panel.sales[:, -HORIZON:]),
+            "previous_28": _units(panel.sales[:, -2 * HORIZON : -HORIZON]),
+            "last_year_28": _last_year(panel),
+            "zero_days": _zero_days(sold, since),
+            "nonzero_share_91": sold[:, -_RECENT:].mean(axis=1),
+            "usual_28": _usual(panel.sales, since),
+            **_prices(panel),
+            "first_sale": _day(panel, sold.argmax(axis=1), np.any(sold, axis=1)),
+        }
+    )
+
+
+def _units(sales: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    units: npt.NDArray[np.int32] = np.rint(sales.sum(axis=1, dtype=float)).astype(np.int32)
+    return units
+
+
+def _last_year(panel: Panel) -> pd.Series[int]:
+    first = panel.days - _YEAR
+    if first < 0:
+        return pd.Series(pd.NA, index=panel.series.index, dtype="Int32")
+    units = pd.Series(_units(panel.sales[:, first : first + HORIZON]), dtype="Int32")
+    return units.mask(panel.release > first)
+
+
+def _zero_days(sold: npt.NDArray[np.bool_], since: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    days = sold.shape[1]
+    after_last_sale = np.where(sold.any(axis=1), days - sold[:, ::-1].argmax(axis=1), 0)
+    silent: npt.NDArray[np.int32] = (days - np.maximum(after_last_sale, since)).astype(np.int32)
+    return silent
+
+
+def _usual(sales: npt.NDArray[np.float32], since: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    days = sales.shape[1]
+    seen = np.minimum(days - since, _RECENT)
+    units = sales[:, -_RECENT:].sum(axis=1, dtype=float)
+    usual: npt.NDArray[np.float64] = np.divide(HORIZON * units, seen, out=np.zeros(len(sales)), where=seen > 0)
+    return usual
+
+
+def _prices(panel: Panel) -> dict[str, object]:
+    now, ahead = panel.price[:, panel.days - 1], panel.price[:, panel.days :]
+    differs = ~np.isnan(ahead) & (ahead != now[:, None])
+    changes, first = differs.any(axis=1), differs.argmax(axis=1)
+    next_price = np.where(changes, ahead[np.arange(len(ahead)), first], np.float32(np.nan))
+    return {
+        "sell_price": now,
+        "next_price": next_price,
+        "next_price_date": _day(panel, panel.days + first, changes),
+    }
+
+
+def _day(panel: Panel, number: npt.NDArray[np.integer], known: npt.NDArray[np.bool_]) -> pd.Series[pd.Timestamp]:
+    return pd.Series(panel.calendar["date"].to_numpy()[number]).where(pd.Series(known))

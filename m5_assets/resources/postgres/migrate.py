@@ -1,0 +1,69 @@
+"""Bring a database to the newest revision of the schema `m5`.
+
+Here: running the revisions. Not here: what a revision does (`migrations`) and what the tables look like (`schema`).
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy.schema import CreateSchema
+
+from m5_assets.errors import UserError
+from m5_assets.resources.postgres import roles
+from m5_assets.resources.postgres.schema import SCHEMA
+
+_log = logging.getLogger(__name__)
+
+_FIRST_VERSION = "0001"
+
+
+class UnknownRevision(UserError):
+    """The database was made by a newer version of the platform."""
+
+
+def upgrade(engine: Engine) -> None:
+    """Create the schema, or bring it to the newest revision, in one transaction; several processes may do so at once.
+
+    A database that the first version of the platform filled, before there were revisions, keeps all its rows.
+
+    Raises:
+        UnknownRevision: the database's revision is none that this version knows.
+        sqlalchemy.exc.ProgrammingError: the connecting user may not change the schema; nothing was changed.
+    """
+    script = ScriptDirectory(str(Path(__file__).with_name("migrations")))
+    with engine.begin() as connection:
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{SCHEMA} schema"))))
+        found, newest = _revision(connection), script.get_current_head()
+        if found != newest:
+            _run(connection, script, found)
+            _log.info("schema %s: revision %s, was %s", SCHEMA, newest, found or "empty")
+        roles.apply(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    options = {"version_table_schema": SCHEMA}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()
+
+
+def _run(connection: Connection, script: ScriptDirectory, found: str | None) -> None:
+    if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
+        raise UnknownRevision(
+            f"the database's schema {SCHEMA} has revision {found}, which this version of the platform does not know: "
+            "use the version that made it, or a newer one"
+        )
+    config = Config()
+    config.set_main_option("script_location", script.dir)
+    config.attributes["connection"] = connection
+    existing = inspect(connection)
+    if not existing.has_schema(SCHEMA):
+        connection.execute(CreateSchema(SCHEMA))
+    elif found is None and existing.has_table("series", SCHEMA):
+        command.stamp(config, _FIRST_VERSION)
+    command.upgrade(config, "head")
