@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any, cast
 
 import dagster as dg
@@ -203,9 +204,17 @@ def test_a_running_job_is_joined_after_its_orchestrator_was_killed(reporting: La
     reporting.await_log("processing", name, "waiting")
     process.kill()
     process.wait()
-    gate.unlink()
+    first_run = tags_of(reporting, name)[RUN_TAG]
+
+    def open_gate_when_adopted() -> None:
+        eventually(lambda: tags_of(reporting, name)[RUN_TAG] != first_run)
+        gate.unlink()
+
+    opener = threading.Thread(target=open_gate_when_adopted)
+    opener.start()
     params = {"create_processing_job_params": reporting.processing("report")}
     result, _ = materialize(pipes_client(reporting), params)
+    opener.join()
     assert result.success
     assert reporting.jobs("processing") == [name]
     assert metadata_of(result)["rows"] == 3
