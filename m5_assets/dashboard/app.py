@@ -117,6 +117,7 @@ class _Pages:
                 "fallers": overview.movers(reader, week, up=False).to_dict("records"),
                 "exception_counts": listed,
                 "figure": figure,
+                "coming": _coming(overview.events(reader, week.shift(1).first_day, week.last_forecast_day), week),
                 "days": days.to_dict("records"),
                 "loads": reader.loads(week),
                 "last_run": self._last_run(),
@@ -132,9 +133,10 @@ class _Pages:
             found = explore.search(reader, typed) if typed else None
             if found is not None and list(found["item_id"]) == [typed.upper()]:
                 scope, found = Scope(state=scope.state, store=scope.store, item=typed.upper()), None
-            asked = {"typed": typed, "scope": scope, "span": span, "limit": explore.SEARCH_ROWS}
+            asked: dict[str, Any] = {"typed": typed, "scope": scope, "span": span, "limit": explore.SEARCH_ROWS}
             if found is not None:
                 return self._render("search.html", shared | {"found": found.to_dict("records"), **asked})
+            scope = asked["scope"] = explore.settled(reader, scope)
             shown = explore.place(reader, scope, week, span)
             children = explore.below(reader, scope, week, page)
             content = asked | {
@@ -143,6 +145,7 @@ class _Pages:
                 "figure": shown.figure(),
                 "days": shown.table().iloc[::-1].to_dict("records"),
                 "priced": shown.price is not None,
+                "coming": _coming(shown.events, week),
                 "models": [name for name in colours.MODEL_NAMES if name in shown.forecast],
                 "headline": explore.summary(shown, week),
                 "children": children.to_dict("records"),
@@ -154,7 +157,7 @@ class _Pages:
     def explore_download(self, request: Request) -> Response:
         """The days that Explore shows, as a file."""
         with self._page(request) as (reader, week, _):
-            scope = Scope.of(request.query_params)
+            scope = explore.settled(reader, Scope.of(request.query_params))
             table = explore.place(reader, scope, week, _span(request)).table()
         parts = [value for value in scope.parameters.values() if value] or ["all"]
         note = f"Daily units of {scope.name}, forecast of week {week}; sales known through {week.origin}"
@@ -294,6 +297,11 @@ def _scored(week: Week, scored: list[Week]) -> Week | None:
     return next((w for w in scored if w <= week), scored[0] if scored else None)
 
 
+def _coming(events: pd.DataFrame, week: Week) -> list[dict[str, Any]]:
+    """Return the events within the forecast: date and name."""
+    return _records(events[[day > week.origin for day in events["date"]]])
+
+
 def _newest_score(reader: Reader, scored: list[Week]) -> dict[str, Any] | None:
     if not scored:
         return None
@@ -304,8 +312,12 @@ def _newest_score(reader: Reader, scored: list[Week]) -> dict[str, Any] | None:
 def _with_scopes(series: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows, each with the place in the hierarchy that it is about."""
     columns = {"state": "state_id", "store": "store_id", "cat": "cat_id", "dept": "dept_id", "item": "item_id"}
-    records = series.astype(object).where(series.notna(), None).to_dict("records")
-    return [row | {"scope": Scope(**{k: row[column] for k, column in columns.items()})} for row in records]
+    rows = _records(series.astype(object).where(series.notna(), None))
+    return [row | {"scope": Scope(**{k: row[column] for k, column in columns.items()})} for row in rows]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _number(request: Request, name: str) -> int:

@@ -7,7 +7,7 @@ come from the store-departments' totals, which reach back for years; an item's d
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from m5_assets.weeks import Week
 
 SPANS = {91: "3 months", 182: "6 months", 364: "1 year", 728: "2 years"}
 """Days of history that a page can show, and their names."""
-DEFAULT_SPAN = 182
+DEFAULT_SPAN = 91
 PAGE_ROWS = 50
 SEARCH_ROWS = 30
 
@@ -31,6 +31,11 @@ PROMOTION = 0.97
 _COLUMNS = {"state": "state_id", "store": "store_id", "cat": "cat_id", "dept": "dept_id", "item": "item_id"}
 
 _SERIES = f"SELECT series_id FROM m5.series_hierarchy h WHERE {Scope.WHERE} ORDER BY series_id LIMIT :count"  # noqa: S608
+
+_GOODS = """
+SELECT DISTINCT dept_id, cat_id FROM m5.item
+WHERE CASE WHEN CAST(:item AS text) IS NULL THEN dept_id = :dept ELSE item_id = :item END
+"""
 
 _ITEM_SALES = """
 SELECT date, sum(units)::float8 AS units, avg(sell_price)::float8 AS price FROM m5.sales
@@ -94,6 +99,26 @@ class Place:
         if self.price is not None:
             days = days.merge(self.price, on="date", how="left")
         return days.merge(self.events.rename(columns={"name": "event"}), on="date", how="left").sort_values("date")
+
+
+def settled(reader: Reader, scope: Scope) -> Scope:
+    """Return the scope with what a store, a department or an item lies in; of two that contradict the wider one wins.
+
+    So the trail is whole, and choosing another state leaves the store of the old one.
+    """
+    state = reader.value("SELECT state_id FROM m5.store WHERE store_id = :store", store=scope.store)
+    if state is not None:
+        scope = replace(scope, state=scope.state or state, store=scope.store if scope.state in (None, state) else None)
+    goods = reader.frame(_GOODS, item=scope.item, dept=scope.dept)
+    if not goods.empty:
+        cat, dept = str(goods["cat_id"].iloc[0]), str(goods["dept_id"].iloc[0])
+        fits = scope.cat in (None, cat) and (scope.item is None or scope.dept in (None, dept))
+        scope = (
+            replace(scope, cat=cat, dept=dept)
+            if fits
+            else replace(scope, dept=scope.dept if scope.item else None, item=None)
+        )
+    return scope
 
 
 def place(reader: Reader, scope: Scope, week: Week, days: int) -> Place:

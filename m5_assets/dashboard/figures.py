@@ -53,6 +53,11 @@ def daily(
     name, colour, dash = _model("ensemble")
     traces.append(_line(forecast, "ensemble", f"{name} forecast", colour, dash=dash, width=3))
     layout = _layout("Units a day")
+    layout["xaxis"] |= {
+        "range": [history["date"].min().isoformat(), (forecast["date"].max() + dt.timedelta(days=2)).isoformat()],
+        "tickformat": "%-d %b\n%Y",
+        "hoverformat": "%a %-d %b %Y",
+    }
     layout["shapes"] = [_origin_line(first)]
     layout["annotations"] = [_origin_label(first)]
     if events is not None and not events.empty:
@@ -135,7 +140,7 @@ def _by_model(scores: pd.DataFrame, x: str, y: str, title: str, *, as_percent: b
             }
         )
     layout = _layout(title)
-    layout["xaxis"]["tickvals"] = sorted({str(value) for value in scores[x]})
+    layout["xaxis"] |= {"tickvals": sorted({str(value) for value in scores[x]}), "tickformat": "%-d %b %Y"}
     if as_percent:
         layout["yaxis"] |= {"tickformat": "+.0%", "rangemode": "normal", "zerolinecolor": colours.MUTED}
     return {"data": traces, "layout": layout}
@@ -187,7 +192,7 @@ def _add_price(traces: list[dict[str, Any]], layout: dict[str, Any], price: pd.D
         "tickprefix": "$",
         "tickformat": ".2f",
         "rangemode": "normal",
-        "nticks": 3,
+        "nticks": 4,
     }
     layout["xaxis"]["anchor"] = "y2"
     for begin, end in spans(price["date"].tolist(), price["promotion"].tolist()):
@@ -250,10 +255,11 @@ def _origin_label(first: dt.date) -> dict[str, Any]:
         "xref": "x",
         "yref": "paper",
         "x": first.isoformat(),
-        "y": 1.0,
+        "y": 0.0,
         "yanchor": "bottom",
         "xanchor": "right",
-        "text": f"forecast from {words.short_day(first)}",
+        "xshift": -4,
+        "text": "forecast →",
         "showarrow": False,
         "font": {"size": 12, "color": colours.MUTED},
     }
@@ -265,11 +271,11 @@ def _layout(title: str) -> dict[str, Any]:
         "font": {"family": _FONT, "size": 13, "color": colours.INK},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
-        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": colours.GRID, "font": {"color": colours.INK}},
-        "legend": {"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top", "font": {"size": 13}},
-        "xaxis": axis | {"showgrid": False},
+        "legend": {"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom", "font": {"size": 13}},
+        "xaxis": axis | {"showgrid": False, "ticklabelstandoff": 4},
         "yaxis": axis
         | {
             "title": {"text": title, "font": {"size": 12, "color": colours.MUTED}},
@@ -279,9 +285,9 @@ def _layout(title: str) -> dict[str, Any]:
     }
 
 
-def _days(values: pd.Series) -> list[str]:  # type: ignore[type-arg]
+def _days(values: pd.Series) -> list[str]:
     return [value.isoformat() for value in values]
 
 
-def _numbers(values: pd.Series) -> list[float | None]:  # type: ignore[type-arg]
+def _numbers(values: pd.Series) -> list[float | None]:
     return [None if words.missing(value) else round(float(value), 4) for value in values]

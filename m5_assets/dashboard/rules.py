@@ -92,17 +92,16 @@ def out_of_stock(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     usual = outlook["usual_28"] * WINDOW_DAYS / before.where(before > 0)
     chance = (1 - share) ** outlook["zero_days"]
     hit = (outlook["zero_days"] >= MIN_ZERO_DAYS) & (chance <= MAX_CHANCE) & (usual >= MIN_USUAL_UNITS)
-    rows = outlook[hit & outlook["sell_price"].notna()]
-    usual, share = usual[rows.index], share[rows.index]
+    rows = outlook.assign(share=share, usual=usual)[hit & outlook["sell_price"].notna()]
 
-    def reason(row: pd.Series) -> str:  # type: ignore[type-arg]  # a row of mixed types
+    def reason(row: pd.Series) -> str:
         days = int(row["zero_days"])
-        regular = f"sold on {share[row.name]:.0%} of the days before, {usual[row.name]:,.0f} units in 28 days"
+        regular = f"sold on {row['share']:.0%} of the days before, {row['usual']:,.0f} units in 28 days"
         if days >= GONE_DAYS:
             return f"Dropped to zero: no sale for {days} days; {regular}. Out of the range, or out of stock?"
-        return f"No sale for {days} days, though it {regular}. Likely out of stock."
+        return f"No sale for {days} days, though it {regular}."
 
-    return _listed(rows, usual, usual * rows["sell_price"], reason)
+    return _listed(rows, rows["usual"], rows["usual"] * rows["sell_price"], reason)
 
 
 def sharp_rise(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
@@ -116,12 +115,12 @@ def sharp_rise(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
     )
     rows = outlook[hit]
 
-    def reason(row: pd.Series) -> str:  # type: ignore[type-arg]
+    def reason(row: pd.Series) -> str:
+        ahead = f"Forecast {row['forecast_28']:,.0f} units in 28 days"
+        if row["usual_28"] == 0:
+            return f"{ahead}, though nothing was sold in the last {WINDOW_DAYS}."
         rising = words.change(words.ratio(row["forecast_28"], row["usual_28"]), 0)
-        return (
-            f"Forecast {row['forecast_28']:,.0f} units in 28 days, usual are {row['usual_28']:,.0f} ({rising}); "
-            f"sold {row['last_28']:,.0f} in the last 28."
-        )
+        return f"{ahead}, usual are {row['usual_28']:,.0f} ({rising}); sold {row['last_28']:,.0f} in the last 28."
 
     return _listed(rows, rise, rise * outlook["sell_price"], reason)
 
@@ -130,10 +129,10 @@ def new_item(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
     """Find series first sold a short while ago; at stake is the whole forecast, which has little to go by."""
     rows = outlook[_is_new(outlook, origin)]
 
-    def reason(row: pd.Series) -> str:  # type: ignore[type-arg]
+    def reason(row: pd.Series) -> str:
         days = (origin - row["first_sale"]).days + 1
         return (
-            f"New: first sold on {words.day(row['first_sale'])}, {days} days ago; "
+            f"First sold on {words.day(row['first_sale'])}, {days} days ago; "
             f"{row['last_28']:,.0f} units in the last 28 days, forecast {row['forecast_28']:,.0f}."
         )
 
@@ -146,7 +145,7 @@ def price_change(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     hit = (step.abs() >= PRICE_CHANGE) & (outlook["forecast_28"] >= MIN_PRICE_UNITS)
     rows = outlook[hit]
 
-    def reason(row: pd.Series) -> str:  # type: ignore[type-arg]
+    def reason(row: pd.Series) -> str:
         verb = "rises" if row["next_price"] > row["sell_price"] else "falls"
         return (
             f"Price {verb} from {words.money(row['sell_price'])} to {words.money(row['next_price'])} "
@@ -169,7 +168,7 @@ def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     )
     rows = outlook[hit]
 
-    def reason(row: pd.Series) -> str:  # type: ignore[type-arg]
+    def reason(row: pd.Series) -> str:
         return (
             f"GBM expects {row['gbm_28']:,.0f} units in 28 days, LSTM {row['lstm_28']:,.0f}; "
             f"the ensemble says {row['forecast_28']:,.0f}, usual are {row['usual_28']:,.0f}."
@@ -190,16 +189,16 @@ KINDS = {
 }
 
 
-def _is_new(outlook: pd.DataFrame, origin: dt.date) -> pd.Series:  # type: ignore[type-arg]
+def _is_new(outlook: pd.DataFrame, origin: dt.date) -> pd.Series:
     first = pd.to_datetime(outlook["first_sale"])
     return first > pd.Timestamp(origin) - pd.Timedelta(days=NEW_DAYS)
 
 
 def _listed(
     rows: pd.DataFrame,
-    units: pd.Series,  # type: ignore[type-arg]
-    money: pd.Series,  # type: ignore[type-arg]
-    reason: Callable[[pd.Series], str],  # type: ignore[type-arg]
+    units: pd.Series,
+    money: pd.Series,
+    reason: Callable[[pd.Series], str],
 ) -> pd.DataFrame:
     reasons = [reason(row) for _, row in rows.iterrows()]
     return rows.assign(

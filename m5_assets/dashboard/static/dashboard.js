@@ -3,8 +3,7 @@
 "use strict";
 
 const PHONE = 640;
-const CONFIG = { responsive: true, displaylogo: false, scrollZoom: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const CONFIG = { responsive: true, scrollZoom: false, displayModeBar: false };
 
 function draw(place) {
   const figure = JSON.parse(document.getElementById(place.dataset.figure).textContent);
@@ -12,11 +11,13 @@ function draw(place) {
   if (narrow) {
     figure.layout.font.size = 12;
     figure.layout.yaxis.title.text = "";
+    Object.assign(figure.layout.legend, { y: -0.2, yanchor: "top", entrywidth: 140, font: { size: 12 } });
+    figure.layout.xaxis.nticks = 4;
     figure.layout.dragmode = false; // a finger on the chart scrolls the page
     if (figure.layout.yaxis2) figure.layout.yaxis2.title.text = "";
   }
   place.replaceChildren();
-  return Plotly.newPlot(place, figure.data, figure.layout, { ...CONFIG, displayModeBar: narrow ? false : "hover" });
+  return Plotly.newPlot(place, figure.data, figure.layout, CONFIG);
 }
 
 function suggest(input, list) {
