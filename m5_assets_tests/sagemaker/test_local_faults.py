@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
 
-from m5_assets.sagemaker.local.faults import CallEvent, CallFault, Faults
+from m5_assets.sagemaker.local.faults import CallEvent, CallFault, Faults, JobEvent, JobFault
+from m5_assets.sagemaker.local.processes import marked_processes
 from m5_assets_tests.sagemaker.conftest import Lab
 
 
@@ -61,3 +63,53 @@ def test_without_a_plan_nothing_is_written(lab: Lab) -> None:
     with pytest.raises(ClientError, match="Could not find"):
         lab.describe("processing", "nothing")
     assert not list(lab.root.rglob("faults*"))
+
+
+SLEEP = "print('ready'); time.sleep(600)"
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ("capacity", "CapacityError: Unable to provision requested ML compute capacity."),
+        ("crash", "AlgorithmError: the container exited with code 139 on algo-1"),
+        ("out-of-memory", "AlgorithmError: Please use an instance type with more memory"),
+        ("internal-error", "InternalServerError: We encountered an internal error"),
+        ("supervisor-death", "InternalServerError: the job's supervisor process died"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["processing", "training"])
+def test_a_job_fails(lab: Lab, faults: Faults, kind: str, event: JobEvent, reason: str) -> None:
+    faults.inject(JobFault(event, kind=kind, job="jo?", after=0.1))
+    description = lab.run(kind, "job", getattr(lab, kind)(lab.image("sleep", SLEEP)))
+    assert description[f"{kind.title()}JobStatus"] == "Failed"
+    assert description["FailureReason"].startswith(reason)
+    assert [(fired.event, fired.target) for fired in faults.fired()] == [(event, f"{kind}/job")]
+    assert not list(marked_processes(lab.root / "home"))
+
+
+def test_a_job_starts_slowly_and_can_be_stopped_meanwhile(lab: Lab, faults: Faults) -> None:
+    faults.inject(JobFault("slow-start", job="slow", seconds=0.5), JobFault("slow-start", job="never", seconds=600))
+    request = lab.training(lab.image("nop", "print('ready')"))
+    begun = time.monotonic()
+    lab.create("training", "never", request)
+    lab.run("training", "slow", request)
+    assert time.monotonic() - begun > 0.5
+    description = lab.describe("training", "never")
+    assert description["SecondaryStatus"] == "Starting"
+    assert "TrainingStartTime" not in description
+    lab.sagemaker.stop_training_job(TrainingJobName="never")
+    assert lab.finish("training", "never")["TrainingJobStatus"] == "Stopped"
+    with pytest.raises(ClientError, match="log stream does not exist"):
+        lab.logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName="never/algo-1-0")
+
+
+def test_a_fault_hits_as_many_jobs_as_asked_for(lab: Lab, faults: Faults) -> None:
+    faults.inject(JobFault("capacity", times=2))
+    request = lab.processing(lab.image("nop", ""))
+    for name in ("a", "b", "c"):
+        lab.create("processing", name, request)
+    with pytest.raises(ClientError, match="already exists"):
+        lab.create("processing", "a", request)
+    statuses = [lab.finish("processing", name)["ProcessingJobStatus"] for name in ("a", "b", "c")]
+    assert statuses == ["Failed", "Failed", "Completed"]

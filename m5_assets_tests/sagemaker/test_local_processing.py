@@ -111,9 +111,7 @@ def test_a_failing_container_uploads_nothing_and_tells_why(lab: Lab) -> None:
     )
     description = lab.run("processing", "job", lab.processing(image))
     assert description["ProcessingJobStatus"] == "Failed"
-    assert description["FailureReason"].startswith(
-        "AlgorithmError: the container of algo-1 failed; see the log of the job, exit code: 3"
-    )
+    assert description["FailureReason"].startswith("AlgorithmError: the container exited with code 3 on algo-1")
     assert description["ExitMessage"] == "bad price in row 7"
     assert not (lab.lake / "out").exists()
 

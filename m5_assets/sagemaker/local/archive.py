@@ -1,15 +1,16 @@
-"""Archives of a job: model.tar.gz up and down. Standard library only."""
+"""The archives that a Training job stores, of all instances' files.
+
+Standard library only. Not here: unpacking (`m5_assets.sagemaker.artifacts`).
+"""
 
 from __future__ import annotations
 
 import gzip
 import tarfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from m5_assets.sagemaker.local.objects import regular_files
-from m5_assets.sagemaker.local.outcome import JobFailure
 
 
 def merged_files(folders: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:
@@ -41,16 +42,3 @@ def write_archive(files: Mapping[str, Path], archive: Path) -> None:
             info.mode = 0o644
             with path.open("rb") as stream:
                 tar.addfile(info, stream)
-
-
-def unpack_model(archive: Path, folder: Path, uri: str) -> None:
-    """Unpack a model's archive.
-
-    Raises:
-        JobFailure: It is damaged, or holds names or links that lead out of the folder, or devices.
-    """
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise JobFailure(f"ClientError: the model {uri} cannot be unpacked: {error}") from error

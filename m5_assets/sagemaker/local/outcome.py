@@ -55,7 +55,7 @@ def exit_reason(host: str, exit_code: int, text: str = "") -> str:
         text = (
             "Please use an instance type with more memory, or reduce the size of job data processed on an instance."
             if exit_code == 128 + 9
-            else f"the container of {host} failed; see the log of the job"
+            else f"the container exited with code {exit_code} on {host}; see the job's log"
         )
     # Room for the code, which must survive a long text.
     return f"AlgorithmError: {text[: MAX_REASON_LENGTH - 48]}, exit code: {exit_code}"

@@ -52,7 +52,7 @@ def run(job: JobRun) -> Outcome:
                 instance.local_path(item["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
             instance.make_folders("output", "processing")
         _write_configuration(job)
-        uploads = ContinuousUploads(job.store, _continuous(job, outputs))
+        uploads = ContinuousUploads(job.store, job.scratch, _continuous(job, outputs))
         try:
             ended = _run_containers(job)
         finally:

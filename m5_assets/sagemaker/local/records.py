@@ -55,7 +55,7 @@ class DataProcessing:
         self._output = parse_path(processing.get("OutputFilter", "$"))
         self._joins = processing.get("JoinSource") == "Input"
         split = request["TransformInput"].get("SplitType", "None") == "Line"
-        self._format = _format(request["TransformInput"].get("ContentType", ""), split)
+        self._format = _format(media_type(request["TransformInput"].get("ContentType", "")), split)
 
     def filter_input(self, source: Path, target: Path) -> Path:
         """What is sent to the model of an object.
@@ -114,6 +114,11 @@ def _told() -> Iterator[None]:
         yield
     except (PathError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise InvocationError(f"DataProcessing: {error}") from error
+
+
+def media_type(content_type: str) -> str:
+    """The type itself of a type with parameters, such as `text/csv; charset=utf-8`."""
+    return content_type.partition(";")[0].strip()
 
 
 def _format(content_type: str, split: bool) -> _Format:

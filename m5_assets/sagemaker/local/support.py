@@ -11,9 +11,9 @@ from typing import Any
 
 from m5_assets.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
 from m5_assets.sagemaker.local.jsonpath import PathError, parse_path
+from m5_assets.sagemaker.local.records import media_type
 
 _DATA_TYPES = ("S3Prefix", "ManifestFile")
-_STRUCTURED_TYPES = ("text/csv", "application/json", "application/jsonlines")
 
 
 def problems(kind: JobKind, request: Mapping[str, Any]) -> Iterator[str]:
@@ -53,9 +53,6 @@ def _training_problems(request: Mapping[str, Any]) -> Iterator[str]:
         yield from _mode_problems(name, channel.get("InputMode", specification["TrainingInputMode"]))
         if channel.get("CompressionType", "None") != "None":
             yield f"{name}: CompressionType Gzip needs Pipe mode, on AWS too, and the local runner has no Pipe"
-    spot = bool(request.get("EnableManagedSpotTraining"))
-    if spot != ("MaxWaitTimeInSeconds" in request.get("StoppingCondition", {})):
-        yield "StoppingCondition.MaxWaitTimeInSeconds: AWS requires it with EnableManagedSpotTraining, and only then"
 
 
 def _transform_problems(request: Mapping[str, Any]) -> Iterator[str]:
@@ -73,12 +70,10 @@ def _data_processing_problems(request: Mapping[str, Any]) -> Iterator[str]:
             parse_path(processing.get(member, "$"))
         except PathError as error:
             yield f"DataProcessing.{member}: {error}"
-    used = {member: value for member, value in processing.items() if value not in ("$", "None")}
-    content = request["TransformInput"].get("ContentType", "")
-    accept = request["TransformOutput"].get("Accept", content)
-    if used and content not in _STRUCTURED_TYPES:
-        yield f"DataProcessing: TransformInput.ContentType {content!r} must be one of {', '.join(_STRUCTURED_TYPES)}"
-    elif {"JoinSource", "OutputFilter"} & set(used) and accept != content:
+    content = media_type(request["TransformInput"].get("ContentType", ""))
+    accept = media_type(request["TransformOutput"].get("Accept", content))
+    rewritten = processing.get("JoinSource", "None") != "None" or processing.get("OutputFilter", "$") != "$"
+    if rewritten and accept != content:
         yield f"DataProcessing: TransformOutput.Accept {accept!r} must be TransformInput.ContentType, {content!r}"
 
 

@@ -92,7 +92,7 @@ def _attempt(job: JobRun, clock: _Clock) -> Outcome | None:
         job.download(channel["DataSource"]["S3DataSource"], f"/opt/ml/input/data/{name}", f"channel {name}")
     checkpoints = _download_checkpoints(job)
     job.enter("Training")
-    uploads = ContinuousUploads(job.store, checkpoints, known=True)
+    uploads = ContinuousUploads(job.store, job.scratch, checkpoints, known=True)
     started = time.monotonic()
     try:
         ended = _run_containers(job, clock.run_left)

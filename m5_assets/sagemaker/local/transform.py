@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+from m5_assets.sagemaker.artifacts import UnsafeArtifact, unpack_model
 from m5_assets.sagemaker.local import cluster
-from m5_assets.sagemaker.local.archive import unpack_model
 from m5_assets.sagemaker.local.container import Container, LogStream
 from m5_assets.sagemaker.local.invocation import ServingClient
 from m5_assets.sagemaker.local.objects import StoredObject, find_objects, upload_tree
@@ -61,8 +61,11 @@ def _unpack_models(job: JobRun, uri: str | None) -> None:
     job.scratch.mkdir(exist_ok=True)
     archive = job.scratch / "model.tar.gz"
     job.store.download(uri, archive)
-    for instance in job.instances:
-        unpack_model(archive, instance.ml / "model", uri)
+    try:
+        for instance in job.instances:
+            unpack_model(archive, instance.ml / "model")
+    except UnsafeArtifact as error:
+        raise JobFailure(f"ClientError: the model {uri} cannot be unpacked: {error}") from error
     archive.unlink()
 
 
