@@ -17,7 +17,7 @@ DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 
-.PHONY: help install dev demo ui test lint docs constraints clean
+.PHONY: help install dev demo ui dashboard benchmark-dashboard test lint docs constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,12 @@ demo: install ## A generated sample, two weeks' forecasts, their accuracy
 
 ui: install ## Dagster's webserver and daemon on http://127.0.0.1:3000
 	$(BIN)/m5 ui
+
+dashboard: install ## The planner's pages on http://127.0.0.1:8050
+	$(BIN)/m5 dashboard
+
+benchmark-dashboard: dev ## How long each page takes, on what the database holds
+	$(BIN)/python benchmarks/dashboard_pages.py
 
 test: dev ## All tests
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -192,6 +192,32 @@ def ui(port: int, host: str) -> None:
 
 
 @cli.command()
+@click.option("--port", default=8050, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback: the pages ask for no password.")
+def dashboard(port: int, host: str) -> None:
+    """Serve the planner's pages: overview, explore, exceptions, accuracy."""
+    from m5_assets.dashboard.server import serve
+
+    serve(host, port)
+
+
+@cli.command()
+@click.option("--week", required=True, type=WEEK, help="First day of the week.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: forecast-WEEK.html.")
+def report(week: object, output: Path | None) -> None:
+    """Write a week's report: one HTML file with everything in it, to be mailed."""
+    from m5_assets.report import write_report
+    from m5_assets.resources.postgres import PostgresResource
+    from m5_assets.weeks import Week
+
+    assert isinstance(week, Week)  # noqa: S101  # click has converted it
+    source = settings()
+    database = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home))
+    target = output or Path(f"forecast-{week}.html")
+    click.echo(f"report of week {week}, {write_report(database.engine, week, target):,} bytes -> {target}")
+
+
+@cli.command()
 @click.option("--environment", required=True, help="Name of a file in infrastructure/environments, such as dev.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask; refused where a database, bucket, key or repository would go.")

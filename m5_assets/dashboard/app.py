@@ -108,7 +108,7 @@ class _Pages:
     def overview(self, request: Request) -> Response:
         """This week against the last 28 days and the same weeks of last year."""
         with self._page(request) as (reader, week, shared):
-            figure, days = overview.chart(reader, week)
+            totals = overview.daily_totals(reader, week)
             listed = counts(self._lists.of(reader, week))
             content = {
                 "groups": overview.comparison(reader, week),
@@ -116,9 +116,9 @@ class _Pages:
                 "risers": overview.movers(reader, week, up=True).to_dict("records"),
                 "fallers": overview.movers(reader, week, up=False).to_dict("records"),
                 "exception_counts": listed,
-                "figure": figure,
-                "coming": _coming(overview.events(reader, week.shift(1).first_day, week.last_forecast_day), week),
-                "days": days.to_dict("records"),
+                "figure": totals.figure(),
+                "coming": _coming(totals.events, week),
+                "days": totals.table().to_dict("records"),
                 "loads": reader.loads(week),
                 "last_run": self._last_run(),
                 "score": _newest_score(reader, shared["scored_weeks"]),

@@ -113,6 +113,33 @@ class Revenue:
     series: int
 
 
+@dataclass(frozen=True)
+class DailyTotals:
+    """All stores' days.
+
+    Attributes:
+        sold: date, units; days after the origin are there where they are known by now.
+        ahead: date, ensemble.
+        last_year: date (of this year), units.
+        events: date, name.
+    """
+
+    sold: pd.DataFrame
+    ahead: pd.DataFrame
+    last_year: pd.DataFrame
+    events: pd.DataFrame
+
+    def figure(self) -> figures.Figure:
+        """Return the chart."""
+        return figures.daily(self.sold, self.ahead, last_year=self.last_year, events=self.events)
+
+    def table(self) -> pd.DataFrame:
+        """Return the chart's numbers: date, units, ensemble, last_year; the newest day first."""
+        before = self.last_year.rename(columns={"units": "last_year"})
+        days = self.sold.merge(self.ahead.merge(before, on="date", how="left"), on="date", how="outer")
+        return days.sort_values("date", ascending=False)
+
+
 def comparison(reader: Reader, week: Week) -> list[tuple[str, list[Row]]]:
     """Return the lines by group: the total, the states, the stores, the categories."""
     parts = reader.frame(_STORE_DEPTS, week=week.first_day, origin=week.origin, year_before=week.origin - YEAR).astype(
@@ -158,17 +185,15 @@ def events(reader: Reader, first: dt.date, last: dt.date) -> pd.DataFrame:
     return reader.frame(_EVENTS, first=first, last=last)
 
 
-def chart(reader: Reader, week: Week) -> tuple[figures.Figure, pd.DataFrame]:
-    """Return the chart of all stores' days, and its numbers as a table."""
+def daily_totals(reader: Reader, week: Week) -> DailyTotals:
+    """Return all stores' days: the history shown, the forecast, last year and the events."""
     begin = week.origin - dt.timedelta(days=HISTORY_DAYS - 1)
-    sold = daily_sales(reader, Scope(), begin, week.last_forecast_day)
-    ahead = daily_forecast(reader, Scope(), week)
-    before = last_year(reader, Scope(), week)
-    figure = figures.daily(
-        sold, ahead[["date", "ensemble"]], last_year=before, events=events(reader, begin, week.last_forecast_day)
+    return DailyTotals(
+        daily_sales(reader, Scope(), begin, week.last_forecast_day),
+        daily_forecast(reader, Scope(), week)[["date", "ensemble"]],
+        last_year(reader, Scope(), week),
+        events(reader, begin, week.last_forecast_day),
     )
-    table = ahead[["date", "ensemble"]].merge(before.rename(columns={"units": "last_year"}), on="date", how="left")
-    return figure, sold.merge(table, on="date", how="outer").sort_values("date", ascending=False)
 
 
 def _row(name: str, scope: Scope, part: pd.DataFrame) -> Row:

@@ -1,0 +1,96 @@
+"""The week's report: one HTML file that can be mailed, with everything in it and no script.
+
+Here: what it says. Its pictures: `plots`; its look: `report.html`. The numbers are the dashboard's own, from the same
+queries and rules. Not here: sending it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy import Engine
+
+from m5_assets.dashboard import accuracy, colours, overview, rules, words
+from m5_assets.dashboard.database import NoDatabase, NoTables, NoWeek, Reader, reading
+from m5_assets.dashboard.exceptions import ExceptionLists, counts
+from m5_assets.errors import UserError
+from m5_assets.report import plots
+from m5_assets.weeks import Week
+
+EXCEPTIONS = 20
+
+
+def write_report(engine: Callable[[], Engine], week: Week, output: Path) -> int:
+    """Write the report of a week, whole or not at all, and return its size in bytes.
+
+    Raises:
+        UserError: no database, or the week is not in it; the message has the remedy.
+    """
+    try:
+        with reading(engine) as reader:
+            page = report(reader, week)
+    except NoDatabase as problem:
+        raise UserError(f"the database does not answer ({problem}): start it, or set M5_DATABASE_URL") from problem
+    except (NoTables, NoWeek) as problem:
+        raise UserError(f"no week is loaded yet: m5 forecast --week {week}") from problem
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".report-") as folder:
+        (Path(folder) / output.name).write_text(page, encoding="utf-8")
+        return (Path(folder) / output.name).replace(output).stat().st_size
+
+
+def report(reader: Reader, week: Week) -> str:
+    """Return the report as HTML.
+
+    Raises:
+        UserError: the week is not in the database.
+        NoWeek: no week is.
+    """
+    weeks = reader.weeks()
+    if week not in weeks:
+        raise UserError(
+            f"week {week} is not in the database, which holds {weeks[-1]} to {weeks[0]}: m5 forecast --week {week}"
+        )
+    listed = ExceptionLists().of(reader, week)
+    days = overview.daily_totals(reader, week)
+    context = {
+        "week": week,
+        "groups": overview.comparison(reader, week),
+        "revenue": overview.revenue(reader, week),
+        "events": overview.events(reader, week.shift(1).first_day, week.last_forecast_day).to_dict("records"),
+        "totals_plot": plots.totals(days),
+        "exceptions": listed.head(EXCEPTIONS).to_dict("records"),
+        "exception_counts": counts(listed),
+        "loads": reader.loads(week),
+        "kinds": rules.KINDS,
+        "colours": colours,
+        "ratio": words.ratio,
+        **_accuracy(reader, week),
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= words.FILTERS
+    return environment.get_template("report.html").render(context)
+
+
+def _accuracy(reader: Reader, week: Week) -> dict[str, Any]:
+    """Return the scores of the weeks whose 28 days were known at this week's origin, newest first, and their plot."""
+    matured = [scored for scored in reader.scored_weeks() if scored.last_forecast_day <= week.origin]
+    if not matured:
+        return {"scores": [], "scores_plot": None}
+    newest = accuracy.Scores(reader, matured[0])
+    over_weeks = newest.over_weeks
+    over_weeks = over_weeks[over_weeks["week"].isin([scored.first_day for scored in matured])]
+    wrmsse = over_weeks.pivot_table(index="week", columns="model", values="wrmsse").to_dict("index")
+    bias = over_weeks[over_weeks["model"] == "ensemble"].set_index("week")["bias"].to_dict()
+    scores = [{"week": w, "wrmsse": wrmsse[w.first_day], "bias": bias[w.first_day]} for w in matured]
+    return {"scores": scores, "scores_plot": plots.levels(newest.by_level, matured[0])}
