@@ -6,10 +6,12 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from botocore.exceptions import ClientError
 
 from m5_assets.sagemaker import LocalSageMaker
 from m5_assets.sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
@@ -166,7 +168,8 @@ class Lab:
     def stop_everything(self) -> None:
         for kind in KINDS.values():
             for name in self.jobs(kind.name):
-                if self.describe(kind.name, name)[kind.job_status] == "InProgress":
+                # It may end by itself meanwhile.
+                with suppress(ClientError):
                     stop(self.sagemaker, kind, name)
                 self.finish(kind.name, name)
 
