@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
+from m5_assets.sagemaker import LocalSageMaker
 from m5_assets.sagemaker.kinds import PROCESSING, TRAINING
 from m5_assets_tests.sagemaker.conftest import Lab, eventually, stop
 
@@ -58,8 +60,8 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def supervisor_pid(lab: Lab, name: str) -> int:
-    """The supervisor's process; the keeper, forked from it, has the same command line."""
+def own_processes(lab: Lab, name: str) -> list[int]:
+    """The supervisor and the keeper forked from it, which has the same command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -68,9 +70,18 @@ def supervisor_pid(lab: Lab, name: str) -> int:
             continue
         if str(lab.root / "home/jobs/processing" / name).encode() in words:
             found.append(int(folder.name))
-    supervisor, keeper = found
+    return found
+
+
+def supervisor_pid(lab: Lab, name: str) -> int:
+    supervisor, keeper = own_processes(lab, name)
     parent = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
     return supervisor if parent == supervisor else keeper
+
+
+def keeper_pid(lab: Lab, name: str, supervisor: int) -> int:
+    (keeper,) = set(own_processes(lab, name)) - {supervisor}
+    return keeper
 
 
 def test_a_name_can_be_used_once(running: Lab) -> None:
@@ -212,3 +223,74 @@ def test_the_supervisor_starts_quickly_without_dagster_and_boto3() -> None:
     code = "import sys, m5_assets.sagemaker.local.supervisor; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"dagster", "boto3", "botocore", "pandas", "numpy"} & set(loaded)
+
+
+MANY = 3000
+
+
+def test_a_stop_is_noticed_while_inputs_are_copied(lab: Lab) -> None:
+    for number in range(MANY):
+        lab.put(f"in/{number}", "")
+    lab.create("processing", "job", lab.processing(lab.image("never", "print('ready')")))
+    inputs = lab.root / "home/jobs/processing/job/ml/algo-1/processing/in"
+    eventually(lambda: inputs.exists() and any(inputs.iterdir()))
+    stop(lab.sagemaker, PROCESSING, "job")
+    assert lab.finish("processing", "job")["ProcessingJobStatus"] == "Stopped"
+    assert 0 < len(list(inputs.iterdir())) < MANY
+    assert not (lab.root / "home/jobs/processing/job/logs").exists()
+
+
+def test_a_stop_is_noticed_while_outputs_are_stored(running: Lab) -> None:
+    source = f'for number in range({MANY}): (base / f"processing/out/{{number}}").touch()'
+    running.create("processing", "job", running.processing(running.image("many", source)))
+    stored = running.lake / "out/{job_name}"
+    eventually(lambda: stored.exists() and any(stored.iterdir()))
+    stop(running.sagemaker, PROCESSING, "job")
+    assert running.finish("processing", "job")["ProcessingJobStatus"] == "Stopped"
+    assert len(list(stored.iterdir())) < MANY
+
+
+def test_a_process_that_left_its_group_is_not_left_behind(running: Lab) -> None:
+    source = """
+    import subprocess
+    code = "import time; time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    print("child", child.pid)
+    """
+    running.run("processing", "job", running.processing(running.image("daemon", source)))
+    (child,) = pids(running, "job", 1)
+    assert is_gone(child)
+
+
+def test_a_lost_machine_is_seen_and_nothing_is_left(running: Lab) -> None:
+    """Supervisor and keeper are killed together: nobody is left to clean up but who looks next."""
+    running.create("processing", "job", running.processing(running.image("stubborn", STUBBORN)))
+    started = pids(running, "job", 2)
+    supervisor = supervisor_pid(running, "job")
+    os.kill(keeper_pid(running, "job", supervisor), signal.SIGKILL)
+    os.kill(supervisor, signal.SIGKILL)
+    assert running.finish("processing", "job")["FailureReason"].startswith("InternalServerError: ")
+    eventually(lambda: all(is_gone(pid) for pid in started))
+
+
+def test_a_grace_period_is_the_runner_s(running: Lab) -> None:
+    image = running.image("stubborn", STUBBORN)
+    runner = LocalSageMaker(
+        running.root / "home", buckets={"lake": running.lake}, images=running.images, stop_grace=0.2
+    )
+    runner.client("sagemaker").create_processing_job(ProcessingJobName="job", **running.processing(image))
+    pids(running, "job", 2)
+    begun = time.monotonic()
+    stop(running.sagemaker, PROCESSING, "job")
+    running.finish("processing", "job")
+    # The job keeps the grace it was created with, whoever stops it.
+    assert time.monotonic() - begun < 1.0
+
+
+def test_continuous_outputs_are_stored_while_the_job_runs(running: Lab) -> None:
+    source = '(base / "processing/out/first").write_text("1"); print("ready", os.getpid()); time.sleep(600)'
+    request = running.processing(running.image("continuous", source))
+    request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3UploadMode"] = "Continuous"
+    running.create("processing", "job", request)
+    eventually((running.lake / "out/{job_name}/first").exists)
+    assert running.describe("processing", "job")["ProcessingJobStatus"] == "InProgress"

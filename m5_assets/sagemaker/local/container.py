@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from m5_assets.sagemaker.local.outcome import JobFailure
-from m5_assets.sagemaker.local.processes import BASE_VARIABLE, Keeper, signal_group
+from m5_assets.sagemaker.local.processes import BASE_VARIABLE, Keeper, kill_processes, signal_group
+
+_LAST_WORDS_SECONDS = 0.5
 
 
 class LogStream:
@@ -56,6 +58,7 @@ class Container:
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], base: Path, log: LogStream, keeper: Keeper):
         self._keeper = keeper
+        self._base = base
         self._closed = False
         try:
             self._process = subprocess.Popen(
@@ -95,7 +98,11 @@ class Container:
         signal_group(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._keeper.release(self._process.pid)
-        self._pump.join(timeout=5)
+        self._pump.join(timeout=_LAST_WORDS_SECONDS)
+        if self._pump.is_alive():
+            # Somebody who left the group holds the output open.
+            kill_processes(self._base)
+            self._pump.join()
 
     @staticmethod
     def _copy_output(output: IO[bytes], log: LogStream) -> None:

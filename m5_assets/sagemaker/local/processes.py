@@ -95,13 +95,13 @@ def kill_processes(folder: Path) -> None:
 
 
 def marked_processes(folder: Path) -> Iterator[int]:
-    """The processes whose environment names a base directory in a folder; none where there is no /proc."""
-    mark = f"{BASE_VARIABLE}={folder}/".encode()
+    """The processes whose base directory is a folder or lies in it; none where there is no /proc."""
+    mark = f"{BASE_VARIABLE}={folder}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             environment = (entry / "environ").read_bytes()
         except OSError:
             # Gone meanwhile, or somebody else's.
             continue
-        if any(variable.startswith(mark) for variable in environment.split(b"\0")):
+        if any(variable == mark or variable.startswith(mark + b"/") for variable in environment.split(b"\0")):
             yield int(entry.name)
