@@ -18,6 +18,7 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.schedules import SCHEDULES
+from m5_assets.sensors import SENSORS
 from m5_assets.settings import Settings, settings
 
 OWNERS = ["team:demand-forecasting"]
@@ -49,6 +50,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         asset_checks=dg.load_asset_checks_from_modules(CHECKED_STAGES),
         jobs=JOBS,
         schedules=SCHEDULES,
+        sensors=SENSORS,
         resources={**resources(settings()), **(overrides or {})},
         # Steps wait for jobs, most of the time; two at once let both transforms run side by side. Forked from a server
         # that has loaded the code, a step starts in a second instead of five.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from m5_assets.checks.landing import read_table
+from m5_assets.assets.accuracy import read_accuracy
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
@@ -65,7 +65,7 @@ def examiner(lake: Lake) -> Examiner:
     """Return the examiner of `forecast_accuracy`."""
 
     def examine(week: Week) -> Findings:
-        frame = read_levels(lake, week.key)
+        frame = read_accuracy(lake, week)
         checks = settings().checks
         matured = [key for key in lake.partitions("forecast_accuracy") if key <= week.key][-checks.accuracy_weeks :]
         complete = levels_complete(frame)
@@ -75,19 +75,11 @@ def examiner(lake: Lake) -> Examiner:
             "levels_complete": complete,
             "better_than_seasonal_naive": better_than_benchmark(overall(frame)),
             "ensemble_not_worse": ensemble_not_worse(
-                [overall(read_levels(lake, key)) for key in reversed(matured)], checks.ensemble_tolerance
+                [overall(read_accuracy(lake, Week.parse(key))) for key in reversed(matured)], checks.ensemble_tolerance
             ),
         }
 
     return examine
-
-
-def read_levels(lake: Lake, key: str) -> pd.DataFrame:
-    """Return a week's scores by model, level and horizon week; the partition may hold other tables beside them."""
-    manifest = lake.get("forecast_accuracy", key)
-    tables = (read_table(lake, manifest, number) for number in range(len(manifest.files)))
-    frame: pd.DataFrame = next(t for t in tables if "horizon_week" in t.column_names).to_pandas()
-    return frame
 
 
 forecast_accuracy_checks = weekly_checks("forecast_accuracy", CHECKS, examiner)

@@ -1,66 +1,139 @@
-"""What must hold of the database after a load: it shows what the lake holds."""
+"""What must hold of the database after a load: each table shows what the lake holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Callable, Mapping
 
-from sqlalchemy import text
+import dagster as dg
+from sqlalchemy import ColumnElement, Engine, Table, func, select
+from sqlalchemy.types import Double
 
-from m5_assets.checks.accuracy import FINAL, overall, read_levels
+from m5_assets.assets.accuracy import read_accuracy, read_aggregate_accuracy
+from m5_assets.checks.accuracy import FINAL, overall
 from m5_assets.checks.landing import read_table
-from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks, whole_checks
+from m5_assets.forecasting.panel import HORIZON
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.weeks import Week
 
 _SUMS_AGREE = 1e-4  # single precision, added up in another order
-FORECAST_CHECKS = (
-    Check("matches_the_lake", "The week has as many rows as in the lake, and they sum to the same units."),
-)
-ACCURACY_CHECKS = (Check("matches_the_lake", "The week's WRMSSE of each model is that in the lake."),)
+_NAME = "matches_the_lake"
+ROWS_CHECKS = (Check(_NAME, "The week has as many rows as the lake says, and they sum to the same."),)
+SCORES_CHECKS = (Check(_NAME, "The week's WRMSSE of each model is that in the lake."),)
+CALENDAR_CHECKS = (Check(_NAME, "The calendar has the days of the lake's."),)
+
+RowsAndSum = tuple[int, float]
 
 
-def same_rows(found: tuple[int, float], expected: tuple[int, float]) -> Finding:
-    """Compare rows and units of the database with those of the lake."""
-    text_ = (
-        f"{found[0]:,} rows and {found[1]:,.0f} units in PostgreSQL, {expected[0]:,} and {expected[1]:,.0f} in the lake"
-    )
+def same_rows(found: RowsAndSum, expected: RowsAndSum) -> Finding:
+    """Compare rows and a column's sum in the database with those of the lake."""
+    text = f"{found[0]:,} rows, {found[1]:,.1f} in PostgreSQL; {expected[0]:,}, {expected[1]:,.1f} in the lake"
     near = abs(found[1] - expected[1]) <= _SUMS_AGREE * max(abs(expected[1]), 1.0)
-    return Finding(found[0] == expected[0] and near, text_, {"rows": found[0], "rows_expected": expected[0]})
+    return Finding(found[0] == expected[0] and near, text, {"rows": found[0], "rows_expected": expected[0]})
 
 
 def same_scores(found: Mapping[str, float], expected: Mapping[str, float]) -> Finding:
-    """Compare the models' scores of the database with those of the lake."""
+    """Compare the models' scores in the database with those of the lake."""
     odd = [m for m in {*found, *expected} if abs(found.get(m, -1.0) - expected.get(m, -1.0)) > _SUMS_AGREE]
-    text_ = f"scores of {', '.join(sorted(found)) or 'no model'} in PostgreSQL"
-    return Finding(not odd and bool(found), f"{text_}; those of {', '.join(sorted(odd))} differ" if odd else text_)
+    text = f"scores of {', '.join(sorted(found)) or 'no model'} in PostgreSQL"
+    return Finding(not odd and bool(found), f"{text}; those of {', '.join(sorted(odd))} differ" if odd else text)
 
 
-def forecast_examiner(lake: Lake, postgres: PostgresResource) -> Examiner:
-    """Return the examiner of `rds/forecast`."""
-
-    def examine(week: Week) -> Findings:
-        table = read_table(lake, lake.get("ensemble_forecast", week.key))
-        query = text(f"SELECT count(*), coalesce(sum({FINAL}::float8), 0) FROM m5.forecast WHERE week = :week")  # noqa: S608  # a constant's name
-        with postgres.engine().connect() as connection:
-            rows, units = connection.execute(query, {"week": week.first_day}).one()
-        expected = (table.num_rows, float(table[FINAL].to_numpy().sum(dtype=float)))
-        return {"matches_the_lake": same_rows((int(rows), float(units)), expected)}
-
-    return examine
+def same_days(found: tuple[int, dt.date | None], expected: tuple[int, dt.date]) -> Finding:
+    """Compare the number of days and the last one."""
+    return Finding(
+        found == expected, f"{found[0]} days to {found[1]} in PostgreSQL, {expected[0]} to {expected[1]} in the lake"
+    )
 
 
-def accuracy_examiner(lake: Lake, postgres: PostgresResource) -> Examiner:
+def rows_examiner(
+    table: Table, column: str, expected: Callable[[Lake, Week], RowsAndSum]
+) -> Callable[[Lake, PostgresResource], Examiner]:
+    """Return what makes the examiner of a table: its rows of a week and the sum of a column against the lake's."""
+
+    def of(lake: Lake, postgres: PostgresResource) -> Examiner:
+        def examine(week: Week) -> Findings:
+            total = func.coalesce(func.sum(table.c[column].cast(Double)), 0.0)
+            query = select(func.count(), total).where(_of_week(table, week))
+            with postgres.engine().connect() as connection:
+                rows, summed = connection.execute(query).one()
+            return {_NAME: same_rows((int(rows), float(summed)), expected(lake, week))}
+
+        return examine
+
+    return of
+
+
+def _of_week(table: Table, week: Week) -> ColumnElement[bool]:
+    if "week" in table.c:
+        return table.c.week == week.first_day
+    return table.c.date.between(week.first_day, week.origin)
+
+
+def _in_lake(dataset: str, column: str = "units") -> Callable[[Lake, Week], RowsAndSum]:
+    def read(lake: Lake, week: Week) -> RowsAndSum:
+        table = read_table(lake, lake.get(dataset, week.key))
+        return table.num_rows, float(table[column].to_numpy().sum(dtype=float))
+
+    return read
+
+
+def _outlook(lake: Lake, week: Week) -> RowsAndSum:
+    rows, units = _in_lake("ensemble_forecast", FINAL)(lake, week)
+    return rows // HORIZON, units
+
+
+def _totals(lake: Lake, week: Week) -> RowsAndSum:
+    rows, _ = _in_lake("totals_forecast")(lake, week)
+    return rows, _in_lake("ensemble_forecast", FINAL)(lake, week)[1]
+
+
+def _aggregates(lake: Lake, week: Week) -> RowsAndSum:
+    frame = read_aggregate_accuracy(lake, week)
+    return len(frame), float(frame["rmsse"].sum())
+
+
+def scores_examiner(lake: Lake, postgres: PostgresResource) -> Examiner:
     """Return the examiner of `rds/accuracy`."""
 
     def examine(week: Week) -> Findings:
-        query = text("SELECT model, wrmsse FROM m5.accuracy WHERE week = :week AND level = 0 AND horizon_week = 0")
+        scores = schema.accuracy.c
+        query = select(scores.model, scores.wrmsse).where(
+            scores.week == week.first_day, scores.level == 0, scores.horizon_week == 0
+        )
         with postgres.engine().connect() as connection:
-            found = {row.model: float(row.wrmsse) for row in connection.execute(query, {"week": week.first_day})}
-        return {"matches_the_lake": same_scores(found, overall(read_levels(lake, week.key)))}
+            found = {row.model: float(row.wrmsse) for row in connection.execute(query)}
+        return {_NAME: same_scores(found, overall(read_accuracy(lake, week)))}
 
     return examine
 
 
-rds_forecast_checks = weekly_checks(["rds", "forecast"], FORECAST_CHECKS, forecast_examiner, ("lake", "postgres"))
-rds_accuracy_checks = weekly_checks(["rds", "accuracy"], ACCURACY_CHECKS, accuracy_examiner, ("lake", "postgres"))
+def examine_calendar(lake: Lake, postgres: PostgresResource) -> Findings:
+    """Examine `rds/calendar`."""
+    days = read_table(lake, lake.get("calendar"))["date"].to_pandas()
+    return {_NAME: same_days(_calendar_days(postgres.engine()), (len(days), days.max().date()))}
+
+
+def _calendar_days(engine: Engine) -> tuple[int, dt.date | None]:
+    with engine.connect() as connection:
+        count, last = connection.execute(select(func.count(), func.max(schema.calendar.c.date))).one()
+    return int(count), last
+
+
+_RESOURCES = ("lake", "postgres")
+
+
+def _weekly(table: Table, column: str, expected: Callable[[Lake, Week], RowsAndSum]) -> dg.AssetChecksDefinition:
+    return weekly_checks(["rds", table.name], ROWS_CHECKS, rows_examiner(table, column, expected), _RESOURCES)
+
+
+rds_sales_checks = _weekly(schema.sales, "units", _in_lake("raw_sales"))
+rds_store_dept_sales_checks = _weekly(schema.store_dept_sales, "units", _in_lake("store_dept_sales"))
+rds_forecast_checks = _weekly(schema.forecast, FINAL, _in_lake("ensemble_forecast", FINAL))
+rds_series_outlook_checks = _weekly(schema.series_outlook, "forecast_28", _outlook)
+rds_store_dept_forecast_checks = _weekly(schema.store_dept_forecast, FINAL, _totals)
+rds_aggregate_accuracy_checks = _weekly(schema.aggregate_accuracy, "rmsse", _aggregates)
+rds_accuracy_checks = weekly_checks(["rds", "accuracy"], SCORES_CHECKS, scores_examiner, _RESOURCES)
+rds_calendar_checks = whole_checks(["rds", "calendar"], CALENDAR_CHECKS, examine_calendar, _RESOURCES)

@@ -98,7 +98,10 @@ def weekly_checks(
 
 
 def whole_checks(
-    asset: str, checks: Sequence[Check], examine_all: Callable[..., Findings], resources: Sequence[str] = ("lake",)
+    asset: str | Sequence[str],
+    checks: Sequence[Check],
+    examine_all: Callable[..., Findings],
+    resources: Sequence[str] = ("lake",),
 ) -> dg.AssetChecksDefinition:
     """Return the checks of an asset without weeks as one step; `examine_all` is given the resources by name."""
     key = dg.AssetKey(asset)

@@ -180,3 +180,6 @@ def test_a_database_that_differs_from_the_lake_is_found() -> None:
     assert rds.same_scores(GOOD, GOOD).passed
     assert not rds.same_scores({}, GOOD).passed
     assert not rds.same_scores(GOOD | {"gbm": 0.59}, GOOD).passed
+    assert rds.same_days((1969, WEEK.origin), (1969, WEEK.origin)).passed
+    assert not rds.same_days((1968, WEEK.origin), (1969, WEEK.origin)).passed
+    assert not rds.same_days((0, None), (1969, WEEK.origin)).passed

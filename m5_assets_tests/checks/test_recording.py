@@ -31,7 +31,7 @@ def landed(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as found:
+    with dg.DagsterInstance.ephemeral() as found:
         yield found
 
 
