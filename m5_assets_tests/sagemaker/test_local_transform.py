@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m5_assets.sagemaker.kinds import TRANSFORM
-from m5_assets.sagemaker.local.invocation import ServerParameters, split_object
+from m5_assets.sagemaker.local.job.invocation import ServerParameters, split_object
 from m5_assets_tests.sagemaker.conftest import ROLE, Lab, stop
 
 SERVE = """

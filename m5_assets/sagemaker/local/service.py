@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, overload
 from botocore.client import BaseClient
 from botocore.config import Config
 
-from m5_assets.sagemaker.local.api import SageMakerApi
+from m5_assets.sagemaker.local.control.api import SageMakerApi
+from m5_assets.sagemaker.local.control.logs_api import LogsApi
+from m5_assets.sagemaker.local.control.transport import answer_with, make_client
 from m5_assets.sagemaker.local.faults import Faults
-from m5_assets.sagemaker.local.logs_api import LogsApi
 from m5_assets.sagemaker.local.settings import RunnerSettings
-from m5_assets.sagemaker.local.transport import answer_with, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

@@ -27,6 +27,8 @@ from m5_assets.sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
 from m5_assets.sagemaker.local.files import is_locked, locked, read_json, write_json
 from m5_assets.sagemaker.local.processes import kill_processes
 
+ACCOUNT = "000000000000"
+
 
 class Transition(TypedDict, total=False):
     """One stage of a job (a Training job's SecondaryStatus); times are seconds since the epoch."""
@@ -68,6 +70,10 @@ class JobDirectory:
         """The job's kind, by the folder it lies in."""
         return KINDS[self.path.parent.name]
 
+    def arn(self, region: str) -> str:
+        """The job's ARN, in an account that does not exist."""
+        return f"arn:aws:sagemaker:{region}:{ACCOUNT}:{self.kind.name}-job/{self.name}"
+
     @property
     def ml(self) -> Path:
         """The folder of the instances' stand-ins for `/opt/ml`."""
@@ -89,6 +95,8 @@ class JobDirectory:
     def read_state(self) -> JobState:
         """The state as last written; a dead supervisor is not noticed (see `refresh_state`)."""
         state: JobState = read_json(self.path / "state.json")  # type: ignore[assignment]  # written by this module alone
+        # Jobs of an earlier version, which may still be adopted, have none.
+        state.setdefault("transitions", [{"stage": state["status"], "started": state["created"]}])
         return state
 
     def refresh_state(self) -> JobState:

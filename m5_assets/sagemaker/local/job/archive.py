@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from m5_assets.sagemaker.local.objects import regular_files
+from m5_assets.sagemaker.local.job.objects import regular_files
 
 
 def merged_files(folders: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:

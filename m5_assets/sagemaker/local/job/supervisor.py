@@ -1,4 +1,4 @@
-"""The process that runs one job: `python -m m5_assets.sagemaker.local.supervisor <job folder>`.
+"""The process that runs one job: `python -m m5_assets.sagemaker.local.job.supervisor <job folder>`.
 
 Detached from whoever created the job, so that the job outlives the orchestrator. It holds the job's lock (a descriptor
 that it inherited) for as long as it lives. Here: from the request to the last state. Not here: what each kind of job
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from m5_assets.sagemaker.kinds import TRANSFORM
-from m5_assets.sagemaker.local import processing, training, transform
-from m5_assets.sagemaker.local.cluster import Misfortunes
-from m5_assets.sagemaker.local.container import LogStream
-from m5_assets.sagemaker.local.folder_store import FolderStore
-from m5_assets.sagemaker.local.http_store import HttpStore
-from m5_assets.sagemaker.local.instance import Instance
-from m5_assets.sagemaker.local.objects import ObjectStore
-from m5_assets.sagemaker.local.outcome import MAX_REASON_LENGTH, JobFailure, JobStopped, Outcome
+from m5_assets.sagemaker.local.job import processing, training, transform
+from m5_assets.sagemaker.local.job.cluster import Misfortunes
+from m5_assets.sagemaker.local.job.container import LogStream
+from m5_assets.sagemaker.local.job.folder_store import FolderStore
+from m5_assets.sagemaker.local.job.http_store import HttpStore
+from m5_assets.sagemaker.local.job.instance import Instance
+from m5_assets.sagemaker.local.job.objects import ObjectStore
+from m5_assets.sagemaker.local.job.outcome import MAX_REASON_LENGTH, JobFailure, JobStopped, Outcome
+from m5_assets.sagemaker.local.job.run import JobRun
 from m5_assets.sagemaker.local.processes import Keeper, kill_processes
-from m5_assets.sagemaker.local.run import JobRun
 from m5_assets.sagemaker.local.state import JobDirectory, enter_stage
 
 _PROGRAMS: Mapping[str, Callable[[JobRun], Outcome]] = {
@@ -49,6 +49,7 @@ def main() -> None:
         job = JobRun(
             directory=directory,
             request=request,
+            region=runner["region"],
             store=_store(runner),
             images=runner["images"],
             grace=runner["stop_grace"],

@@ -24,7 +24,7 @@ from m5_assets.sagemaker.local.state import JobState, enter_stage
 
 # What a job inherits of the orchestrator's environment; anything else, secrets above all, stays behind.
 _INHERITED = re.compile(r"PATH|HOME|LANG|TMPDIR|PYTHONPATH|VIRTUAL_ENV|[A-Z]+_NUM_THREADS")
-_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+_PACKAGE_ROOT = Path(__file__).resolve().parents[4]
 
 
 def launch(settings: RunnerSettings, target: Path, request: Mapping[str, Any], runner: Mapping[str, Any]) -> None:
@@ -108,7 +108,7 @@ def _aws_environment(settings: RunnerSettings) -> dict[str, str]:
 def _start_supervisor(directory: Path, lock: int, environment: Mapping[str, str]) -> None:
     with (directory / "supervisor.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "m5_assets.sagemaker.local.supervisor", str(directory)],
+            [sys.executable, "-m", "m5_assets.sagemaker.local.job.supervisor", str(directory)],
             env=environment,
             cwd=directory,
             stdin=subprocess.DEVNULL,

@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from m5_assets.sagemaker.local.objects import safe_key
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.objects import safe_key
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 
 _UPLOADS = ".uploads"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m5_assets.sagemaker.local.container import LogStream
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.container import LogStream
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 
 _HOST = "127.0.0.1"
 _PING_SECONDS = 2

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 from m5_assets.sagemaker.local.processes import BASE_VARIABLE, Keeper, kill_processes, signal_group
 
 _LAST_WORDS_SECONDS = 0.5

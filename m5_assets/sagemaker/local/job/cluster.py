@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from m5_assets.sagemaker.local.container import Container
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.container import Container
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 
 POLL_SECONDS = 0.02
 KILLED = 128 + signal.SIGKILL

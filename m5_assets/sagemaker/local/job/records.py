@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m5_assets.sagemaker.local.invocation import InvocationError
-from m5_assets.sagemaker.local.jsonpath import PathError, parse_path
+from m5_assets.sagemaker.local.job.invocation import InvocationError
+from m5_assets.sagemaker.local.job.jsonpath import PathError, parse_path
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from m5_assets.sagemaker.local.archive import merged_files, write_archive
-from m5_assets.sagemaker.local.cluster import Ended, Ending
-from m5_assets.sagemaker.local.container import command_line
-from m5_assets.sagemaker.local.objects import StoredObject, download_objects
-from m5_assets.sagemaker.local.outcome import MAX_REASON_LENGTH, JobFailure, Outcome, exit_reason
-from m5_assets.sagemaker.local.run import JobRun
-from m5_assets.sagemaker.local.uploads import ContinuousUploads
+from m5_assets.sagemaker.local.job.archive import merged_files, write_archive
+from m5_assets.sagemaker.local.job.cluster import Ended, Ending
+from m5_assets.sagemaker.local.job.container import command_line
+from m5_assets.sagemaker.local.job.objects import StoredObject, download_objects
+from m5_assets.sagemaker.local.job.outcome import MAX_REASON_LENGTH, JobFailure, Outcome, exit_reason
+from m5_assets.sagemaker.local.job.run import JobRun
+from m5_assets.sagemaker.local.job.uploads import ContinuousUploads
 
 _DEFAULT_CHECKPOINTS = "/opt/ml/checkpoints"
 

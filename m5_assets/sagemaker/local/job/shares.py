@@ -14,11 +14,11 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from m5_assets.sagemaker.local.container import LogStream
-from m5_assets.sagemaker.local.invocation import InvocationError, ServerParameters, ServingClient, split_object
-from m5_assets.sagemaker.local.objects import StoredObject
-from m5_assets.sagemaker.local.records import DataProcessing
-from m5_assets.sagemaker.local.run import JobRun
+from m5_assets.sagemaker.local.job.container import LogStream
+from m5_assets.sagemaker.local.job.invocation import InvocationError, ServerParameters, ServingClient, split_object
+from m5_assets.sagemaker.local.job.objects import StoredObject
+from m5_assets.sagemaker.local.job.records import DataProcessing
+from m5_assets.sagemaker.local.job.run import JobRun
 
 
 @dataclass(frozen=True)

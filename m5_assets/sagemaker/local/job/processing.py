@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m5_assets.sagemaker.local.cluster import Ended, Ending
-from m5_assets.sagemaker.local.container import command_line
-from m5_assets.sagemaker.local.objects import upload_tree
-from m5_assets.sagemaker.local.outcome import JobFailure, Outcome, exit_reason
-from m5_assets.sagemaker.local.run import JobRun
-from m5_assets.sagemaker.local.uploads import ContinuousUploads
+from m5_assets.sagemaker.local.job.cluster import Ended, Ending
+from m5_assets.sagemaker.local.job.container import command_line
+from m5_assets.sagemaker.local.job.objects import upload_tree
+from m5_assets.sagemaker.local.job.outcome import JobFailure, Outcome, exit_reason
+from m5_assets.sagemaker.local.job.run import JobRun
+from m5_assets.sagemaker.local.job.uploads import ContinuousUploads
 
 _MAX_MESSAGE_BYTES = 1024
 # Members of a request that the container finds as null when absent.

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m5_assets.sagemaker.local import cluster
-from m5_assets.sagemaker.local.cluster import Ended, Misfortunes
-from m5_assets.sagemaker.local.container import Container, container_environment
-from m5_assets.sagemaker.local.instance import Instance
-from m5_assets.sagemaker.local.objects import ObjectStore, StoredObject, download_objects, find_objects, share
-from m5_assets.sagemaker.local.outcome import JobFailure, JobStopped
+from m5_assets.sagemaker.local.job import cluster
+from m5_assets.sagemaker.local.job.cluster import Ended, Misfortunes
+from m5_assets.sagemaker.local.job.container import Container, container_environment
+from m5_assets.sagemaker.local.job.instance import Instance
+from m5_assets.sagemaker.local.job.objects import ObjectStore, StoredObject, download_objects, find_objects, share
+from m5_assets.sagemaker.local.job.outcome import JobFailure, JobStopped
 from m5_assets.sagemaker.local.processes import Keeper
 from m5_assets.sagemaker.local.state import JobDirectory, enter_stage
 
-ACCOUNT = "000000000000"
 DEFAULT_LIMIT_SECONDS = 86_400
 
 
@@ -33,6 +32,7 @@ class JobRun:
     Attributes:
         directory: The job on disk.
         request: The request that created it.
+        region: The region that its ARN names.
         store: The objects it may use.
         images: Image URIs and the command lines of their entry points.
         grace: Seconds between SIGTERM and SIGKILL.
@@ -43,6 +43,7 @@ class JobRun:
 
     directory: JobDirectory
     request: Mapping[str, Any]
+    region: str
     store: ObjectStore
     images: Mapping[str, Sequence[str]]
     grace: float
@@ -53,7 +54,7 @@ class JobRun:
     @property
     def arn(self) -> str:
         """The job's ARN."""
-        return job_arn(self.directory)
+        return self.directory.arn(self.region)
 
     @property
     def hosts(self) -> list[str]:
@@ -198,9 +199,3 @@ class JobRun:
         """Empty the instances, as new ones are empty."""
         for instance in self.instances:
             shutil.rmtree(instance.ml, ignore_errors=True)
-
-
-def job_arn(directory: JobDirectory, region: str | None = None) -> str:
-    """A job's ARN, in an account that does not exist."""
-    region = region or directory.read_runner()["region"]
-    return f"arn:aws:sagemaker:{region}:{ACCOUNT}:{directory.kind.name}-job/{directory.name}"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from m5_assets.sagemaker.local.transport import ApiError
+from m5_assets.sagemaker.local.control.transport import ApiError
 
 _DEFAULT_PAGE = 10
 
@@ -49,7 +49,7 @@ def list_page(
 
 def _matches(request: Mapping[str, Any], entry: Mapping[str, Any], name_member: str, status_member: str | None) -> bool:
     """Whether an entry is asked for; jobs of the same home may have vanished or changed since the last page."""
-    if request.get("NameContains", "").lower() not in entry[name_member].lower():
+    if request.get("NameContains", "") not in entry[name_member]:
         return False
     if status_member and request.get("StatusEquals", entry[status_member]) != entry[status_member]:
         return False

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from m5_assets.sagemaker.kinds import KINDS
-from m5_assets.sagemaker.local.transport import ApiError, Operation
+from m5_assets.sagemaker.local.control.transport import ApiError, Operation
 
 _MAX_EVENTS = 10_000
 _MAX_BYTES = 1024 * 1024

@@ -16,16 +16,15 @@ from typing import Any
 from botocore.model import ServiceModel
 
 from m5_assets.sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
-from m5_assets.sagemaker.local.describe import describe, summarise
+from m5_assets.sagemaker.local.control.describe import describe, summarise
+from m5_assets.sagemaker.local.control.launch import launch
+from m5_assets.sagemaker.local.control.listing import list_page
+from m5_assets.sagemaker.local.control.models import ModelApi, merge_tags
+from m5_assets.sagemaker.local.control.support import problems
+from m5_assets.sagemaker.local.control.transport import ApiError, Operation
 from m5_assets.sagemaker.local.faults import Faults
-from m5_assets.sagemaker.local.launch import launch
-from m5_assets.sagemaker.local.listing import list_page
-from m5_assets.sagemaker.local.models import ModelApi, merge_tags
-from m5_assets.sagemaker.local.run import job_arn
 from m5_assets.sagemaker.local.settings import RunnerSettings
 from m5_assets.sagemaker.local.state import JobDirectory, enter_stage
-from m5_assets.sagemaker.local.support import problems
-from m5_assets.sagemaker.local.transport import ApiError, Operation
 from m5_assets.sagemaker.validation import RequestValidationError, validate
 
 
@@ -78,18 +77,18 @@ class SageMakerApi:
             launch(self._settings, directory, request, runner)
         except FileExistsError as error:
             raise taken from error
-        return {kind.job_arn: self._arn(JobDirectory(directory))}
+        return {kind.job_arn: JobDirectory(directory).arn(self._settings.region)}
 
     def describe_job(self, kind: JobKind, request: Mapping[str, Any]) -> dict[str, Any]:
         """The job's request and state."""
         directory = self._find(kind, request[kind.job_name])
         state = directory.refresh_state()
-        return describe(kind, directory.name, self._arn(directory), directory.read_request(), state)
+        return describe(kind, directory.name, directory.arn(self._settings.region), directory.read_request(), state)
 
     def list_jobs(self, kind: JobKind, request: Mapping[str, Any]) -> dict[str, Any]:
         """A page of the jobs of a kind."""
         summaries = (
-            summarise(kind, directory.name, self._arn(directory), directory.refresh_state())
+            summarise(kind, directory.name, directory.arn(self._settings.region), directory.refresh_state())
             for directory in self._all_jobs(kind)
         )
         return list_page(
@@ -147,9 +146,6 @@ class SageMakerApi:
             return operation(request)
 
         return validated
-
-    def _arn(self, directory: JobDirectory) -> str:
-        return job_arn(directory, self._settings.region)
 
     def _jobs(self, kind: JobKind) -> Path:
         return self._settings.home / "jobs" / kind.name

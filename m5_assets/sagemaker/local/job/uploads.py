@@ -10,8 +10,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from m5_assets.sagemaker.local.objects import ObjectStore, regular_files
-from m5_assets.sagemaker.local.outcome import JobFailure
+from m5_assets.sagemaker.local.job.objects import ObjectStore, regular_files
+from m5_assets.sagemaker.local.job.outcome import JobFailure
 
 _INTERVAL_SECONDS = 0.25
 _PATIENCE = 4
@@ -42,7 +42,8 @@ class ContinuousUploads:
         self._closing = threading.Event()
         scratch.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        if folders:
+            self._thread.start()
 
     def close(self) -> None:
         """Upload the rest, files that changed a moment ago included.
@@ -51,7 +52,8 @@ class ContinuousUploads:
             JobFailure: Something could not be uploaded.
         """
         self._closing.set()
-        self._thread.join()
+        if self._folders:
+            self._thread.join()
         try:
             self._upload(settled_only=False)
         except OSError as error:

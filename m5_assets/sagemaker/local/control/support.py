@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m5_assets.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
-from m5_assets.sagemaker.local.jsonpath import PathError, parse_path
-from m5_assets.sagemaker.local.records import media_type
+from m5_assets.sagemaker.local.job.jsonpath import PathError, parse_path
+from m5_assets.sagemaker.local.job.records import media_type
 
 _DATA_TYPES = ("S3Prefix", "ManifestFile")
 

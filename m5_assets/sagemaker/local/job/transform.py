@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from m5_assets.sagemaker.artifacts import UnsafeArtifact, unpack_model
-from m5_assets.sagemaker.local import cluster
-from m5_assets.sagemaker.local.container import Container, LogStream
-from m5_assets.sagemaker.local.invocation import ServingClient
-from m5_assets.sagemaker.local.objects import StoredObject, find_objects, upload_tree
-from m5_assets.sagemaker.local.outcome import JobFailure, Outcome, exit_reason
-from m5_assets.sagemaker.local.run import JobRun
-from m5_assets.sagemaker.local.shares import Share
+from m5_assets.sagemaker.local.job import cluster
+from m5_assets.sagemaker.local.job.container import Container, LogStream
+from m5_assets.sagemaker.local.job.invocation import ServingClient
+from m5_assets.sagemaker.local.job.objects import StoredObject, find_objects, upload_tree
+from m5_assets.sagemaker.local.job.outcome import JobFailure, Outcome, exit_reason
+from m5_assets.sagemaker.local.job.run import JobRun
+from m5_assets.sagemaker.local.job.shares import Share
 
 _STARTUP_SECONDS = 240
 _POLL_SECONDS = 0.05

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m5_assets.sagemaker.local.control.listing import list_page
+from m5_assets.sagemaker.local.control.transport import ApiError, Operation
 from m5_assets.sagemaker.local.files import locked, read_json, write_json
-from m5_assets.sagemaker.local.listing import list_page
-from m5_assets.sagemaker.local.run import ACCOUNT
-from m5_assets.sagemaker.local.transport import ApiError, Operation
+from m5_assets.sagemaker.local.state import ACCOUNT
 
 
 class ModelApi:
