@@ -39,7 +39,7 @@ class Deployment:
         UserError: the credentials are of another account than the environment's.
     """
 
-    def __init__(self, environment: Environment, checkout: Path = CHECKOUT, *, poll_seconds: float = 5.0) -> None:
+    def __init__(self, environment: Environment, checkout: Path, *, poll_seconds: float = 5.0) -> None:
         self.environment, self._checkout, self._poll = environment, checkout, poll_seconds
         account = boto3.client("sts", region_name=environment.region).get_caller_identity()["Account"]
         if account != environment.account:

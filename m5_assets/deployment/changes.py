@@ -80,8 +80,16 @@ class StackPlan:
 
     def lines(self) -> Iterator[str]:
         """Yield it as text: the stack, then a line a change."""
-        what = "new" if self.is_new else f"{len(self.changes)} changes" if self.changes else "unchanged"
-        yield f"{self.stack.name}: {'known once an earlier stack has changed' if self.postponed else what}"
+        if self.postponed:
+            what = "known once an earlier stack has changed"
+        elif self.is_new:
+            what = "new"
+        elif self.change_set:
+            # A change of outputs or tags alone changes no resource.
+            what = f"{len(self.changes)} changes of resources"
+        else:
+            what = "unchanged"
+        yield f"{self.stack.name}: {what}"
         for change in self.changes:
             yield f"  {change}"
 
@@ -127,18 +135,11 @@ def request_changes(
     try:
         arn = client.create_change_set(**request)["Id"]
     except ClientError as problem:
-        if _needs_export(str(problem)) and not is_new:
-            return StackPlan(stack, role, postponed=str(problem))
-        raise UserError(f"{stack.name}: {problem.response['Error']['Message']}") from None
+        return _without_changes(stack, role, problem.response["Error"]["Message"], is_new)
     description = _await_change_set(client, arn, poll_seconds)
     if description["Status"] == "FAILED":
         client.delete_change_set(ChangeSetName=arn)
-        reason = description.get("StatusReason", "no reason given")
-        if any(text in reason for text in _NOTHING_TO_DO):
-            return StackPlan(stack, role, is_new=is_new)
-        if _needs_export(reason) and not is_new:
-            return StackPlan(stack, role, postponed=reason)
-        raise UserError(f"{stack.name}: {reason}")
+        return _without_changes(stack, role, description.get("StatusReason", "no reason given"), is_new)
     return StackPlan(stack, role, tuple(_changes(client, arn)), arn, is_new)
 
 
@@ -200,5 +201,10 @@ def _changes(client: CloudFormation, arn: str) -> Iterator[Change]:
             )
 
 
-def _needs_export(reason: str) -> bool:
-    return "No export named" in reason
+def _without_changes(stack: Stack, role: str | None, reason: str, is_new: bool) -> StackPlan:
+    """Return the plan where there is no change set: nothing to do, not yet to be known, or refused."""
+    if any(text in reason for text in _NOTHING_TO_DO):
+        return StackPlan(stack, role, is_new=is_new)
+    if "No export named" in reason and not is_new:
+        return StackPlan(stack, role, postponed=reason)
+    raise UserError(f"{stack.name}: {reason}")

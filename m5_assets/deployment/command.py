@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -11,7 +12,9 @@ from m5_assets.deployment.changes import risky
 from m5_assets.errors import UserError
 
 
-def run(name: str, *, only_plan: bool, yes: bool, undo: bool, poll_seconds: float = 5.0) -> None:
+def run(
+    name: str, *, only_plan: bool, yes: bool, undo: bool, checkout: Path = CHECKOUT, poll_seconds: float = 5.0
+) -> None:
     """Deploy an environment, or show what a deployment would change.
 
     Args:
@@ -19,13 +22,14 @@ def run(name: str, *, only_plan: bool, yes: bool, undo: bool, poll_seconds: floa
         only_plan: show the changes and change nothing.
         yes: do not ask.
         undo: go back to the last good deployment instead of deploying this checkout.
+        checkout: the repository's folder.
         poll_seconds: between two looks at a stack.
 
     Raises:
         UserError: what the user can mend; StackFailed among them.
     """
-    environment = Environment.load(name, CHECKOUT / "infrastructure" / "environments")
-    deployment = Deployment(environment, poll_seconds=poll_seconds)
+    environment = Environment.load(name, checkout / "infrastructure" / "environments")
+    deployment = Deployment(environment, checkout, poll_seconds=poll_seconds)
     release = deployment.previous() if undo else deployment.current()
     click.echo(f"{'Back to' if undo else 'Release'} {release.id}{f' of {release.made}' if undo else ''}: {name}")
     plans = deployment.plan(release)

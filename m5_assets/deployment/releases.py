@@ -5,6 +5,7 @@ A release holds everything that its deployment needs, so that it can be kept and
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -192,7 +193,8 @@ def _long_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
 _TemplateLoader.add_multi_constructor("!", _long_form)
 
 
+@functools.cache
 def parse_template(text: str) -> dict[str, Any]:
-    """Return a template as JSON values, short forms written out."""
+    """Return a template as JSON values, short forms written out; not to be changed, callers share it."""
     content: dict[str, Any] = yaml.load(text, _TemplateLoader)  # noqa: S506  # a subclass of the safe loader
     return content

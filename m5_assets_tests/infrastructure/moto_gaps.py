@@ -1,0 +1,96 @@
+"""What moto's CloudFormation lacks of AWS's, as far as the stacks need it, filled in for the tests.
+
+Not here: resource types that moto leaves out without harm; `test_stacks` lists them by name.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+from moto.cloudformation import parsing
+from moto.cloudformation.models import CloudFormationBackend
+from moto.core.common_models import CloudFormationModel
+from moto.rds.models import DBInstance, DBParameterGroup
+
+SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:rds!db-1234"
+
+
+class _StandIn(CloudFormationModel):  # type: ignore[misc]  # moto is not typed
+    """A resource with a name, an ARN and nothing behind it."""
+
+    def __init__(self, name: str) -> None:
+        self.physical_resource_id = name
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "M5::Test::StandIn"
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return attr == "Arn"
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        return f"arn:aws:servicediscovery:us-east-1:123456789012:service/{self.physical_resource_id}"
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name: str, *_: Any, **__: Any) -> _StandIn:
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource: _StandIn, *_: Any, **__: Any) -> _StandIn:
+        return original_resource
+
+
+def fill(patch: pytest.MonkeyPatch) -> None:
+    """Fill the gaps for as long as the patch lasts."""
+    # Types whose names other resources refer to.
+    for kind in ("AWS::ServiceDiscovery::PrivateDnsNamespace", "AWS::ServiceDiscovery::Service"):
+        patch.setitem(parsing.get_model_map(), kind, _StandIn)
+    # `Ref` of a parameter group gives moto's object.
+    patch.setattr(DBParameterGroup, "physical_resource_id", property(lambda group: group.name), raising=False)
+    _managed_secret(patch)
+    _change_sets(patch)
+
+
+def _managed_secret(patch: pytest.MonkeyPatch) -> None:
+    """Give a database the secret that RDS manages."""
+    known, attribute = DBInstance.has_cfn_attr, DBInstance.get_cfn_attribute
+
+    def get(self: Any, name: str) -> Any:
+        return SECRET_ARN if name == "MasterUserSecret.SecretArn" else attribute(self, name)
+
+    patch.setattr(
+        DBInstance, "has_cfn_attr", classmethod(lambda _, name: name == "MasterUserSecret.SecretArn" or known(name))
+    )
+    patch.setattr(DBInstance, "get_cfn_attribute", get)
+
+
+def _change_sets(patch: pytest.MonkeyPatch) -> None:
+    """Let stacks made by change sets import and export, and remember their parameters."""
+    create, carry_out = CloudFormationBackend.create_change_set, CloudFormationBackend.execute_change_set
+
+    @functools.wraps(create)
+    def create_change_set(self: Any, *args: Any, **kwargs: Any) -> Any:
+        made = create(self, *args, **kwargs)
+        stack = self.stacks[made[1]]
+        stack.cross_stack_resources = stack.resource_map.cross_stack_resources = self.exports
+        return made
+
+    @functools.wraps(carry_out)
+    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+        carry_out(self, change_set_name, stack_name)
+        change_set = self.change_sets[change_set_name]
+        stack = self.stacks[change_set.stack_id]
+        stack._parse_template()
+        stack.parameters = change_set.parameters
+        stack.output_map = stack._create_output_map()
+        self.exports.update({export.name: export for export in stack.exports})
+
+    patch.setattr(CloudFormationBackend, "create_change_set", create_change_set)
+    patch.setattr(CloudFormationBackend, "execute_change_set", execute_change_set)

@@ -1,0 +1,66 @@
+"""A small evaluator of IAM policies: what the documents of one role allow. Identity policies of one account only.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html: a Deny decides, else an
+Allow, else the answer is no. An element or operator that it does not know is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Context = Mapping[str, str]
+"""Values of condition keys in a request, such as `iam:PassedToService`."""
+
+_KNOWN = {"Sid", "Effect", "Action", "Resource", "Condition"}
+
+
+def allows(documents: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context | None = None) -> bool:
+    """Whether a role with these policy documents may do this."""
+    effects = {
+        statement["Effect"]
+        for document in documents
+        for statement in _listed(document["Statement"])
+        if _applies(statement, action, resource, context or {})
+    }
+    return effects == {"Allow"}
+
+
+def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
+    if unknown := set(statement) - _KNOWN:
+        raise NotImplementedError(f"the evaluator does not know {unknown}")
+    return (
+        any(_like(pattern.lower(), action.lower()) for pattern in _listed(statement["Action"]))
+        and any(_like(pattern, resource) for pattern in _listed(statement["Resource"]))
+        and all(
+            _holds(operator, key, [str(value) for value in _listed(values)], context)
+            for operator, test in statement.get("Condition", {}).items()
+            for key, values in test.items()
+        )
+    )
+
+
+def _holds(operator: str, key: str, values: list[str], context: Context) -> bool:
+    if operator == "Null":
+        return (key not in context) == (values == ["true"])
+    compare: dict[str, Callable[[str, str], bool]] = {
+        "StringEquals": str.__eq__,
+        "ForAnyValue:StringEquals": str.__eq__,
+        "StringLike": _like,
+        "ArnEquals": _like,
+        "ArnLike": _like,
+        "Bool": lambda pattern, value: pattern.lower() == value.lower(),
+    }
+    if operator not in compare:
+        raise NotImplementedError(f"the evaluator does not know {operator}")
+    return key in context and any(compare[operator](value, context[key]) for value in values)
+
+
+def _like(pattern: str, value: str) -> bool:
+    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
+    return re.fullmatch("".join(parts), value, re.DOTALL) is not None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,369 @@
+"""What the roles may do: all that the platform calls, and nothing that it must not."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore import xform_name
+
+from m5_assets.sagemaker.kinds import KINDS
+from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, ROOT, Account
+from m5_assets_tests.infrastructure.moto_gaps import SECRET_ARN
+from m5_assets_tests.infrastructure.policies import Context, allows
+
+LAKE = f"arn:aws:s3:::m5-prod-lake-{ACCOUNT}"
+AWS = f"us-east-1:{ACCOUNT}"
+ORCHESTRATOR = "m5-prod-orchestrator"
+TO_SAGEMAKER = {"iam:PassedToService": "sagemaker.amazonaws.com"}
+TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+BY_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+IN_CLUSTER = {"ecs:cluster": f"arn:aws:ecs:{AWS}:cluster/m5-prod"}
+
+# Job and model names of a week, as m5_assets.sagemaker.naming makes them.
+NAMES = {
+    "processing": ["features-2016-05-16-0a1b2c3d4e5f-a1"],
+    "training": [f"{kind}-model-2016-05-16-0a1b2c3d4e5f-a1" for kind in ("gbm", "lstm", "totals")],
+    "transform": [
+        f"{asset}-2016-05-16-0a1b2c3d4e5f-a1" for asset in ("gbm-predictions", "lstm-predictions", "totals-forecast")
+    ],
+}
+
+# The boto3 operations of the platform's code, and the action that each needs. Those of Dagster's launcher and step logs
+# stand below; `test_no_call_of_the_code_is_missing_here` compares the rest with the code.
+OPERATIONS = {
+    ("logs", "DescribeLogStreams"): "logs:DescribeLogStreams",
+    ("logs", "GetLogEvents"): "logs:GetLogEvents",
+    ("s3", "GetObject"): "s3:GetObject",
+    ("s3", "PutObject"): "s3:PutObject",
+    ("sagemaker", "AddTags"): "sagemaker:AddTags",
+    ("sagemaker", "CreateModel"): "sagemaker:CreateModel",
+    ("sagemaker", "ListTags"): "sagemaker:ListTags",
+    ("quicksight", "CreateIngestion"): "quicksight:CreateIngestion",
+    ("quicksight", "DescribeIngestion"): "quicksight:DescribeIngestion",
+    ("sns", "Publish"): "sns:Publish",
+    **{
+        ("sagemaker", f"{verb}{kind.title}Job{plural}"): f"sagemaker:{verb}{kind.title}Job{plural}"
+        for kind in KINDS.values()
+        for verb, plural in (("Create", ""), ("Describe", ""), ("Stop", ""), ("List", "s"))
+    },
+}
+
+
+def _orchestrator_calls() -> list[tuple[str, str, Context]]:
+    """List what the orchestrator does on AWS: action, resource, condition keys."""
+    jobs: list[tuple[str, str, Context]] = []
+    for kind, names in NAMES.items():
+        title = kind.capitalize()
+        jobs += [(f"sagemaker:List{title}Jobs", "*", {})]
+        for name in names:
+            arn = f"arn:aws:sagemaker:{AWS}:{kind}-job/{name}"
+            jobs += [(f"sagemaker:{verb}{title}Job", arn, {}) for verb in ("Create", "Describe", "Stop")]
+            jobs += [("sagemaker:AddTags", arn, {}), ("sagemaker:ListTags", arn, {})]
+            jobs += [
+                (action, f"arn:aws:logs:{AWS}:log-group:/aws/sagemaker/{title}Jobs:log-stream:{name}/algo-1-1", {})
+                for action in ("logs:DescribeLogStreams", "logs:GetLogEvents")
+            ]
+    for name in NAMES["transform"]:
+        arn = f"arn:aws:sagemaker:{AWS}:model/{name.removesuffix('-a1')}"
+        jobs += [("sagemaker:CreateModel", arn, {}), ("sagemaker:AddTags", arn, {})]
+    roles = [f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-{kind}" for kind in ("features", "gbm", "lstm", "totals")]
+    jobs += [("iam:PassRole", role, TO_SAGEMAKER) for role in roles]
+    return [
+        *jobs,
+        ("s3:GetObject", f"{LAKE}/landing/calendar.csv", {}),
+        ("s3:ListBucket", LAKE, {"s3:prefix": "landing/"}),
+        # Looking for a key that may not be there: no prefix is named.
+        ("s3:ListBucket", LAKE, {}),
+        *[
+            (f"s3:{action}", f"{LAKE}/lake/features/week=2016-05-16/manifest.json", {})
+            for action in ("GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts")
+        ],
+        ("s3:PutObject", f"{LAKE}/lake/pipes/features-2016-05-16-0a1b2c3d4e5f-a1/context.json", {}),
+        ("s3:PutObject", f"{LAKE}/dagster/storage/run/compute_logs/step.err", {}),
+        ("s3:GetObject", f"{LAKE}/dagster/storage/run/compute_logs/step.err", {}),
+        # dagster_aws.ecs.EcsRunLauncher
+        ("ecs:RunTask", f"arn:aws:ecs:{AWS}:task-definition/m5-prod-run:7", IN_CLUSTER),
+        ("ecs:TagResource", f"arn:aws:ecs:{AWS}:task/m5-prod/0a1b", {"ecs:CreateAction": "RunTask"}),
+        ("ecs:DescribeTasks", f"arn:aws:ecs:{AWS}:task/m5-prod/0a1b", {}),
+        ("ecs:StopTask", f"arn:aws:ecs:{AWS}:task/m5-prod/0a1b", {}),
+        ("ecs:DescribeTaskDefinition", "*", {}),
+        ("ec2:DescribeNetworkInterfaces", "*", {}),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-orchestrator", TO_TASKS),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-execution", TO_TASKS),
+        ("logs:GetLogEvents", f"arn:aws:logs:{AWS}:log-group:/m5/prod/dagster:log-stream:run/m5/0a1b", {}),
+        ("ssmmessages:OpenDataChannel", "*", {}),
+        ("quicksight:CreateIngestion", f"arn:aws:quicksight:{AWS}:dataset/m5-forecast/ingestion/run-1", {}),
+        ("quicksight:DescribeIngestion", f"arn:aws:quicksight:{AWS}:dataset/m5-forecast/ingestion/run-1", {}),
+        ("sns:Publish", f"arn:aws:sns:{AWS}:m5-prod-alerts", {}),
+    ]
+
+
+def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> None:
+    documents = account.policies(ORCHESTRATOR)
+    assert [call for call in _orchestrator_calls() if not allows(documents, *call)] == []
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        # Whose these are: other people's jobs, models, data, tasks and roles.
+        ("sagemaker:StopTrainingJob", f"arn:aws:sagemaker:{AWS}:training-job/somebody-elses-job", {}),
+        ("sagemaker:CreateTrainingJob", f"arn:aws:sagemaker:{AWS}:training-job/crypto-1", {}),
+        ("sagemaker:CreateEndpoint", f"arn:aws:sagemaker:{AWS}:endpoint/features-1", {}),
+        ("sagemaker:CreateNotebookInstance", f"arn:aws:sagemaker:{AWS}:notebook-instance/features-1", {}),
+        ("sagemaker:DeleteTrainingJob", f"arn:aws:sagemaker:{AWS}:training-job/gbm-model-2016-05-16-0a1b-a1", {}),
+        ("s3:GetObject", "arn:aws:s3:::another-bucket/lake/x", {}),
+        ("s3:PutObject", f"{LAKE}/landing/sales_train_evaluation.csv", {}),
+        ("s3:DeleteObject", f"{LAKE}/landing/sales_train_evaluation.csv", {}),
+        ("s3:DeleteObjectVersion", f"{LAKE}/lake/features/week=2016-05-16/manifest.json", {}),
+        ("s3:GetObject", f"{LAKE}/deployments/20261122T000000Z.json", {}),
+        ("s3:PutBucketPolicy", LAKE, {}),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", TO_SAGEMAKER),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", TO_SAGEMAKER),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-gbm", TO_TASKS),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-gbm", {}),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-orchestrator", TO_SAGEMAKER),
+        ("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-gbm", {}),
+        ("ecs:RunTask", f"arn:aws:ecs:{AWS}:task-definition/other:1", IN_CLUSTER),
+        ("ecs:RunTask", f"arn:aws:ecs:{AWS}:task-definition/m5-prod-run:7", {"ecs:cluster": "arn:aws:ecs:::cluster/x"}),
+        ("ecs:StopTask", f"arn:aws:ecs:{AWS}:task/other/0a1b", {}),
+        ("ecs:RegisterTaskDefinition", "*", {}),
+        ("ecs:TagResource", f"arn:aws:ecs:{AWS}:task/m5-prod/0a1b", {}),
+        ("secretsmanager:GetSecretValue", SECRET_ARN, {}),
+        ("rds:DeleteDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", {}),
+        ("logs:GetLogEvents", f"arn:aws:logs:{AWS}:log-group:/aws/rds/instance/x:log-stream:y", {}),
+        ("quicksight:DeleteDataSet", f"arn:aws:quicksight:{AWS}:dataset/m5-forecast", {}),
+        ("quicksight:CreateIngestion", f"arn:aws:quicksight:{AWS}:dataset/finance/ingestion/run-1", {}),
+        ("sns:Publish", f"arn:aws:sns:{AWS}:other", {}),
+    ],
+)  # fmt: skip
+def test_the_orchestrator_may_do_nothing_else(account: Account, action: str, resource: str, context: Context) -> None:
+    assert not allows(account.policies(ORCHESTRATOR), action, resource, context)
+
+
+def test_the_lakes_key_is_used_through_s3_alone(account: Account) -> None:
+    key = account.outputs("keys")["DataKeyArn"]
+    for role in (ORCHESTRATOR, "m5-prod-job-features", "m5-prod-job-gbm"):
+        documents = account.policies(role)
+        assert allows(documents, "kms:Decrypt", key, BY_S3)
+        assert allows(documents, "kms:GenerateDataKey", key, BY_S3)
+        assert not allows(documents, "kms:Decrypt", key)
+        assert not allows(documents, "kms:ScheduleKeyDeletion", key, BY_S3)
+
+
+READS = {
+    "features": ["raw_sales", "store_dept_sales", "sell_prices", "calendar", "features"],
+    "gbm": ["features", "gbm_model", "gbm_predictions"],
+    "lstm": ["features", "lstm_model", "lstm_predictions"],
+    "totals": ["features", "totals_model", "totals_forecast"],
+}
+WRITES = {
+    "features": ["features"],
+    "gbm": ["gbm_model", "gbm_predictions"],
+    "lstm": ["lstm_model", "lstm_predictions"],
+    "totals": ["totals_model", "totals_forecast"],
+}
+DATASETS = sorted({name for names in (*READS.values(), *WRITES.values()) for name in names} | {"ensemble_forecast"})
+
+
+@pytest.mark.parametrize("kind", sorted(READS))
+def test_a_job_reads_its_inputs_and_writes_its_results_and_no_more(account: Account, kind: str) -> None:
+    documents = account.policies(f"m5-prod-job-{kind}")
+    keys = {name: f"{LAKE}/lake/{name}/week=2016-05-16/0a1b/file.parquet" for name in DATASETS}
+    assert [name for name, key in keys.items() if allows(documents, "s3:GetObject", key)] == sorted(READS[kind])
+    assert [name for name, key in keys.items() if allows(documents, "s3:PutObject", key)] == sorted(WRITES[kind])
+    assert not any(allows(documents, "s3:DeleteObject", key) for key in keys.values())
+    assert not allows(documents, "s3:GetObject", f"{LAKE}/landing/calendar.csv")
+    assert allows(documents, "s3:ListBucket", LAKE, {"s3:prefix": "lake/features/"})
+    assert not allows(documents, "s3:ListBucket", LAKE, {"s3:prefix": "landing/"})
+
+
+@pytest.mark.parametrize("kind", sorted(READS))
+def test_a_job_pulls_its_own_image_logs_and_reports_as_itself(account: Account, kind: str) -> None:
+    documents = account.policies(f"m5-prod-job-{kind}")
+    step = kind if kind == "features" else f"{kind}-model"
+    other = "gbm-model" if kind != "gbm" else "lstm-model"
+    for action in ("s3:GetObject", "s3:PutObject"):
+        assert allows(documents, action, f"{LAKE}/lake/pipes/{step}-2016-05-16-0a1b-a1/messages/1.json")
+        assert not allows(documents, action, f"{LAKE}/lake/pipes/{other}-2016-05-16-0a1b-a1/messages/1.json")
+    repositories = {name: f"arn:aws:ecr:{AWS}:repository/m5-prod/{name}" for name in (*READS, "platform")}
+    assert [n for n, arn in repositories.items() if allows(documents, "ecr:BatchGetImage", arn)] == [kind]
+    assert allows(documents, "ecr:GetAuthorizationToken", "*")
+    group = f"arn:aws:logs:{AWS}:log-group:/aws/sagemaker/TrainingJobs:log-stream:x"
+    assert allows(documents, "logs:PutLogEvents", group)
+    assert not allows(documents, "logs:DeleteLogGroup", group)
+    assert allows(documents, "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"})
+    assert not allows(documents, "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/EC2"})
+    for action in ("iam:PassRole", "sagemaker:CreateTrainingJob", "secretsmanager:GetSecretValue", "sts:AssumeRole"):
+        assert not allows(documents, action, "*", TO_SAGEMAKER)
+
+
+def test_a_job_places_network_interfaces_in_its_subnets_alone(account: Account) -> None:
+    network = account.outputs("network")
+    documents = account.policies("m5-prod-job-lstm")
+    arn = f"arn:aws:ec2:{AWS}"
+    for resource in (f"subnet/{network['PrivateSubnetA']}", f"security-group/{network['JobsSecurityGroupId']}"):
+        assert allows(documents, "ec2:CreateNetworkInterface", f"{arn}:{resource}")
+    for resource in ("subnet/subnet-1", f"security-group/{network['PlatformSecurityGroupId']}"):
+        assert not allows(documents, "ec2:CreateNetworkInterface", f"{arn}:{resource}")
+    mine, other = ({"ec2:Vpc": f"{arn}:vpc/{vpc}"} for vpc in (network["VpcId"], "vpc-1"))
+    assert allows(documents, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", mine)
+    assert not allows(documents, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", other)
+
+
+def test_ecs_starts_tasks_with_the_databases_password_and_can_do_no_more(account: Account) -> None:
+    documents = account.policies("m5-prod-execution")
+    assert allows(documents, "secretsmanager:GetSecretValue", SECRET_ARN)
+    assert not allows(documents, "secretsmanager:GetSecretValue", SECRET_ARN.replace("rds!db-1234", "other"))
+    assert allows(documents, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/platform")
+    assert not allows(documents, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
+    assert not allows(documents, "s3:GetObject", f"{LAKE}/lake/x")
+
+
+def test_the_dashboards_role_connects_and_reads_no_data(account: Account) -> None:
+    documents = account.policies("m5-prod-dashboards")
+    subnet = account.outputs("network")["PrivateSubnetA"]
+    assert allows(documents, "ec2:CreateNetworkInterface", f"arn:aws:ec2:{AWS}:subnet/{subnet}")
+    assert not allows(documents, "ec2:CreateNetworkInterface", f"arn:aws:ec2:{AWS}:subnet/subnet-1")
+    assert not allows(documents, "s3:GetObject", f"{LAKE}/lake/x")
+    assert not allows(documents, "secretsmanager:GetSecretValue", SECRET_ARN)
+
+
+def test_a_workflow_deploys_but_cannot_change_who_may(account: Account) -> None:
+    documents = account.policies("m5-prod-deploy")
+    stack = f"arn:aws:cloudformation:{AWS}:stack/m5-prod-%s/0a1b"
+    assert allows(documents, "cloudformation:ExecuteChangeSet", stack % "lake")
+    assert not allows(documents, "cloudformation:ExecuteChangeSet", stack % "delivery")
+    assert not allows(documents, "cloudformation:ExecuteChangeSet", f"arn:aws:cloudformation:{AWS}:stack/other/0a1b")
+    to_cloudformation = {"iam:PassedToService": "cloudformation.amazonaws.com"}
+    assert allows(documents, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", to_cloudformation)
+    assert not allows(documents, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", to_cloudformation)
+    assert allows(documents, "ecr:PutImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
+    assert allows(documents, "s3:PutObject", f"{LAKE}/deployments/20261122T000000Z.json")
+    assert not allows(documents, "s3:GetObject", f"{LAKE}/lake/x")
+    trust = account.trust("m5-prod-deploy")["Statement"][0]
+    assert trust["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"] == (
+        "repo:example/m5-assets:environment:prod"
+    )
+
+
+def test_cloudformation_makes_the_platforms_roles_and_no_others(account: Account) -> None:
+    documents = account.policies("m5-prod-stacks")
+    region = {"aws:RequestedRegion": "us-east-1"}
+    role = f"arn:aws:iam::{ACCOUNT}:role/%s"
+    assert allows(documents, "iam:PutRolePolicy", role % "m5-prod-job-gbm", region)
+    for name in ("Admin", "m5-prod-deploy", "m5-prod-stacks"):
+        assert not allows(documents, "iam:PutRolePolicy", role % name, region)
+    assert allows(documents, "rds:CreateDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", region)
+    assert not allows(documents, "rds:CreateDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", {"aws:RequestedRegion": "x"})
+    for action in (
+        "iam:CreateUser",
+        "iam:CreateAccessKey",
+        "sagemaker:CreateTrainingJob",
+        "organizations:LeaveOrganization",
+    ):
+        assert not allows(documents, action, "*", region)
+
+
+@pytest.mark.parametrize(
+    ("role", "service"),
+    [
+        *[(f"m5-prod-job-{kind}", "sagemaker.amazonaws.com") for kind in sorted(READS)],
+        ("m5-prod-orchestrator", "ecs-tasks.amazonaws.com"),
+        ("m5-prod-execution", "ecs-tasks.amazonaws.com"),
+        ("m5-prod-dashboards", "quicksight.amazonaws.com"),
+        ("m5-prod-flow-logs", "vpc-flow-logs.amazonaws.com"),
+        ("m5-prod-stacks", "cloudformation.amazonaws.com"),
+    ],
+)
+def test_a_role_is_taken_by_its_service_on_behalf_of_this_account_alone(
+    account: Account, role: str, service: str
+) -> None:
+    [statement] = account.trust(role)["Statement"]
+    assert statement["Principal"] == {"Service": service}
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+
+
+def test_every_wildcard_resource_has_its_reason() -> None:
+    bare = []
+    for path in sorted((INFRASTRUCTURE / "stacks").glob("*.yaml")):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if re.search(r'Resource: "\*"', line):
+                block = "\n".join(lines[max(0, number - 5) : number + 1])
+                # In a key's own policy, "*" is the key; the file says so once.
+                if "#" not in block and path.stem != "keys":
+                    bare.append(f"{path.name}:{number + 1}")
+    assert bare == []
+
+
+def test_no_call_of_the_code_is_missing_here() -> None:
+    services = sorted({service for service, _ in OPERATIONS} | {"quicksight", "sts", "secretsmanager"})
+    found = {(service, name) for service in services for name in _operations_called(service)}
+    # `kind.method("Create")` and the like stand for three operations each.
+    verbs = {match for path in _sources() for match in re.findall(r'\.method\(["\'](\w+)["\']\)', path.read_text())}
+    assert verbs == {"Create", "Describe", "Stop", "List"}
+    # SecretStr has a method of the same name as Secrets Manager's client.
+    found.discard(("secretsmanager", "GetSecretValue"))
+    assert found - set(OPERATIONS) == set()
+
+
+def test_no_service_is_called_that_no_role_knows() -> None:
+    used = {name for path in _sources() for name in re.findall(r'boto3\.client\(\s*["\'](\w+)["\']', path.read_text())}
+    assert used - {service for service, _ in OPERATIONS} == set()
+
+
+def test_every_operation_has_an_example_that_is_allowed() -> None:
+    assert set(OPERATIONS.values()) - {action for action, _, _ in _orchestrator_calls()} == set()
+
+
+def _sources() -> list[Path]:
+    """List the modules that speak to AWS with the orchestrator's role: not the local runner, not `m5 deploy`."""
+    package = ROOT / "m5_assets"
+    apart = ("sagemaker/local", "deployment", "containers")
+    found = [p for p in package.rglob("*.py") if not p.relative_to(package).as_posix().startswith(apart)]
+    return [path for path in found if "boto" in path.read_text() or "sagemaker" in path.as_posix()]
+
+
+def _operations_called(service: str) -> set[str]:
+    """Return the operations of a service whose methods, or paginators, the modules call by name."""
+    operations: list[str] = boto3.client(service, region_name="us-east-1").meta.service_model.operation_names  # type: ignore[call-overload]  # any service
+    # Methods of a single word, such as `publish` or `search`, are other objects' too.
+    methods = {xform_name(name): name for name in operations if "_" in xform_name(name)}
+    called: set[str] = set()
+    for path in _sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                called.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                called.add(node.value)
+    return {name for method, name in methods.items() if method in called}
+
+
+def test_the_evaluator_knows_deny_wildcards_and_conditions() -> None:
+    def one(effect: str, **more: Any) -> dict[str, Any]:
+        return {"Statement": {"Effect": effect, "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*", **more}}
+
+    key = "arn:aws:s3:::b/key"
+    assert allows([one("Allow")], "S3:getobject", key)
+    assert not allows([one("Allow")], "s3:PutObject", key)
+    assert not allows([one("Allow")], "s3:GetObject", "arn:aws:s3:::c/key")
+    assert not allows([one("Allow"), one("Deny")], "s3:GetObject", key)
+    assert not allows([], "s3:GetObject", key)
+    conditional = one("Allow", Condition={"StringLike": {"k": ["a*", "b"]}})
+    assert allows([conditional], "s3:GetObject", key, {"k": "b"})
+    assert not allows([conditional], "s3:GetObject", key, {"k": "c"})
+    assert not allows([conditional], "s3:GetObject", key)
+    absent = one("Allow", Condition={"Null": {"k": "true"}})
+    assert allows([absent], "s3:GetObject", key)
+    assert not allows([absent], "s3:GetObject", key, {"k": "c"})
+    for unknown in ({"Condition": {"DateLessThan": {"k": "1"}}}, {"NotAction": "s3:*"}):
+        with pytest.raises(NotImplementedError):
+            allows([one("Allow", **unknown)], "s3:GetObject", key)
+    assert json.dumps(conditional)  # plain JSON, as IAM's documents are

@@ -1,0 +1,241 @@
+"""The templates: clean by the linter, every stack created in order, and what must hold of what they make."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from m5_assets.deployment.releases import PARTS, compose, parse_template
+from m5_assets.errors import UserError
+from m5_assets_tests.infrastructure.conftest import (
+    ACCOUNT,
+    INFRASTRUCTURE,
+    TAGS,
+    Account,
+    create_all,
+    environment,
+)
+
+TEMPLATES = sorted((INFRASTRUCTURE / "stacks").glob("*.yaml"))
+LEFT_OUT_BY_MOTO = {
+    "AWS::Budgets::Budget",
+    "AWS::CloudWatch::Alarm",
+    "AWS::IAM::OIDCProvider",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SecretsManager::Secret",
+}
+"""Types that moto's CloudFormation does not know: they are linted, and looked at here as text, but not created."""
+
+
+def resources(part: str) -> dict[str, Any]:
+    found: dict[str, Any] = parse_template((INFRASTRUCTURE / "stacks" / f"{part}.yaml").read_text())["Resources"]
+    return found
+
+
+def test_the_linter_finds_nothing_with_all_its_rules() -> None:
+    linter = Path(sys.executable).with_name("cfn-lint")
+    done = subprocess.run(
+        [linter, "-c", "I", "-t", *TEMPLATES], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_template_belongs_to_a_stack() -> None:
+    assert {part.template for part in PARTS} == {path.stem for path in TEMPLATES}
+
+
+def test_every_stack_of_production_is_created_and_says_where(account: Account) -> None:
+    for stack in account.release.stacks:
+        assert account.stack(stack.part)["StackStatus"] == "CREATE_COMPLETE"
+        declared = parse_template(stack.template)
+        assert set(account.outputs(stack.part)) | _outputs_of_absent(declared) == set(declared.get("Outputs", {}))
+
+
+def test_moto_leaves_out_the_named_types_alone(account: Account) -> None:
+    left_out = set()
+    for stack in account.release.stacks:
+        declared = parse_template(stack.template)["Resources"]
+        for name in set(declared) - account.resources(stack.part):
+            spec = declared[name]
+            conditions = {"IsService": stack.part != "run", "IsCode": stack.part == "code", "HasEgress": True}
+            if conditions.get(spec.get("Condition", ""), True):
+                left_out.add(spec["Type"])
+    assert left_out == LEFT_OUT_BY_MOTO
+
+
+def test_development_is_created_beside_production_without_a_way_out(account: Account) -> None:
+    release = compose(environment("dev"), INFRASTRUCTURE, TAGS)
+    create_all(release)
+    dev = Account(release)
+    assert {"NatGateway", "InternetGateway", "PublicSubnet"} & dev.resources("network") == set()
+    assert {"NatGateway", "InternetGateway", "PublicSubnet"} <= account.resources("network")
+    vpcs = {entry["CidrBlock"] for entry in boto3.client("ec2").describe_vpcs()["Vpcs"]}
+    assert {"10.80.0.0/16", "10.81.0.0/16"} <= vpcs
+
+
+def test_private_subnets_give_no_public_addresses_and_reach_s3_by_a_gateway(account: Account) -> None:
+    ec2 = boto3.client("ec2")
+    network = account.outputs("network")
+    subnets = ec2.describe_subnets(SubnetIds=[network["PrivateSubnetA"], network["PrivateSubnetB"]])["Subnets"]
+    assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets)
+    assert len({subnet["AvailabilityZone"] for subnet in subnets}) == 2
+    found = ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": [network["VpcId"]]}])["VpcEndpoints"]
+    services = {entry["ServiceName"].removeprefix("com.amazonaws.us-east-1."): entry for entry in found}
+    assert set(services) == {
+        "s3", "ecr.api", "ecr.dkr", "logs", "sagemaker.api", "secretsmanager", "sts", "ecs", "ec2", "sns", "kms",
+        "ssmmessages",
+    }  # fmt: skip
+    assert services.pop("s3")["VpcEndpointType"] == "Gateway"
+    assert {entry["VpcEndpointType"] for entry in services.values()} == {"Interface"}
+    assert all(len(entry["SubnetIds"]) == 2 for entry in services.values())
+
+
+def test_nobody_but_the_platform_and_the_dashboards_reaches_the_database(account: Account) -> None:
+    network = account.outputs("network")
+    [group] = boto3.client("ec2").describe_security_groups(GroupIds=[network["DatabaseSecurityGroupId"]])[
+        "SecurityGroups"
+    ]
+    sources = {pair["GroupId"] for rule in group["IpPermissions"] for pair in rule["UserIdGroupPairs"]}
+    assert sources == {network["PlatformSecurityGroupId"], network["DashboardsSecurityGroupId"]}
+    assert not any(rule["IpRanges"] for rule in group["IpPermissions"])
+
+
+def test_no_security_group_is_open_to_the_world() -> None:
+    for name, spec in resources("network").items():
+        if spec["Type"] == "AWS::EC2::SecurityGroup":
+            for rule in spec["Properties"].get("SecurityGroupIngress", ()):
+                assert rule.get("CidrIp") != "0.0.0.0/0", name
+
+
+def test_the_lake_is_encrypted_versioned_private_logged_and_forgets(account: Account) -> None:
+    s3 = boto3.client("s3")
+    bucket = account.outputs("lake")["LakeBucket"]
+    [rule] = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {
+        "SSEAlgorithm": "aws:kms",
+        "KMSMasterKeyID": account.outputs("keys")["DataKeyArn"],
+    }
+    # moto keeps nothing of the rest.
+    properties = resources("lake")["Lake"]["Properties"]
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    assert all(properties["PublicAccessBlockConfiguration"].values())
+    rules = {rule["Id"]: rule for rule in properties["LifecycleConfiguration"]["Rules"]}
+    assert rules["old-versions"]["NoncurrentVersionExpiration"]["NoncurrentDays"] == {"Ref": "OldVersionDays"}
+    # What a forecast in force needs is never expired by age.
+    assert {rule["Prefix"] for rule in rules.values() if "ExpirationInDays" in rule} == {"lake/pipes/", "dagster/"}
+    assert properties["LoggingConfiguration"]["DestinationBucketName"] == {"Ref": "AccessLogs"}
+
+
+@pytest.mark.parametrize("policy", ["LakePolicy", "AccessLogsPolicy"])
+def test_buckets_refuse_what_does_not_come_by_tls(policy: str) -> None:
+    statements = resources("lake")[policy]["Properties"]["PolicyDocument"]["Statement"]
+    [tls] = [statement for statement in statements if statement["Sid"] == "TlsOnly"]
+    assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
+    assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert len(tls["Resource"]) == 2  # the bucket and what is in it
+
+
+def test_the_database_is_private_encrypted_backed_up_and_protected(account: Account) -> None:
+    rds = boto3.client("rds")
+    [database] = rds.describe_db_instances(DBInstanceIdentifier="m5-prod")["DBInstances"]
+    assert database["StorageEncrypted"]
+    assert not database["PubliclyAccessible"]
+    assert database["MultiAZ"]
+    assert database["BackupRetentionPeriod"] == 14
+    assert environment("prod").parameters["DatabaseDeletionProtection"] == "true"
+    properties = resources("database")
+    assert properties["Database"]["Properties"]["DeletionProtection"] == {"Ref": "DatabaseDeletionProtection"}
+    assert properties["ParametersOfPostgres"]["Properties"]["Parameters"]["rds.force_ssl"] == "1"
+    assert properties["Database"]["Properties"]["ManageMasterUserPassword"] is True
+    assert properties["Database"]["DeletionPolicy"] == "Snapshot"
+    assert "MasterUserPassword" not in properties["Database"]["Properties"]
+
+
+def test_images_are_scanned_and_their_tags_cannot_be_moved(account: Account) -> None:
+    ecr = boto3.client("ecr")
+    found = {
+        entry["repositoryName"]: entry
+        for entry in ecr.describe_repositories()["repositories"]
+        if entry["repositoryName"].startswith("m5-prod/")
+    }
+    assert set(found) == {f"m5-prod/{name}" for name in TAGS}
+    assert {repository["imageTagMutability"] for repository in found.values()} == {"IMMUTABLE"}
+    for part in ("job", "platform"):
+        properties = resources(part)["Repository"]["Properties"]
+        assert properties["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        [rule] = json.loads(properties["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+        assert rule["selection"]["countNumber"] == 30
+
+
+def test_what_holds_data_survives_its_stack() -> None:
+    kinds = {"AWS::S3::Bucket", "AWS::KMS::Key", "AWS::RDS::DBInstance", "AWS::ECR::Repository"}
+    kept = {"Retain", "RetainExceptOnCreate", "Snapshot"}
+    for path in TEMPLATES:
+        for name, spec in resources(path.stem).items():
+            if spec["Type"] in kinds:
+                assert spec["DeletionPolicy"] in kept, f"{path.stem}: {name}"
+                assert spec["UpdateReplacePolicy"] in kept, f"{path.stem}: {name}"
+
+
+def test_every_log_group_is_encrypted_and_forgets() -> None:
+    for path in TEMPLATES:
+        for name, spec in resources(path.stem).items():
+            if spec["Type"] == "AWS::Logs::LogGroup":
+                assert {"RetentionInDays", "KmsKeyId"} <= set(spec["Properties"]), f"{path.stem}: {name}"
+
+
+def test_alarms_reach_somebody() -> None:
+    topic = [{"Fn::ImportValue": {"Fn::Sub": "m5-${Environment}-AlertsTopicArn"}}]
+    alarms = [
+        spec["Properties"]
+        for path in TEMPLATES
+        for spec in resources(path.stem).values()
+        if spec["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    assert len(alarms) == 5
+    assert all(alarm["AlarmActions"] == topic for alarm in alarms)
+    subscription = resources("alerts")["Subscription"]["Properties"]
+    assert subscription["Endpoint"] == {"Ref": "AlertEmail"}
+
+
+def test_two_daemons_never_run_at_once(account: Account) -> None:
+    [service] = boto3.client("ecs").describe_services(cluster="m5-prod", services=["daemon"])["services"]
+    assert service["desiredCount"] == 1
+    deployment = resources("service")["Runner"]["Properties"]["DeploymentConfiguration"]
+    assert deployment["MaximumPercent"] == {"Fn::If": ["IsDaemon", 100, 200]}
+    assert deployment["MinimumHealthyPercent"] == {"Fn::If": ["IsDaemon", 0, 100]}
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_parameters_are_all_known_and_none_is_missing(name: str) -> None:
+    release = compose(environment(name), INFRASTRUCTURE, TAGS)
+    assert [stack.part for stack in release.stacks] == [part.name for part in PARTS]
+    assert {stack.parameters["Environment"] for stack in release.stacks} == {name}
+
+
+def test_a_parameter_that_no_template_knows_is_refused() -> None:
+    source = environment("dev")
+    wrong = type(source)("dev", ACCOUNT, source.region, {**source.parameters, "DatabaseClas": "db.t4g.medium"})
+    with pytest.raises(UserError, match="DatabaseClas"):
+        compose(wrong, INFRASTRUCTURE, TAGS)
+
+
+def test_a_missing_parameter_is_named_with_its_template() -> None:
+    source = environment("dev")
+    less = {k: v for k, v in source.parameters.items() if k != "AlertEmail"}
+    with pytest.raises(UserError, match=r"dev\.json lacks AlertEmail, which alerts\.yaml"):
+        compose(type(source)("dev", ACCOUNT, source.region, less), INFRASTRUCTURE, TAGS)
+
+
+def _outputs_of_absent(declared: dict[str, Any]) -> set[str]:
+    absent = {name for name, spec in declared["Resources"].items() if spec["Type"] in LEFT_OUT_BY_MOTO}
+    return {name for name, spec in declared.get("Outputs", {}).items() if spec["Value"].get("Ref") in absent}
