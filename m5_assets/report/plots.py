@@ -24,6 +24,8 @@ _DPI = 144  # twice a screen's, for sharp text; the page shows it at half its si
 
 def totals(days: DailyTotals) -> str:
     """Return the daily units of all stores: sold, forecast, and the same weeks of last year."""
+    from matplotlib.dates import DateFormatter  # half a second, which `m5 --help` need not pay
+
     figure, axes = _canvas(8.6, 3.0)
     known = days.sold[[day < days.ahead["date"].min() for day in days.sold["date"]]]
     axes.plot(
@@ -34,6 +36,7 @@ def totals(days: DailyTotals) -> str:
     axes.plot(days.ahead["date"], days.ahead["ensemble"] / 1e3, color=colours.ACCENT, linewidth=2.6, label="Forecast")
     axes.axvline(days.ahead["date"].min(), color=colours.MUTED, linestyle=":", linewidth=0.9)
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(DateFormatter("%-d %b"))
     axes.set_ylabel("thousand units a day", color=colours.MUTED, fontsize=8.5)
     axes.margins(x=0.01)
     _legend(axes, 3)
