@@ -17,7 +17,7 @@ DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard test lint docs constraints clean
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-faults test lint docs constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,3 +69,7 @@ constraints: dev ## Write constraints.txt anew from the installed versions
 
 clean: ## Remove the environment; what is in M5_HOME stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20 times; what following a job costs
+	$(BIN)/python benchmarks/sagemaker_faults.py --trials 20
+	$(BIN)/python benchmarks/sagemaker_overhead.py

@@ -105,10 +105,10 @@ class SageMakerJobs:
     @cached_property
     def sagemaker(self) -> SageMakerClient:
         """The boto3 client that requests go through."""
-        if self._local:
-            return self._service.client("sagemaker")
         # The job clients try again by themselves, for longer and less often.
         once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        if self._local:
+            return self._service.client("sagemaker", once)
         return boto3.client("sagemaker", region_name=self.job_settings.region, config=once)
 
     @cached_property
