@@ -241,12 +241,16 @@ def test_a_stop_is_noticed_while_inputs_are_copied(lab: Lab) -> None:
 
 
 def test_a_stop_is_noticed_while_outputs_are_stored(running: Lab) -> None:
-    source = f'for number in range({MANY}): (base / f"processing/out/{{number}}").touch()'
+    source = f"""
+    for number in range({MANY}): (base / f"processing/out/{{number}}").touch()
+    (base / "output/message").write_text("all made")
+    """
     running.create("processing", "job", running.processing(running.image("many", source)))
     stored = running.lake / "out/{job_name}"
     eventually(lambda: stored.exists() and any(stored.iterdir()))
     stop(running.sagemaker, PROCESSING, "job")
-    assert running.finish("processing", "job")["ProcessingJobStatus"] == "Stopped"
+    description = running.finish("processing", "job")
+    assert (description["ProcessingJobStatus"], description["ExitMessage"]) == ("Stopped", "all made")
     assert len(list(stored.iterdir())) < MANY
 
 

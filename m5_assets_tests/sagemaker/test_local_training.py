@@ -3,6 +3,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
 
 from m5_assets_tests.sagemaker.conftest import Lab
 
@@ -14,6 +18,8 @@ assert os.environ["TRAINING_JOB_NAME"] in os.environ["TRAINING_JOB_ARN"]
 (base / "model/deep/b.txt").write_text((base / "input/data/train/a.txt").read_text())
 (base / "model/a.json").write_text(json.dumps({"rounds": rounds}))
 """
+
+GROUP = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "InstanceGroupName": "group"}
 
 
 def test_the_model_is_what_the_container_left(lab: Lab) -> None:
@@ -103,3 +109,21 @@ def test_further_output_is_archived_too(lab: Lab) -> None:
     with tarfile.open(lab.lake / "models/job/output/output.tar.gz") as tar:
         assert tar.getnames() == ["plot.txt"]
     assert list((lab.lake / ".uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ({"AlgorithmSpecification": {"AlgorithmName": "own", "TrainingInputMode": "File"}}, "needs a TrainingImage"),
+        ({"AlgorithmSpecification": {"TrainingImage": "i", "TrainingInputMode": "Pipe"}}, "channel train: Pipe mode"),
+        (
+            {"ResourceConfig": {"VolumeSizeInGB": 1, "InstanceGroups": [GROUP]}},
+            "instances of one kind",
+        ),
+    ],
+)
+def test_what_the_runner_cannot_do_is_refused(lab: Lab, members: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ClientError, match=problem) as caught:
+        lab.create("training", "job", lab.training("image", **members))
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert lab.jobs("training") == []

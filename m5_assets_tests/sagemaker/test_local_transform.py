@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m5_assets.sagemaker.kinds import TRANSFORM
+from m5_assets.sagemaker.local.faults import Faults, JobEvent, JobFault
 from m5_assets.sagemaker.local.job.invocation import ServerParameters, split_object
+from m5_assets.sagemaker.local.processes import marked_processes
 from m5_assets_tests.sagemaker.conftest import ROLE, Lab, stop
 
 SERVE = """
@@ -238,3 +240,33 @@ def test_models(serving: Lab) -> None:
         client.describe_model(ModelName="m")
     with pytest.raises(client.exceptions.ClientError, match="Could not find model"):
         serving.create("transform", "job", request(serving))
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ("crash", "AlgorithmError: the server of algo-1 ended during the transform, exit code: 139"),
+        ("out-of-memory", "AlgorithmError: Please use an instance type with more memory"),
+        ("internal-error", "InternalServerError: We encountered an internal error"),
+        ("supervisor-death", "InternalServerError: the job's supervisor process died"),
+    ],
+)
+def test_a_misfortune_of_one_of_two_servers_fails_the_job(serving: Lab, event: JobEvent, reason: str) -> None:
+    for name in "abcd":
+        serving.put(f"in/{name}.csv", "slow")
+    Faults(serving.root / "home").inject(JobFault(event, kind="transform", after=0.1))
+    resources = {"InstanceCount": 2, "InstanceType": "ml.m5.large"}
+    description = serving.run("transform", "job", request(serving, TransformResources=resources))
+    assert description["FailureReason"].startswith(reason)
+    assert outputs(serving) == {}
+    assert not list(marked_processes(serving.root / "home"))
+
+
+def test_objects_are_divided_among_servers(serving: Lab) -> None:
+    for name in "abcde":
+        serving.put(f"in/{name}.csv", name)
+    resources = {"InstanceCount": 2, "InstanceType": "ml.m5.large"}
+    assert serving.run("transform", "job", request(serving, TransformResources=resources))["TransformEndTime"]
+    assert outputs(serving) == {f"{name}.csv.out": f"{name.upper()}!" for name in "abcde"}
+    logs = [path.read_text() for path in (serving.root / "home/jobs/transform/job/logs").glob("i-*.jsonl")]
+    assert sorted(log.count("post 1") for log in logs) == [2, 3]

@@ -85,9 +85,8 @@ class Container:
         return code if code is None or code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to its processes, if it runs."""
-        if self.exit_code is None:
-            signal_group(self._process.pid, number)
+        """Send a signal to its first process, if it runs; its children get none, as in a container."""
+        self._process.send_signal(number)
 
     def close(self) -> None:
         """End whatever still runs of the group, as a container ends with its first process."""

@@ -14,7 +14,7 @@ from typing import Any
 from m5_assets.sagemaker.local.job.cluster import Ended, Ending
 from m5_assets.sagemaker.local.job.container import command_line
 from m5_assets.sagemaker.local.job.objects import upload_tree
-from m5_assets.sagemaker.local.job.outcome import JobFailure, Outcome, exit_reason
+from m5_assets.sagemaker.local.job.outcome import JobFailure, JobStopped, Outcome, exit_reason
 from m5_assets.sagemaker.local.job.run import JobRun
 from m5_assets.sagemaker.local.job.uploads import ContinuousUploads
 
@@ -83,9 +83,12 @@ def _judge(job: JobRun, ended: Ended, outputs: Sequence[Mapping[str, Any]]) -> O
         return Outcome("Stopped", failure_reason=reason, exit_message=message)
     if ended.ending is Ending.STOPPED:
         return Outcome("Stopped", exit_message=message)
-    for item in outputs:
-        if item["S3Output"]["S3UploadMode"] == "EndOfJob":
-            _upload(job, item)
+    try:
+        for item in outputs:
+            if item["S3Output"]["S3UploadMode"] == "EndOfJob":
+                _upload(job, item)
+    except JobStopped:
+        return Outcome("Stopped", exit_message=message)
     return Outcome("Completed", exit_message=message)
 
 
