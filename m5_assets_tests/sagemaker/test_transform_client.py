@@ -1,11 +1,16 @@
+import signal
+import subprocess
+import sys
 import tarfile
+import threading
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from m5_assets.sagemaker import SageMakerTransformClient, TransformResult
-from m5_assets_tests.sagemaker.conftest import ROLE, Lab
+from m5_assets.sagemaker.ownership import RUN_TAG
+from m5_assets_tests.sagemaker.conftest import ROLE, Lab, eventually
 from m5_assets_tests.sagemaker.test_local_transform import SERVE, add
 from m5_assets_tests.sagemaker.test_pipes_client import error_of
 
@@ -69,3 +74,65 @@ def test_the_time_limit_stops_the_job(serving: Lab) -> None:
     assert "ended as Stopped; it ran longer than its limit of 0.5 s" in error_of(run).message
     (name,) = serving.jobs("transform")
     assert serving.describe("transform", name)["TransformJobStatus"] == "Stopped"
+
+
+@pytest.fixture
+def gated(serving: Lab) -> Lab:
+    """A server that answers once the file `gate` is gone."""
+    gate = serving.root / "gate"
+    gate.touch()
+    wait = f"        while os.path.exists({str(gate)!r}): time.sleep(0.02)\n"
+    first = '        if body.startswith(b"bad")'
+    serving.image("serve", SERVE.replace(first, wait + first))
+    return serving
+
+
+def start_scoring(lab: Lab) -> tuple[subprocess.Popen[bytes], str]:
+    """Another process that runs the transform; its job's name, once its server was asked."""
+    code = "; ".join(
+        (
+            "from pathlib import Path",
+            "from m5_assets_tests.sagemaker import conftest, test_transform_client as tests",
+            f"lab = conftest.Lab(Path({str(lab.root)!r}))",
+            f"lab.images.update({lab.images!r})",
+            "tests.score(lab)",
+        )
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    (name,) = eventually(lambda: lab.jobs("transform"))
+    eventually(lambda: any(line.startswith("post") for line in lab.log("transform", name)))
+    return process, name
+
+
+def follower(lab: Lab, name: str) -> str:
+    """The run that follows a transform."""
+    arn = lab.describe("transform", name)["TransformJobArn"]
+    return next(t["Value"] for t in lab.sagemaker.list_tags(ResourceArn=arn)["Tags"] if t["Key"] == RUN_TAG)
+
+
+def test_a_transform_is_joined_after_its_orchestrator_was_killed(gated: Lab) -> None:
+    process, name = start_scoring(gated)
+    process.kill()
+    process.wait()
+    first_run = follower(gated, name)
+
+    def open_gate_when_adopted() -> None:
+        eventually(lambda: follower(gated, name) != first_run)
+        (gated.root / "gate").unlink()
+
+    opener = threading.Thread(target=open_gate_when_adopted)
+    opener.start()
+    run, (result,) = score(gated)
+    opener.join()
+    assert run.success
+    assert gated.jobs("transform") == [name]
+    assert result.metadata["sagemaker/adopted"] is True
+    assert (gated.lake / "out" / name / "a.csv.out").read_text() == "A!"
+
+
+def test_a_cancelled_run_stops_its_transform(gated: Lab) -> None:
+    process, name = start_scoring(gated)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=30)
+    assert gated.describe("transform", name)["TransformJobStatus"] == "Stopped"
+    assert not (gated.lake / "out").exists()
