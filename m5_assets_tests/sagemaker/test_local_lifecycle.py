@@ -112,6 +112,39 @@ def test_of_many_at_the_same_time_one_creates_the_job(running: Lab) -> None:
     assert [path.name for path in (running.root / "home/jobs/processing").iterdir()] == ["job"]
 
 
+def test_of_several_orchestrators_one_creates_the_job(running: Lab) -> None:
+    request = running.processing(running.image("once", "print('started')"))
+    code = f"""
+import sys
+from pathlib import Path
+from m5_assets.sagemaker import LocalSageMaker
+root = Path({str(running.root)!r})
+client = LocalSageMaker(root / "home", buckets={{"lake": root / "lake"}}, images={running.images!r}).client("sagemaker")
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    client.create_processing_job(ProcessingJobName="job", **{request!r})
+    print("created")
+except client.exceptions.ResourceInUse:
+    print("in use")
+"""
+    orchestrators = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in orchestrators:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in orchestrators:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate()[0].strip() for process in orchestrators]
+    assert sorted(answers) == ["created", "in use", "in use"]
+    assert running.finish("processing", "job")["ProcessingJobStatus"] == "Completed"
+    assert running.log("processing", "job").count("started") == 1
+
+
 def test_an_unknown_job(lab: Lab) -> None:
     for call in (lab.sagemaker.describe_training_job, lab.sagemaker.stop_training_job):
         with pytest.raises(ClientError, match="Could not find requested job") as caught:

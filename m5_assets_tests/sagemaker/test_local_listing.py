@@ -105,6 +105,17 @@ def test_a_dead_job_is_not_listed_as_running(idle: Lab) -> None:
     assert names(idle, "training", StatusEquals="Failed") == ["dead"]
 
 
+def test_a_job_of_an_earlier_version_can_still_be_adopted(idle: Lab) -> None:
+    store(idle.root / "home/jobs/training/old", 1.0, "Completed")
+    path = idle.root / "home/jobs/training/old/state.json"
+    state = json.loads(path.read_text())
+    del state["transitions"]
+    path.write_text(json.dumps({**state, "model_artifact": "s3://lake/model.tar.gz"}))
+    description = idle.describe("training", "old")
+    assert description["TrainingJobStatus"] == description["SecondaryStatus"] == "Completed"
+    assert description["ModelArtifacts"] == {"S3ModelArtifacts": "s3://lake/model.tar.gz"}
+
+
 def test_models_are_listed_and_tagged(lab: Lab) -> None:
     for name in ("Gbm-a", "lstm-a", "Gbm-b"):
         lab.sagemaker.create_model(

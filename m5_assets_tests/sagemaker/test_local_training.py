@@ -19,6 +19,10 @@ assert os.environ["TRAINING_JOB_NAME"] in os.environ["TRAINING_JOB_ARN"]
 (base / "model/a.json").write_text(json.dumps({"rounds": rounds}))
 """
 
+AUGMENTED = {
+    "ChannelName": "train",
+    "DataSource": {"S3DataSource": {"S3DataType": "AugmentedManifestFile", "S3Uri": "s3://lake/m.jsonl"}},
+}
 GROUP = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "InstanceGroupName": "group"}
 
 
@@ -115,6 +119,7 @@ def test_further_output_is_archived_too(lab: Lab) -> None:
     ("members", "problem"),
     [
         ({"AlgorithmSpecification": {"AlgorithmName": "own", "TrainingInputMode": "File"}}, "needs a TrainingImage"),
+        ({"InputDataConfig": [AUGMENTED]}, "S3DataType AugmentedManifestFile: the local runner offers S3Prefix"),
         ({"AlgorithmSpecification": {"TrainingImage": "i", "TrainingInputMode": "Pipe"}}, "channel train: Pipe mode"),
         (
             {"ResourceConfig": {"VolumeSizeInGB": 1, "InstanceGroups": [GROUP]}},
