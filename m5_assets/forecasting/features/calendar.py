@@ -5,6 +5,8 @@ Here: what follows from the date alone. Not here: events and holidays (`events`)
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -31,10 +33,13 @@ FEATURES = describe(
 def compute(context: Context, rows: Rows, out: Matrix) -> None:
     """Fill `out` (rows, features)."""
     out[:, 0] = rows.horizon
-    out[:, 1:] = _table(pd.DatetimeIndex(context.dates))[rows.day]
+    out[:, 1:] = _table(context.dates[0], len(context.dates))[rows.day]
 
 
-def _table(dates: pd.DatetimeIndex) -> Matrix:
+@lru_cache(maxsize=2)
+def _table(first: np.datetime64, days: int) -> Matrix:
+    """Return the features of consecutive days; kept, as every chunk of rows asks for the same ones."""
+    dates = pd.DatetimeIndex(first + np.arange(days))
     columns = [
         dates.day_of_week,
         dates.day_of_week >= 5,

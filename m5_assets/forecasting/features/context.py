@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from m5_assets.forecasting.features import holidays
-from m5_assets.forecasting.features.base import Integers, Matrix, Rows
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows, kernel
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -131,21 +131,34 @@ def _codes(series: pd.DataFrame, keys: tuple[str, ...]) -> Integers:
 def _sum(values: Matrix, code: Integers) -> Matrix:
     """Return (groups, days) sums; exact, as units and counts are whole numbers far below 2**24."""
     total = np.zeros((int(code.max()) + 1, values.shape[1]), np.float32)
-    for row, group in enumerate(code):
-        total[group] += values[row]
+    _add(values, code, total)
     return total
 
 
+@kernel
+def _add(values: Matrix, code: Integers, total: Matrix) -> None:
+    for row in range(len(values)):
+        for day in range(values.shape[1]):
+            total[code[row], day] += values[row, day]
+
+
 def _mean_price(price: Matrix, code: Integers) -> Matrix:
-    shape = (int(code.max()) + 1, price.shape[1])
-    total, count = np.zeros(shape), np.zeros(shape)
-    for row, group in enumerate(code):
-        offered = np.isfinite(price[row])
-        total[group] += np.where(offered, price[row], 0.0)
-        count[group] += offered
-    mean = np.full(shape, np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
-    return mean.astype(np.float32)
+    mean = np.full((int(code.max()) + 1, price.shape[1]), np.nan, np.float32)
+    _average(price, code, np.zeros(mean.shape), np.zeros(mean.shape, np.int32), mean)
+    return mean
+
+
+@kernel
+def _average(price: Matrix, code: Integers, total: npt.NDArray[np.float64], count: Integers, mean: Matrix) -> None:
+    for row in range(len(price)):
+        for day in range(price.shape[1]):
+            if np.isfinite(price[row, day]):
+                total[code[row], day] += price[row, day]
+                count[code[row], day] += 1
+    for group in range(len(mean)):
+        for day in range(mean.shape[1]):
+            if count[group, day] > 0:
+                mean[group, day] = total[group, day] / count[group, day]
 
 
 def _events(calendar: pd.DataFrame) -> Integers:
