@@ -15,8 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m5_assets.forecasting.lstm import LSTMConfig, LSTMModel, fit
-from m5_assets.forecasting.lstm.data import WindowSource, learn_vocabularies
-from m5_assets.forecasting.lstm.departments import SCALE, TRENDS, StoreDepartments
+from m5_assets.forecasting.lstm.data import (
+    EFFECT_SCALE,
+    PRIOR_DAYS,
+    PROFILE_WEEKS,
+    TRENDS,
+    Windows,
+    WindowSource,
+    learn_vocabularies,
+)
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM, tweedie_loss
 from m5_assets.forecasting.panel import HORIZON, Panel
 from m5_assets_tests.forecasting.panels import make_panel
@@ -92,44 +99,54 @@ class TestWindows:
 
 
 class TestStoreDepartments:
-    """Sales of a known rhythm, the same in every series: that rhythm is what the tables must say."""
+    """Sales of a known rhythm, the same in every series: that rhythm is what the windows must tell."""
 
-    def departments(self, panel: Panel, daily: np.ndarray) -> StoreDepartments:
-        """Return the tables of a panel whose series all sell `daily`, (36, T), and nothing on 25 December."""
-        is_open = (panel.calendar["date"].dt.strftime("%m-%d") != "12-25").to_numpy()
-        sales = (daily * is_open[: panel.days]).astype(np.float32)
-        return StoreDepartments(dataclasses.replace(panel, sales=sales), is_open, torch.device("cpu"))
+    def windows(self, panel: Panel, daily: np.ndarray, row: int) -> Windows:
+        """Return the window at the origin of a panel whose series all sell `daily`, (36, T), but on 25 December."""
+        is_open = (panel.calendar["date"].dt.strftime("%m-%d") != "12-25").to_numpy()[: panel.days]
+        sold = dataclasses.replace(panel, sales=(daily * is_open).astype(np.float32))
+        return source(sold).windows(torch.tensor([row]), torch.tensor([DAYS]))
 
-    def rhythm(self, tables: StoreDepartments, row: int) -> np.ndarray:
-        ahead = DAYS + torch.arange(HORIZON)
-        return np.exp(tables.rhythm(torch.tensor([row]), ahead[None])[0].numpy() / SCALE)
+    def effects(self, panel: Panel, daily: np.ndarray, row: int) -> np.ndarray:
+        """Return (28, 3): the store-department's weekday over 8 and 13 weeks, and SNAP, as factors."""
+        return np.exp(self.windows(panel, daily, row).decoder[0, :, -3:].numpy() / EFFECT_SCALE)
 
     def test_profile_is_that_of_the_weekdays(self, panel: Panel) -> None:
         weekday = panel.calendar["date"].dt.day_of_week.to_numpy()
-        factors = np.array([0.8, 0.7, 0.7, 0.8, 1.0, 1.6, 1.9])
-        tables = self.departments(panel, np.tile(100 * factors[weekday[:DAYS]], (36, 1)))
-        expected = (factors / np.exp(np.log(factors).mean()))[weekday[DAYS:]]
-        for weeks in (0, 1):
-            np.testing.assert_allclose(self.rhythm(tables, 0)[:, weeks], expected, rtol=1e-4)
+        factors = np.array([0.8, 0.7, 0.7, 0.8, 1.0, 1.6, 1.4])
+        effects = self.effects(panel, np.tile(100 * factors[weekday[:DAYS]], (36, 1)), 0)
+        for column, weeks in enumerate(PROFILE_WEEKS):
+            shrunk = 1 + (factors / factors.mean() - 1) * weeks / (weeks + PRIOR_DAYS)
+            np.testing.assert_allclose(effects[:, column], shrunk[weekday[DAYS:]], rtol=0.01)
 
     def test_snap_effect_is_that_of_the_own_state(self, panel: Panel) -> None:
-        snap, states = panel.snap(), panel.series["state_id"].to_numpy(str)
-        texas = states == "TX"
-        daily = np.where(texas[:, None] & snap[None, :DAYS, panel.states.index("TX")], 150.0, 100.0)
-        tables = self.departments(panel, daily)
-        row = int(np.flatnonzero(texas)[0])
-        effect, on = self.rhythm(tables, row)[:, 2], snap[DAYS:, panel.states.index("TX")]
+        states, texas = panel.series["state_id"].to_numpy(str), panel.snap()[:, panel.states.index("TX")]
+        daily = np.where((states == "TX")[:, None] & texas[:DAYS], 150.0, 100.0)
+        effect, on = self.effects(panel, daily, int(np.flatnonzero(states == "TX")[0]))[:, 2], texas[DAYS:]
         assert on.any()
         assert not on.all()
-        np.testing.assert_allclose(effect[on].mean() / effect[~on].mean(), 1.5, rtol=0.05)
-        np.testing.assert_allclose(self.rhythm(tables, int(np.flatnonzero(~texas)[0]))[:, 2], 1.0, rtol=1e-4)
+        assert effect[on].mean() / effect[~on].mean() == pytest.approx(1.5, rel=0.05)
+        np.testing.assert_allclose(
+            self.effects(panel, daily, int(np.flatnonzero(states != "TX")[0]))[:, 2], 1, rtol=1e-3
+        )
 
     def test_trend_compares_the_last_days_with_those_before(self, panel: Panel) -> None:
         daily = np.full((36, DAYS), 100.0)
         daily[:, -7:] = 200.0
-        found = self.departments(panel, daily).trend(torch.tensor([0]), torch.tensor([DAYS]))[0].numpy()
-        means = {7: 200.0, 14: 150.0, 28: 125.0, 91: 100.0 * 97 / 90}  # 25 December is not counted
-        np.testing.assert_allclose(found / SCALE, [np.log(means[a] / means[b]) for a, b in TRENDS], rtol=1e-4)
+        trends = self.windows(panel, daily, 0).static[0, -len(TRENDS) :].numpy() / EFFECT_SCALE
+        means = {7: 200.0, 14: 150.0, 28: 125.0, 91: 100 * 97 / 90}  # 25 December does not count
+        np.testing.assert_allclose(trends, [np.log(means[short] / means[long]) for short, long in TRENDS], rtol=0.01)
+
+
+def test_religious_events_are_not_told(panel: Panel) -> None:
+    calendar = panel.calendar.assign(event_name_2="", event_type_2="")
+    plain = calendar.assign(event_name_1="", event_type_1="")
+    for kind, told in (("Religious", False), ("Cultural", True)):
+        feast = plain.assign(event_name_1=np.where(plain.index == 50, "Feast", ""))
+        feast["event_type_1"] = np.where(plain.index == 50, kind, "")
+        marked = dataclasses.replace(panel, calendar=feast)
+        assert learn_vocabularies(marked)["event"] == (["Cultural", "Feast"] if told else [])
+        assert bool(source(marked).calendar.events.any()) is told
 
 
 class TestNetwork:

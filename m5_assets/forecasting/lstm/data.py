@@ -1,11 +1,14 @@
 """Training and prediction windows of the LSTM, gathered from a panel when they are needed.
 
-Here: what the network is told about a series at an origin, and nothing it could not know then. Not here: what is known
-of its store-department (`departments`), what the network makes of it (`network`), and which windows are drawn
-(`training`).
+Here: what the network is told about a series at an origin, and nothing it could not know then. Not here: what the
+network makes of it (`network`), and which windows are drawn (`training`).
 
 A window has an origin t: the days before t are its history (t is the number of days known), the days t .. t+27 its
 horizon. Sales are read before t only; the calendar, prices and releases of the horizon are known in advance.
+
+A series sells too little to show its store's rhythm: its own weekday means are mostly noise, and what is wrong in all
+series of a store-department adds up at the upper levels of the hierarchy. So the trends, the weekday profiles and the
+effect of SNAP days are computed of the series and of its store-department, which sells hundreds of times as much.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (PyTorch's own abbreviation)
 from torch import Tensor
 
-from m5_assets.forecasting.lstm.departments import PROFILE_WEEKS, TRENDS, StoreDepartments
 from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, Panel
 
 IDENTITIES = ("item_id", "dept_id", "store_id")
@@ -27,12 +29,25 @@ LEVEL_WEIGHTS = {14: 0.2, 28: 0.5, 91: 0.3}
 """Weight of the mean of the last so many days in a series' level (days before the release or of closure left out)."""
 LEVEL_FLOOR = 0.02
 """Units a day, added to every level: a series that has not sold has a positive level too."""
+TRENDS = ((7, 28), (14, 28), (28, 91))
+"""Days of the two means whose ratio is a trend."""
+PROFILE_WEEKS = (8, 13)
+SNAP_DAYS = 182
+"""Days before the origin from which the effect of SNAP days is computed: about sixty of them."""
+PRIOR_DAYS = 5
+"""Days of mean sales that every effect is shrunk by: a handful of days shows little."""
+EFFECT_SCALE = 4.0
+"""Effects, and the trends of a store-department, are mostly below 0.25: this brings them to the other inputs' scale."""
 ENCODER_CHANNELS = 3
-DECODER_CHANNELS = 4 + len(PROFILE_WEEKS) + 1
-STATIC_CHANNELS = 6 + len(TRENDS)
+DECODER_CHANNELS = 4 + 2 * (len(PROFILE_WEEKS) + 1)
+STATIC_CHANNELS = 4 + 2 * len(TRENDS)
 CALENDAR_CHANNELS = 10
 _NEW_DAYS = 182
 """A series older than this counts as established: the panel's length must not show in its age."""
+
+UNHEARD_EVENTS = "Religious"
+"""Type of the events that the network is not told. They change sales little and a year of history has each once: what
+would be learnt is the chance of those days, and of another feast that they fell beside in that year."""
 
 Vocabularies = dict[str, list[str]]
 """The known words of each of `IDENTITIES` and of "event", sorted; word i has the index i + 1, unknown words 0."""
@@ -40,7 +55,7 @@ Vocabularies = dict[str, list[str]]
 
 def learn_vocabularies(panel: Panel) -> Vocabularies:
     """Return the items, departments, stores and events (names and types) of the panel's known days."""
-    events = panel.calendar[list(EVENT_COLUMNS)].iloc[: panel.days].to_numpy(str)
+    events = _events(panel)[: panel.days]
     words = {column: np.unique(panel.series[column].to_numpy(str)).tolist() for column in IDENTITIES}
     return words | {"event": [word for word in np.unique(events).tolist() if word]}
 
@@ -65,11 +80,12 @@ class Windows:
 
     Attributes:
         identities: (B, 3) int64, item, department and store.
-        static: (B, STATIC_CHANNELS) float: level, trends 14/28 and 28/91, price (all logarithms), age, non-zero share;
-            the store-department's trends.
+        static: (B, STATIC_CHANNELS) float: level and price (logarithms), age, non-zero share; `_trends` of the series
+            and of its store-department.
         encoder: (B, E, ENCODER_CHANNELS) float: log(1 + sales / level), log(price / mean price), released.
         decoder: (B, 28, DECODER_CHANNELS) float: log(price / mean price), released, and log(1 + same-weekday mean /
-            level) over the last four weeks and over the whole history; the store-department's rhythm.
+            level) over the last four weeks and over the whole history; `_rhythm` of the series and of its
+            store-department.
         calendar_rows: (B, E + 28) int64, rows of the calendar's (S * D) table.
         level: (B, 1) float, units a day, positive.
         offered: (B, 28) float, 1 where the item is released and the stores are open: elsewhere the forecast is 0.
@@ -86,6 +102,8 @@ class Windows:
 
 class WindowSource:
     """The panel's arrays as tensors on one device, from which windows are gathered.
+
+    The panel holds whole stores, else a store-department is the part of it that the panel holds.
 
     Raises:
         ValueError: the panel has fewer days than the encoder reads, or a state without a SNAP column.
@@ -111,14 +129,17 @@ class WindowSource:
         self.identities = torch.from_numpy(np.stack(codes, axis=1)).to(device)
         self.state = torch.from_numpy(pd.Index(panel.states).get_indexer(pd.Index(states)).astype(np.int64)).to(device)
         dates = panel.calendar["date"].dt
-        is_open = ~((dates.month == 12) & (dates.day == 25)).to_numpy(bool)
-        self.open = torch.from_numpy(is_open).to(device)
-        self.departments = StoreDepartments(panel, is_open, device)
+        self.open = torch.from_numpy(~((dates.month == 12) & (dates.day == 25)).to_numpy(bool)).to(device)
+        self.snap = torch.tensor(panel.snap().T, device=device)
+        department = panel.series.groupby(["store_id", "dept_id"], sort=True).ngroup().to_numpy(np.int64, copy=True)
+        self.department = torch.from_numpy(department).to(device)
+        sold = torch.zeros((int(department.max()) + 1, panel.days), device=device)
+        self.department_sales = sold.index_add_(0, self.department, self.sales)
         self.calendar = _calendar(panel, vocabularies["event"], device)
 
     def windows(self, rows: Tensor, origins: Tensor) -> Windows:
         """Return the windows of the series `rows` at `origins`, (B,) int64 each; encoder_days <= origin <= T."""
-        past = origins[:, None] + torch.arange(-max(self.encoder_days, *LEVEL_WEIGHTS), 0, device=self.device)
+        past = origins[:, None] + torch.arange(-max(self.encoder_days, SNAP_DAYS), 0, device=self.device)
         ahead = origins[:, None] + torch.arange(HORIZON, device=self.device)
         span = torch.cat([past[:, -self.encoder_days :], ahead], dim=1)
         release = self.release[rows, None]
@@ -126,7 +147,11 @@ class WindowSource:
 
         known = past.clamp(min=0)
         sales = self.sales[rows[:, None], known]
-        counted = ((past >= 0) & (past >= release) & self.open[known]).float()
+        shown = (past >= 0) & self.open[known]
+        counted = (shown & (past >= release)).float()
+        department_sales, shown = self.department_sales[self.department[rows, None], known], shown.float()
+        state = self.state[rows, None]
+        snap, snap_ahead = self.snap[state, known], self.snap[state, ahead]
         means = {days: _mean(sales[:, -days:], counted[:, -days:]) for days in LEVEL_WEIGHTS}
         level = sum((weight * means[days] for days, weight in LEVEL_WEIGHTS.items()), torch.tensor(LEVEL_FLOOR))[
             :, None
@@ -147,16 +172,14 @@ class WindowSource:
             [
                 torch.stack([price, released], dim=2)[:, self.encoder_days :],
                 weekday_means.repeat(1, HORIZON // 7, 1),
-                self.departments.rhythm(rows, ahead),
+                _rhythm(sales, counted, snap, snap_ahead),
+                _rhythm(department_sales, shown, snap, snap_ahead),
             ],
             dim=2,
         )
-        floored = {days: mean + LEVEL_FLOOR for days, mean in means.items()}
         own = torch.stack(
             [
                 level[:, 0].log(),
-                (floored[14] / floored[28]).log(),
-                (floored[28] / floored[91]).log(),
                 mean_price[:, 0],
                 (origins - release[:, 0]).clamp(-HORIZON, _NEW_DAYS) / _NEW_DAYS,
                 _mean((sales[:, -28:] > 0).float(), counted[:, -28:]),
@@ -165,10 +188,10 @@ class WindowSource:
         )
         return Windows(
             identities=self.identities[rows],
-            static=torch.cat([own, self.departments.trend(rows, origins)], dim=1),
+            static=torch.cat([own, _trends(sales, counted), EFFECT_SCALE * _trends(department_sales, shown)], dim=1),
             encoder=encoder,
             decoder=decoder,
-            calendar_rows=self.state[rows, None] * self.calendar.days.shape[1] + span,
+            calendar_rows=state * self.calendar.days.shape[1] + span,
             level=level,
             offered=released[:, self.encoder_days :] * self.open[ahead],
         )
@@ -184,6 +207,40 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
     return (values * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
+def _trends(sales: Tensor, counted: Tensor) -> Tensor:
+    """Return (B, len(TRENDS)): how the mean of the last days stands to that of the longer time before the origin."""
+    lengths = {days for pair in TRENDS for days in pair}
+    means = {days: _mean(sales[:, -days:], counted[:, -days:]) + LEVEL_FLOOR for days in lengths}
+    return torch.stack([(means[short] / means[long]).log() for short, long in TRENDS], dim=1)
+
+
+def _rhythm(sales: Tensor, counted: Tensor, snap: Tensor, snap_ahead: Tensor) -> Tensor:
+    """Return (B, 28, len(PROFILE_WEEKS) + 1): the effect of each day's weekday, and of SNAP if it has it or not.
+
+    Args:
+        sales: (B, P) units of the days before the origin.
+        counted: (B, P) 1 where a day counts.
+        snap: (B, P) SNAP days before the origin.
+        snap_ahead: (B, 28) SNAP days of the horizon.
+    """
+    weekdays = []
+    for weeks in PROFILE_WEEKS:
+        by_week = (len(sales), weeks, 7)
+        weekdays.append(_effect(sales[:, -7 * weeks :].reshape(by_week), counted[:, -7 * weeks :].reshape(by_week)))
+    kinds = torch.stack([~snap, snap], dim=2)[:, -SNAP_DAYS:]
+    by_kind = _effect(sales[:, -SNAP_DAYS:, None].expand_as(kinds), counted[:, -SNAP_DAYS:, None] * kinds)
+    profile = torch.stack(weekdays, dim=2).repeat(1, HORIZON // 7, 1)
+    return torch.cat([profile, by_kind.gather(1, snap_ahead.long())[:, :, None]], dim=2)
+
+
+def _effect(sales: Tensor, counted: Tensor) -> Tensor:
+    """Return (B, K) for the (B, D, K) days of K kinds: how a kind's mean stands to that of all, shrunk to none."""
+    sums, days = (sales * counted).sum(dim=1), counted.sum(dim=1)
+    mean = (sums.sum(dim=1) / days.sum(dim=1).clamp(min=1))[:, None]
+    shrunk = (sums + PRIOR_DAYS * mean) / (days + PRIOR_DAYS)
+    return EFFECT_SCALE * ((shrunk + LEVEL_FLOOR) / (mean + LEVEL_FLOOR)).log()
+
+
 def _encode(words: npt.NDArray[np.str_], vocabulary: list[str]) -> npt.NDArray[np.int64]:
     return (pd.Index(vocabulary, dtype=object).get_indexer(pd.Index(words, dtype=object)) + 1).astype(np.int64)
 
@@ -195,5 +252,12 @@ def _calendar(panel: Panel, events: list[str], device: torch.device) -> Calendar
     snap = torch.from_numpy(panel.snap().T.astype(np.float32))
     shared = torch.cat([weekday, phase.sin()[:, None], phase.cos()[:, None]], dim=1)
     days = torch.cat([shared.expand(len(snap), -1, -1), snap[:, :, None]], dim=2)
-    codes = [_encode(panel.calendar[column].to_numpy(str), events) for column in EVENT_COLUMNS]
-    return Calendar(days=days.to(device), events=torch.from_numpy(np.stack(codes, axis=1)).to(device))
+    codes = np.stack([_encode(words, events) for words in _events(panel).T], axis=1)
+    return Calendar(days=days.to(device), events=torch.from_numpy(codes).to(device))
+
+
+def _events(panel: Panel) -> npt.NDArray[np.str_]:
+    """Return (T + 28, 4) event names and types; empty where none is or the network is not told."""
+    words = panel.calendar[list(EVENT_COLUMNS)].to_numpy(str)
+    unheard = words[:, 1::2] == UNHEARD_EVENTS
+    return np.where(unheard.repeat(2, axis=1), "", words)

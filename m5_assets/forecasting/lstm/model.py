@@ -25,7 +25,7 @@ from m5_assets.forecasting.lstm.data import Vocabularies, WindowSource
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM
 from m5_assets.forecasting.panel import HORIZON, Panel
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file form; a change that older code could not read raises it."""
 WEIGHTS_FILE = "weights.pt"
 DESCRIPTION_FILE = "config.json"

@@ -8,7 +8,7 @@ Here: what the network computes. Not here: how its inputs are made (`data`) and 
     decoder state, attended history, identity, events ─ head ─ log residual: forecast = level x exp(residual)
 
 The decoder is direct: it sees what is known of all 28 days and none of its own forecasts, so errors do not feed back.
-Events enter at the head only, a few days around each. In the recurrent states they would tell the season (a month
+Events enter at the head only, the day and its neighbours. In the recurrent states they would tell the season (a month
 after Easter it is May), and a season seen once is learnt as if it came back, which costs more than it brings.
 Sequence to sequence: Sutskever et al., 2014; attention: Vaswani et al., 2017; Tweedie deviance in sales forecasting:
 the M5 competition's third place (Jeon and Seong, 2022), with the same power.
@@ -38,8 +38,8 @@ from m5_assets.forecasting.panel import HORIZON
 TWEEDIE_POWER = 1.2
 IDENTITY_SIZES = {"item_id": 16, "dept_id": 4, "store_id": 4}
 EVENT_SIZE = 8
-EVENT_REACH = 3
-"""Days before and after a holiday that feel it."""
+EVENT_REACH = 1
+"""Days before and after an event that feel it; seen once a year, further ones would learn the chance of those days."""
 
 
 class EventEncoder(nn.Module):
