@@ -30,21 +30,23 @@ SELECT level, model, state_id, store_id, cat_id, dept_id, units, rmsse, mae, bia
 WHERE week = :week AND level IN (2, 3, 4, 5) AND model IN ('ensemble', 'seasonal_naive')
 """
 
+# The benchmark is looked up for the few series shown alone; null keys, which stand for all, join as empty ones.
 _WORST = """
-WITH pair AS (
-    SELECT item_id, store_id, state_id, dept_id, cat_id, max(units) AS units,
-        max(weight * rmsse) FILTER (WHERE model = 'ensemble') AS cost,
-        max(rmsse) FILTER (WHERE model = 'ensemble') AS rmsse,
-        max(rmsse) FILTER (WHERE model = 'seasonal_naive') AS naive_rmsse,
-        max(mae) FILTER (WHERE model = 'ensemble') AS mae,
-        max(bias) FILTER (WHERE model = 'ensemble') AS bias
-    FROM m5.aggregate_accuracy
-    WHERE week = :week AND level = :level AND model IN ('ensemble', 'seasonal_naive')
-    GROUP BY item_id, store_id, state_id, dept_id, cat_id
+WITH scored AS (
+    SELECT *, weight * rmsse / sum(weight * rmsse) OVER () AS share FROM m5.aggregate_accuracy
+    WHERE week = :week AND level = :level AND model = 'ensemble' AND rmsse IS NOT NULL
+),
+worst AS (SELECT * FROM scored ORDER BY share DESC, item_id, store_id LIMIT :count),
+naive AS (
+    SELECT * FROM m5.aggregate_accuracy WHERE week = :week AND level = :level AND model = 'seasonal_naive'
 )
-SELECT item_id, store_id, state_id, dept_id, cat_id, units, rmsse, naive_rmsse, mae, bias,
-    cost / sum(cost) OVER () AS share
-FROM pair WHERE cost IS NOT NULL ORDER BY cost DESC, item_id, store_id LIMIT :count
+SELECT w.item_id, w.store_id, w.state_id, w.dept_id, w.cat_id, w.units, w.rmsse, n.rmsse AS naive_rmsse, w.mae, w.bias,
+    w.share
+FROM worst w LEFT JOIN naive n
+    ON coalesce(n.item_id, '') = coalesce(w.item_id, '') AND coalesce(n.store_id, '') = coalesce(w.store_id, '')
+    AND coalesce(n.state_id, '') = coalesce(w.state_id, '') AND coalesce(n.cat_id, '') = coalesce(w.cat_id, '')
+    AND coalesce(n.dept_id, '') = coalesce(w.dept_id, '')
+ORDER BY w.share DESC, w.item_id, w.store_id
 """
 
 

