@@ -85,6 +85,26 @@ def test_what_aws_could_not_run_is_tried_again_and_a_program_s_failure_is_not(tm
     assert reasons == ["CapacityError", "AlgorithmError"]
 
 
+def test_the_next_attempt_at_a_training_finds_the_checkpoints_of_the_last(tmp_path: Path) -> None:
+    jobs = jobs_at(tmp_path)
+    jobs.lake.write_bytes("features/panel/empty.parquet", b"")
+
+    @dg.asset
+    def gbm_model(context: dg.AssetExecutionContext) -> None:
+        jobs.train(
+            context, "gbm", channels={"panel": "features/panel"}, hyperparameters={"seed": "1"}, prefix="gbm_model"
+        )
+
+    for _ in range(2):
+        assert not dg.materialize([gbm_model], raise_on_error=False).success
+    names = [job["TrainingJobName"] for job in jobs.sagemaker.list_training_jobs()["TrainingJobSummaries"]]
+    described = [jobs.sagemaker.describe_training_job(TrainingJobName=name) for name in names]
+    assert len({job["TrainingJobName"] for job in described}) == 2
+    (place,) = {job["CheckpointConfig"]["S3Uri"] for job in described}
+    assert place.startswith("s3://m5-lake/gbm_model/checkpoints/")
+    assert all(job["EnableManagedSpotTraining"] for job in described)
+
+
 def test_spot_training_waits_for_capacity_and_a_transform_has_no_volume() -> None:
     training = Choices(PLATFORM, PLATFORM.gbm_training)
     assert training.limits == {
