@@ -186,18 +186,26 @@ def test_an_invalid_request_is_refused_at_once(lab: Lab, members: dict[str, obje
 @pytest.mark.parametrize(
     ("member", "value", "problem"),
     [
+        ("AppManaged", True, "the input in: AppManaged"),
         ("S3DataType", "AugmentedManifestFile", "S3DataType"),
         ("S3InputMode", "Pipe", "the input in: Pipe mode: the local runner offers File and FastFile"),
         ("S3CompressionType", "Gzip", "the input in: S3CompressionType Gzip needs S3InputMode Pipe"),
     ],
 )
-def test_what_the_runner_cannot_do_is_refused_not_ignored(lab: Lab, member: str, value: str, problem: str) -> None:
+def test_what_the_runner_cannot_do_is_refused_not_ignored(lab: Lab, member: str, value: object, problem: str) -> None:
     source = processing_input("s3://lake/in/")
-    source["S3Input"][member] = value
+    (source if member == "AppManaged" else source["S3Input"])[member] = value
     with pytest.raises(ClientError, match=problem) as caught:
         lab.create("processing", "job", lab.processing("copy", ProcessingInputs=[source]))
     assert caught.value.response["Error"]["Code"] == "ValidationException"
     assert lab.jobs("processing") == []
+
+
+def test_an_input_needs_a_place(lab: Lab) -> None:
+    source = processing_input("s3://lake/in/")
+    del source["S3Input"]["LocalPath"]
+    with pytest.raises(ClientError, match="the input in: S3Input needs a LocalPath"):
+        lab.create("processing", "job", lab.processing("copy", ProcessingInputs=[source]))
 
 
 def test_a_job_folder_is_private(lab: Lab) -> None:

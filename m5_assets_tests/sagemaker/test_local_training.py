@@ -120,6 +120,7 @@ def test_further_output_is_archived_too(lab: Lab) -> None:
     [
         ({"AlgorithmSpecification": {"AlgorithmName": "own", "TrainingInputMode": "File"}}, "needs a TrainingImage"),
         ({"InputDataConfig": [AUGMENTED]}, "S3DataType AugmentedManifestFile: the local runner offers S3Prefix"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://lake/m", "CompressionType": "NONE"}}, "stores model.tar.gz"),
         ({"AlgorithmSpecification": {"TrainingImage": "i", "TrainingInputMode": "Pipe"}}, "channel train: Pipe mode"),
         (
             {"ResourceConfig": {"VolumeSizeInGB": 1, "InstanceGroups": [GROUP]}},

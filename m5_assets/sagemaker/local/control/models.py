@@ -39,8 +39,9 @@ class ModelApi:
 
     def create_model(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Store a model."""
-        if "Image" not in request.get("PrimaryContainer", {}):
-            message = "the local runner supports models of one PrimaryContainer with an Image"
+        container = request.get("PrimaryContainer", {})
+        if "Image" not in container or "ModelDataSource" in container:
+            message = "the local runner offers models of one PrimaryContainer with an Image and a ModelDataUrl"
             raise ApiError("ValidationException", message)
         path = self._path(request["ModelName"])
         path.parent.mkdir(parents=True, exist_ok=True)

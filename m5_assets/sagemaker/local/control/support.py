@@ -24,17 +24,14 @@ def problems(kind: JobKind, request: Mapping[str, Any]) -> Iterator[str]:
 def _processing_problems(request: Mapping[str, Any]) -> Iterator[str]:
     for item in request.get("ProcessingInputs", ()):
         name = f"the input {item['InputName']}"
-        source = item.get("S3Input")
-        if source is None:
-            yield f"{name}: the local runner offers S3Input alone"
-            continue
+        yield from _place_problems(name, item, "S3Input")
+        source = item.get("S3Input", {})
         yield from _source_problems(name, source)
         yield from _mode_problems(name, source.get("S3InputMode", "File"))
         if source.get("S3CompressionType", "None") != "None":
             yield f"{name}: S3CompressionType Gzip needs S3InputMode Pipe, on AWS too, and the local runner has no Pipe"
     for item in request.get("ProcessingOutputConfig", {}).get("Outputs", ()):
-        if "S3Output" not in item:
-            yield f"the output {item['OutputName']}: the local runner offers S3Output alone"
+        yield from _place_problems(f"the output {item['OutputName']}", item, "S3Output")
 
 
 def _training_problems(request: Mapping[str, Any]) -> Iterator[str]:
@@ -43,6 +40,8 @@ def _training_problems(request: Mapping[str, Any]) -> Iterator[str]:
         yield "AlgorithmSpecification: the local runner needs a TrainingImage"
     if "InstanceGroups" in request.get("ResourceConfig", {}):
         yield "ResourceConfig.InstanceGroups: the local runner has instances of one kind; use InstanceCount"
+    if request["OutputDataConfig"].get("CompressionType", "GZIP") != "GZIP":
+        yield "OutputDataConfig.CompressionType NONE: the local runner stores model.tar.gz"
     for channel in request.get("InputDataConfig", ()):
         name = f"the channel {channel['ChannelName']}"
         source = channel["DataSource"].get("S3DataSource")
@@ -60,6 +59,8 @@ def _transform_problems(request: Mapping[str, Any]) -> Iterator[str]:
     yield from _source_problems("TransformInput", source["DataSource"]["S3DataSource"])
     if source.get("SplitType", "None") not in ("None", "Line"):
         yield f"TransformInput.SplitType {source['SplitType']}: the local runner offers None and Line"
+    if "DataCaptureConfig" in request:
+        yield "DataCaptureConfig: the local runner captures nothing"
     yield from _data_processing_problems(request)
 
 
@@ -77,8 +78,18 @@ def _data_processing_problems(request: Mapping[str, Any]) -> Iterator[str]:
         yield f"DataProcessing: TransformOutput.Accept {accept!r} must be TransformInput.ContentType, {content!r}"
 
 
+def _place_problems(name: str, item: Mapping[str, Any], place: str) -> Iterator[str]:
+    """What is the matter with an input's or output's place in the container."""
+    if item.get("AppManaged"):
+        yield f"{name}: AppManaged: the local runner copies all inputs and outputs"
+    if place not in item:
+        yield f"{name}: the local runner offers {place} alone"
+    elif "LocalPath" not in item[place]:
+        yield f"{name}: {place} needs a LocalPath"
+
+
 def _source_problems(name: str, source: Mapping[str, Any]) -> Iterator[str]:
-    if source["S3DataType"] not in _DATA_TYPES:
+    if source.get("S3DataType", _DATA_TYPES[0]) not in _DATA_TYPES:
         yield f"{name}: S3DataType {source['S3DataType']}: the local runner offers {' and '.join(_DATA_TYPES)}"
 
 

@@ -147,7 +147,7 @@ def _write_configuration(job: JobRun) -> None:
             "input/config/resourceconfig.json",
             {
                 "current_host": instance.host,
-                "current_instance_type": job.request["ResourceConfig"].get("InstanceType", ""),
+                "current_instance_type": job.request.get("ResourceConfig", {}).get("InstanceType", ""),
                 "hosts": job.hosts,
                 "network_interface_name": "lo",
             },
