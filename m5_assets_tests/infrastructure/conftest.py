@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import logging
 import os
@@ -34,7 +35,8 @@ with open(os.environ["M5_TEST_ENGINE_LOG"], "a") as log:
     print(*sys.argv[1:], file=log)
 if sys.argv[1] == "push":
     repository, _, tag = sys.argv[2].partition("/")[2].rpartition(":")
-    manifest = '{{"schemaVersion": 2, "config": {{"digest": "%s"}}}}' % sys.argv[2]
+    manifest = '{{"schemaVersion": 2, "mediaType": "%s", "config": {{"digest": "%s"}}}}' % (
+        "application/vnd.docker.distribution.manifest.v2+json", sys.argv[2])
     boto3.client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=manifest)
 """
 
@@ -123,14 +125,35 @@ def account(server: str) -> Account:
     return Account(release)
 
 
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout with one environment, whose name no other test uses: all tests share moto's account."""
+
+    root: Path
+    environment: str
+
+    def write_environment(self, *, account: str = ACCOUNT, **changed: str) -> Path:
+        """Write the environment's file: development's parameters, some of them changed."""
+        content = {
+            "account": account,
+            "region": "us-east-1",
+            "parameters": {**environment("dev").parameters, **changed},
+        }
+        path = self.root / "infrastructure" / "environments" / f"{self.environment}.json"
+        path.write_text(json.dumps(content))
+        return path
+
+
+_numbers = itertools.count(1)
+
+
 @pytest.fixture
-def checkout(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a checkout with an environment of its own, `test`, and an engine that notes what it is asked."""
+def checkout(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """Return a checkout with an environment of its own and an engine that notes what it is asked."""
     root = tmp_path / "checkout"
-    shutil.copytree(INFRASTRUCTURE, root / "infrastructure")
-    shutil.rmtree(root / "infrastructure" / "environments")
-    (root / "infrastructure" / "environments").mkdir()
-    write_environment(root, {**environment("dev").parameters})
+    shutil.copytree(INFRASTRUCTURE, root / "infrastructure", ignore=shutil.ignore_patterns("*.json"))
+    made = Checkout(root, f"test{next(_numbers)}")
+    made.write_environment()
     (root / "docker").mkdir()
     for name in TAGS:
         (root / "docker" / f"Dockerfile.{name}").write_text("FROM scratch\n")
@@ -142,13 +165,7 @@ def checkout(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     engine.chmod(0o755)
     monkeypatch.setenv("PATH", f"{engine.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("M5_TEST_ENGINE_LOG", str(tmp_path / "engine.log"))
-    return root
-
-
-def write_environment(checkout: Path, parameters: dict[str, str], account: str = ACCOUNT) -> None:
-    """Write the environment `test` of a checkout."""
-    content = {"account": account, "region": "us-east-1", "parameters": parameters}
-    (checkout / "infrastructure" / "environments" / "test.json").write_text(json.dumps(content))
+    return made
 
 
 def engine_calls() -> list[str]:

@@ -5,12 +5,13 @@ Not here: resource types that moto leaves out without harm; `test_stacks` lists 
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
 import pytest
 from moto.cloudformation import parsing
-from moto.cloudformation.models import CloudFormationBackend
+from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Stack
 from moto.core.common_models import CloudFormationModel
 from moto.rds.models import DBInstance, DBParameterGroup
 
@@ -54,8 +55,22 @@ def fill(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(parsing.get_model_map(), kind, _StandIn)
     # `Ref` of a parameter group gives moto's object.
     patch.setattr(DBParameterGroup, "physical_resource_id", property(lambda group: group.name), raising=False)
+    _speed(patch)
     _managed_secret(patch)
     _change_sets(patch)
+
+
+def _speed(patch: pytest.MonkeyPatch) -> None:
+    """Read each template once, and lint none where it is validated: test_stacks lints them all."""
+    parse = functools.cache(Stack.parse_template)
+
+    def parse_template(self: Stack | ChangeSet) -> None:
+        self.template_dict = copy.deepcopy(parse(self.template))
+
+    patch.setattr(CloudFormationBackend, "validate_template", lambda *_: [])
+    patch.setattr(Stack, "parse_template", staticmethod(lambda text: copy.deepcopy(parse(text))))
+    patch.setattr(Stack, "_parse_template", parse_template)
+    patch.setattr(ChangeSet, "_parse_template", parse_template)
 
 
 def _managed_secret(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,201 @@
+"""What Dagster's tasks are given: settings that are accepted, commands that are known, an instance that loads."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._cli.api import api_cli
+from dagster._daemon.cli import cli as daemon_cli
+from dagster_aws.ecs import EcsRunLauncher
+from dagster_webserver.cli import cli as webserver_cli
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings
+from sqlalchemy import Engine, make_url
+
+from m5_assets.settings import Settings, settings
+from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAGS, Account
+from m5_assets_tests.resources.conftest import database as database
+from m5_assets_tests.resources.conftest import postgres_home as postgres_home
+
+pytestmark = pytest.mark.xdist_group("infrastructure")
+
+SERVICES = ("run", "code", "daemon", "webserver")
+
+
+def container(account: Account, service: str) -> dict[str, Any]:
+    [only] = account.task(service)["containerDefinitions"]
+    assert isinstance(only, dict)
+    return only
+
+
+def variables(account: Account, service: str) -> dict[str, str]:
+    # moto leaves a None in the list where a template says AWS::NoValue.
+    return {entry["name"]: entry["value"] for entry in container(account, service)["environment"] if entry}
+
+
+def setting_names(model: type[BaseModel], prefix: str = "M5_") -> Iterator[str]:
+    """Yield the variables that settings are read from."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        inner = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if inner is not None and issubclass(inner, BaseSettings):
+            yield from setting_names(inner, inner.model_config["env_prefix"])
+        elif inner is not None:
+            yield from setting_names(inner, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}"
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def test_all_tasks_have_the_same_environment(account: Account) -> None:
+    first, *others = (variables(account, service) for service in SERVICES)
+    assert all(other == first for other in others)
+
+
+def test_every_variable_of_the_platform_is_a_setting(account: Account) -> None:
+    given = {name for name in variables(account, "run") if name.startswith("M5_") and not name.startswith("M5_AWS_")}
+    assert given - set(setting_names(Settings)) == set()
+    assert "M5_LAST_WEEK" not in given  # production runs by the clock
+
+
+def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables(account, "run").items():
+        monkeypatch.setenv(name, value)
+    found = Settings()
+    bucket = account.outputs("lake")["LakeBucket"]
+    assert (found.lake, found.landing) == (f"s3://{bucket}/lake", f"s3://{bucket}/landing")
+    jobs = found.sagemaker
+    assert jobs.mode == "aws"
+    assert jobs.gbm_image == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/m5-prod/gbm:{TAGS['gbm']}"
+    network = account.outputs("network")
+    assert jobs.subnets == (network["PrivateSubnetA"], network["PrivateSubnetB"])
+    assert jobs.security_group_ids == (network["JobsSecurityGroupId"],)
+    assert jobs.tags == {"project": "m5", "environment": "prod"}
+    assert not jobs.gbm_training.spot
+    assert jobs.gbm_training.instance_type == "ml.m5.2xlarge"  # setting one field leaves the others
+    assert found.alerts.sns_topic_arn == account.outputs("alerts")["TopicArn"]
+
+
+def test_the_database_is_reached_by_tls_and_its_password_is_a_secret(account: Account) -> None:
+    url = make_url(variables(account, "run")["M5_DATABASE_URL"])
+    assert (url.drivername, url.host) == ("postgresql+psycopg2", account.outputs("database")["Host"])
+    assert url.password is None
+    assert url.query["sslmode"] == "verify-full"
+    [secret] = container(account, "run")["secrets"]
+    assert secret == {"name": "PGPASSWORD", "valueFrom": f"{account.outputs('database')['SecretArn']}:password::"}
+
+
+def test_tasks_run_the_platforms_image_and_log_by_part(account: Account) -> None:
+    for service in SERVICES:
+        only = container(account, service)
+        assert only["name"] == "m5"
+        assert only["image"] == f"{account.outputs('platform')['RepositoryUri']}:{TAGS['platform']}"
+        assert only["logConfiguration"]["options"]["awslogs-stream-prefix"] == service
+
+
+def test_dagster_knows_the_commands(account: Account) -> None:
+    clis = {"dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}
+    for service in ("code", "daemon", "webserver"):
+        program, *arguments = container(account, service)["command"]
+        arguments = [re.sub("^/opt/m5/dagster", str(INFRASTRUCTURE), argument) for argument in arguments]
+        if program == "dagster":
+            assert arguments.pop(0) == "api"
+            group: Any = api_cli
+        else:
+            group = clis[program]
+        if hasattr(group, "commands"):
+            group = group.commands[arguments.pop(0)]
+        # Parsed as the program would, not run.
+        assert group.make_context(program, arguments, ignore_unknown_options=False).params
+
+
+def test_the_webserver_answers_on_loopback_alone(account: Account) -> None:
+    command = container(account, "webserver")["command"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_a_health_check_asks_the_database_and_then_the_part(account: Account) -> None:
+    for service in SERVICES:
+        kind, line = container(account, service)["healthCheck"]["command"]
+        assert kind == "CMD-SHELL"
+        programs = re.findall(r'python -c "([^"]*)"', line)
+        assert "psycopg2.connect" in programs[0]
+        for program in programs:
+            compile(program, service, "exec")
+        assert " && " in line
+
+
+@pytest.fixture
+def instance(account: Account, database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
+    """Return the instance as infrastructure/dagster.yaml describes it, on a real PostgreSQL."""
+    shutil.copy(INFRASTRUCTURE / "dagster.yaml", tmp_path)
+    for name, value in variables(account, "run").items():
+        monkeypatch.setenv(name, value)
+    # As on AWS: the address without the password, which libpq takes from PGPASSWORD. No TLS on loopback.
+    monkeypatch.setenv("M5_DATABASE_URL", database.url.set(password=None).render_as_string(hide_password=False))
+    monkeypatch.setenv("PGPASSWORD", str(database.url.password))
+    return dg.DagsterInstance.from_config(str(tmp_path))
+
+
+def test_the_instance_keeps_its_storage_in_postgres(instance: dg.DagsterInstance) -> None:
+    assert "Postgres" in type(instance.run_storage).__name__
+    run = instance.create_run_for_job(_job)
+    assert instance.get_run_by_id(run.run_id) is not None
+    assert instance.get_runs_count() >= 1
+
+
+def test_the_instance_starts_runs_by_the_run_task(account: Account, instance: dg.DagsterInstance) -> None:
+    launcher = instance.run_launcher
+    assert isinstance(launcher, EcsRunLauncher)
+    assert launcher.task_definition == account.outputs("run")["TaskArn"]
+    assert launcher.container_name == container(account, "run")["name"]
+
+
+def test_the_instance_keeps_step_logs_in_the_lakes_bucket(account: Account, instance: dg.DagsterInstance) -> None:
+    manager: Any = instance.compute_log_manager
+    assert (manager._s3_bucket, manager._s3_prefix) == (account.outputs("lake")["LakeBucket"], "dagster")
+
+
+def test_what_the_configuration_reads_the_tasks_are_given(account: Account) -> None:
+    asked = set()
+    for name in ("dagster.yaml", "workspace.yaml"):
+        asked |= set(_environment_names(yaml.safe_load((INFRASTRUCTURE / name).read_text())))
+    assert asked <= set(variables(account, "daemon"))
+    given = {name for name in variables(account, "daemon") if name.startswith("M5_AWS_")}
+    assert given <= asked
+
+
+def _environment_names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if set(value) == {"env"}:
+            yield value["env"]
+        for inner in value.values():
+            yield from _environment_names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _environment_names(inner)
+
+
+@dg.op
+def _nothing() -> None:
+    """Do nothing."""
+
+
+@dg.job
+def _job() -> None:
+    _nothing()
