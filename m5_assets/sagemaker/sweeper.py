@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from m5_assets.sagemaker.calls import PatientCalls
 from m5_assets.sagemaker.jobs import stop_job
 from m5_assets.sagemaker.kinds import KINDS, JobKind
@@ -42,8 +44,8 @@ class SweptJob:
 def sweep(client: SageMakerClient, run_ended: Callable[[str], bool]) -> list[SweptJob]:
     """Ask all running jobs to stop whose run has ended.
 
-    Jobs without the tag of a run, which somebody else created, are left alone. Only running jobs are listed, so the
-    cost of a sweep does not grow with the account's history.
+    Jobs without the tag of a run, which somebody else created, are left alone, and so are those whose tags this client
+    may not read. Only running jobs are listed, so the cost of a sweep does not grow with the account's history.
 
     Args:
         client: A boto3 SageMaker client.
@@ -56,13 +58,22 @@ def sweep(client: SageMakerClient, run_ended: Callable[[str], bool]) -> list[Swe
     swept = []
     for kind in KINDS.values():
         for summary in _running(calls, kind):
-            run_id = owner(calls, summary[kind.job_arn])
+            run_id = _owner_if_ours(calls, summary[kind.job_arn])
             if run_id is not None and run_ended(run_id):
                 name = summary[kind.job_name]
                 logger.warning("stopping the %s job %s: its run %s has ended", kind.name, name, run_id)
                 stop_job(calls, kind, name)
                 swept.append(SweptJob(kind.name, name, run_id))
     return swept
+
+
+def _owner_if_ours(calls: PatientCalls, arn: str) -> str | None:
+    try:
+        return owner(calls, arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "AccessDeniedException":
+            return None
+        raise
 
 
 def _running(calls: PatientCalls, kind: JobKind) -> Iterator[Mapping[str, Any]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from botocore.exceptions import ClientError
 
 from m5_assets.sagemaker import SweptJob, sweep
 from m5_assets.sagemaker.ownership import RUN_TAG
@@ -51,6 +54,18 @@ def test_the_job_of_a_killed_orchestrator_is_swept_by_its_run(waiting: Lab) -> N
     run_id = tags_of(waiting, name)[RUN_TAG]
     assert [job.name for job in sweep(waiting.sagemaker, run_id.__eq__)] == [name]
     assert waiting.finish("processing", name)["ProcessingJobStatus"] == "Stopped"
+
+
+def test_a_job_whose_tags_may_not_be_read_is_somebody_else_s(waiting: Lab) -> None:
+    start(waiting, "theirs", "ended")
+    start(waiting, "orphan-a1", "ended")
+
+    def deny(params: dict[str, Any], **_: Any) -> None:
+        if b"theirs" in params["body"]:
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "ListTags")
+
+    waiting.sagemaker.meta.events.register("before-call.sagemaker.ListTags", deny)
+    assert [job.name for job in sweep(waiting.sagemaker, lambda _: True)] == ["orphan-a1"]
 
 
 def test_more_jobs_than_a_page_holds_are_all_seen(waiting: Lab) -> None:
