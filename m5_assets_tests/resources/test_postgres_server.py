@@ -142,10 +142,11 @@ def test_another_port_is_taken_when_its_own_is_lost(server: EmbeddedServer) -> N
 def test_only_this_machine_with_the_password_gets_in(server: EmbeddedServer) -> None:
     url = server.ensure_running()
     password = server.folder / "password"
+    logs = "".join(path.read_text() for path in (server.folder / "logs").iterdir())
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(server.folder.parent.stat().st_mode) == 0o755  # as the fixture made it
-    assert password.read_text() not in repr(url) + str(url) + (server.folder / "log").read_text()
+    assert password.read_text() not in repr(url) + str(url) + logs
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(host="127.0.0.1", port=url.port, user="m5", password="guess", dbname="m5")
     with socket.socket() as elsewhere, pytest.raises(ConnectionRefusedError):
@@ -220,3 +221,23 @@ def test_root_with_neither_is_told_what_to_do(home: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("m5_assets.resources.postgres.launcher._system_programs", lambda: None)
     with pytest.raises(PostgresError, match="M5_DATABASE_URL"):
         EmbeddedServer(home).ensure_running()
+
+
+def test_its_logs_are_those_of_seven_days(server: EmbeddedServer) -> None:
+    server.ensure_running()
+    query = "SELECT name || '=' || setting FROM pg_settings WHERE name LIKE 'log_%rotation%' OR name = 'log_filename'"
+    assert set(run(server, query)) == {
+        ("log_filename=%a.log",),  # a file a weekday, begun anew a week later
+        ("log_rotation_age=1440",),
+        ("log_rotation_size=0",),
+        ("log_truncate_on_rotation=on",),
+    }
+    (server.folder / "log").write_text("the endless log of an earlier version")
+    server.stop()
+    server.ensure_running()
+    assert not (server.folder / "log").exists()
+    logs = {path.name for path in (server.folder / "logs").iterdir()}
+    assert "start.log" in logs
+    assert logs - {"start.log"} <= {f"{day}.log" for day in ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")}
+    assert len(logs) > 1
+    assert (server.folder / "logs" / "start.log").stat().st_size < 1000

@@ -1,8 +1,13 @@
-"""COPY: rows into a PostgreSQL table the fast way. Not here: what the rows are (`rows`) and transactions (`load`)."""
+"""COPY: rows into PostgreSQL and out of it the fast way.
+
+Not here: what the rows are (`rows`), and transactions (`load`).
+"""
 
 from __future__ import annotations
 
 import io
+import tempfile
+from collections.abc import Mapping
 from typing import cast
 
 import psycopg2
@@ -23,8 +28,10 @@ def copy_from(connection: Connection, target: str, rows: io.RawIOBase | io.Bytes
     """
     statement = f"COPY {target}"
     try:
-        cursor(connection).copy_expert(statement, rows, _BUFFER)
+        _cursor(connection).copy_expert(statement, rows, _BUFFER)
     except psycopg2.Error as error:
+        if isinstance(error, psycopg2.OperationalError):
+            connection.invalidate(error)  # as SQLAlchemy does for its own statements: there is nothing to roll back
         raise DBAPIError.instance(statement, None, error, psycopg2.Error) from error
 
 
@@ -36,6 +43,20 @@ def copy_csv(connection: Connection, table: str, rows: pa.Table) -> None:
     copy_from(connection, f"{table} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv)", buffer)
 
 
-def cursor(connection: Connection) -> psycopg2.extensions.cursor:
-    """Return the driver's cursor: COPY is not in Python's database API."""
+def read_csv(connection: Connection, query: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return the rows of a query whose columns have these names and types, the fast way."""
+    with tempfile.TemporaryFile() as file:
+        _cursor(connection).copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", file, _BUFFER)
+        if not file.tell():
+            return pa.schema(types.items()).empty_table()
+        file.seek(0)
+        return pyarrow.csv.read_csv(
+            file,
+            read_options=pyarrow.csv.ReadOptions(column_names=list(types)),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=dict(types)),
+        )
+
+
+def _cursor(connection: Connection) -> psycopg2.extensions.cursor:
+    # COPY is not in Python's database API
     return cast(psycopg2.extensions.cursor, connection.connection.cursor())

@@ -11,7 +11,6 @@ import datetime as dt
 import hashlib
 import io
 import logging
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ from sqlalchemy import (
 
 from m5_assets.errors import UserError
 from m5_assets.resources.postgres import schema
-from m5_assets.resources.postgres.copying import copy_csv, copy_from, cursor
+from m5_assets.resources.postgres.copying import copy_csv, copy_from, read_csv
 from m5_assets.resources.postgres.exchange import new_partition
 from m5_assets.resources.postgres.roles import act_as_owner
 from m5_assets.resources.postgres.rows import SERIES_COLUMNS, SeriesRows
@@ -47,7 +46,6 @@ from m5_assets.resources.postgres.series import upsert_series, upsert_stores
 
 _log = logging.getLogger(__name__)
 
-_BUFFER = 1 << 20
 _ARROW = {
     REAL: pa.float32(),
     Double: pa.float64(),
@@ -202,17 +200,11 @@ def read_forecast(engine: Engine, week: dt.date) -> pa.Table:
         f"SELECT {', '.join(types)} FROM {schema.forecast} JOIN m5.series_hierarchy USING (series_id) "  # noqa: S608  # our own names and a date
         f'WHERE week = \'{week}\' ORDER BY store_id COLLATE "C", item_id COLLATE "C", date'
     )
-    with tempfile.TemporaryFile() as file:
-        with engine.connect() as connection:
-            cursor(connection).copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", file, _BUFFER)
-        if not file.tell():
-            raise LookupError(f"no forecast of week {week} in the database; load it first")
-        file.seek(0)
-        return pyarrow.csv.read_csv(
-            file,
-            read_options=pyarrow.csv.ReadOptions(column_names=list(types)),
-            convert_options=pyarrow.csv.ConvertOptions(column_types=types),
-        )
+    with engine.connect() as connection:
+        rows = read_csv(connection, query, types)
+    if not rows.num_rows:
+        raise LookupError(f"no forecast of week {week} in the database; load it first")
+    return rows
 
 
 @contextmanager

@@ -230,8 +230,8 @@ class _Stream(io.RawIOBase):
 
 def _ranks(column: pa.ChunkedArray) -> Ints:
     """Return (R,) the rank of each row's text among the column's different texts, by code points."""
-    text = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
-    encoded = pc.dictionary_encode(text).combine_chunks()
+    encoded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.combine_chunks()
     order = np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(str))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))

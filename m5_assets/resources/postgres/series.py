@@ -10,16 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
-from m5_assets.resources.postgres.copying import copy_csv
+from m5_assets.resources.postgres.copying import copy_csv, read_csv
+from m5_assets.resources.postgres.rows import SERIES_COLUMNS
 
-_INCOMING = (
-    "CREATE TEMPORARY TABLE incoming (position int, item_id text, dept_id text, cat_id text, store_id text, "
-    "state_id text) ON COMMIT DROP"
-)
-_IS_NEWS = (
-    "SELECT EXISTS (SELECT FROM incoming i LEFT JOIN m5.series_hierarchy h USING (item_id, store_id) "
-    "WHERE (h.dept_id, h.cat_id, h.state_id) IS DISTINCT FROM (i.dept_id, i.cat_id, i.state_id))"
-)
 _UPSERTS = (
     "INSERT INTO m5.store (store_id, state_id) SELECT DISTINCT store_id, state_id FROM incoming "
     "ON CONFLICT (store_id) DO UPDATE SET state_id = excluded.state_id",
@@ -29,7 +22,6 @@ _UPSERTS = (
     "+ row_number() OVER (ORDER BY position), item_id, store_id FROM incoming i WHERE NOT EXISTS "
     "(SELECT FROM m5.series s WHERE s.item_id = i.item_id AND s.store_id = i.store_id)",
 )
-_NUMBERS = "SELECT series_id FROM incoming JOIN m5.series USING (item_id, store_id) ORDER BY position"
 
 
 def upsert_series(connection: Connection, series: pa.Table) -> npt.NDArray[np.int32]:
@@ -44,15 +36,19 @@ def upsert_series(connection: Connection, series: pa.Table) -> npt.NDArray[np.in
     Returns:
         (S,) the number of each series.
     """
-    connection.execute(text(_INCOMING))
-    positions = pa.array(np.arange(len(series), dtype=np.int32))
-    copy_csv(connection, "incoming", series.append_column("position", positions))
-    if connection.execute(text(_IS_NEWS)).scalar_one():
+    placed = series.append_column("position", pa.array(np.arange(len(series), dtype=np.int32)))
+    numbers = _known(connection, placed)
+    if numbers.null_count:
         # Loads that bring news wait for each other; the others, nearly all, pass by. Readers see the old rows.
         connection.execute(text("LOCK TABLE m5.series IN SHARE ROW EXCLUSIVE MODE"))
+        columns = ", ".join(f"{name} text" for name in SERIES_COLUMNS)
+        connection.execute(text(f"CREATE TEMPORARY TABLE incoming (position int, {columns}) ON COMMIT DROP"))
+        copy_csv(connection, "incoming", placed)
         for upsert in _UPSERTS:
             connection.execute(text(upsert))
-    return np.fromiter(connection.execute(text(_NUMBERS)).scalars(), dtype=np.int32, count=len(series))
+        numbers = _known(connection, placed)
+    found: npt.NDArray[np.int32] = numbers.to_numpy()
+    return found
 
 
 def upsert_stores(connection: Connection, rows: pa.Table) -> None:
@@ -60,3 +56,10 @@ def upsert_stores(connection: Connection, rows: pa.Table) -> None:
     stores = rows.select(["store_id", "state_id"]).group_by(["store_id", "state_id"]).aggregate([]).to_pylist()
     statement = text("INSERT INTO m5.store VALUES (:store_id, :state_id) ON CONFLICT (store_id) DO NOTHING")
     connection.execute(statement, sorted(stores, key=lambda row: str(row["store_id"])))
+
+
+def _known(connection: Connection, placed: pa.Table) -> pa.ChunkedArray:
+    """Return (S,) the numbers of series by position; null where the database does not know one just so."""
+    types = {"series_id": pa.int32()} | dict.fromkeys(SERIES_COLUMNS, pa.string())
+    known = read_csv(connection, f"SELECT {', '.join(types)} FROM m5.series_hierarchy", types)  # noqa: S608  # our own names
+    return placed.join(known, keys=list(SERIES_COLUMNS)).sort_by("position")["series_id"]

@@ -5,7 +5,10 @@ process of the same home uses the same one. It listens on 127.0.0.1 alone and as
 folder's owner can read. Linux only (it reads /proc). Not here: which programs run it (`launcher`), and what is stored
 in it (`schema`, `load`).
 
-    <home>/postgres/   data/  password  port  log  lock
+    <home>/postgres/   data/  logs/  password  port  lock
+
+The server's logs are those of the last seven days, a file a weekday: `logs/Mon.log`, ...; `logs/start.log` holds what
+the last start said before it had a log.
 """
 
 from __future__ import annotations
@@ -41,6 +44,12 @@ _SETTINGS = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "recovery_init_sync_method": "syncfs",  # the same after a crash
+    "logging_collector": "on",
+    "log_directory": "../logs",
+    "log_filename": "%a.log",
+    "log_rotation_age": "1d",
+    "log_rotation_size": "0",
+    "log_truncate_on_rotation": "on",
 }
 _PASSING = ("still in use", "Address already in use")  # a killed server's last processes; a port lost in a race
 
@@ -71,7 +80,7 @@ class EmbeddedServer:
     def __init__(self, home: Path) -> None:
         self.folder = home.resolve() / "postgres"
         self._data = self.folder / "data"
-        self._logfile = self.folder / "log"
+        self._logs = self.folder / "logs"
 
     def ensure_running(self) -> URL:
         """Start the server unless it runs, and return its address with the password in it.
@@ -91,7 +100,7 @@ class EmbeddedServer:
                     )
                 else:  # it recovers, or is about to end after a kill
                     time.sleep(0.02)
-        raise PostgresError(f"PostgreSQL takes no connections after {_START_SECONDS} s; see its log {self._logfile}")
+        raise PostgresError(f"PostgreSQL takes no connections after {_START_SECONDS} s; see its logs in {self._logs}")
 
     def stop(self) -> None:
         """Stop the server, if it runs: open transactions are rolled back, what was committed stays."""
@@ -124,6 +133,10 @@ class EmbeddedServer:
         self._give_folder(launcher)
         if not self._data.exists():
             self._initialise(launcher, lock)
+        self._logs.mkdir(mode=0o700, exist_ok=True)
+        if launcher.owner is not None:
+            os.chown(self._logs, launcher.owner.pw_uid, launcher.owner.pw_gid)
+        (self.folder / "log").unlink(missing_ok=True)  # of versions that had one endless log
         self._start(launcher)
 
     def _give_folder(self, launcher: Launcher) -> None:
@@ -165,23 +178,20 @@ class EmbeddedServer:
         while True:
             with contextlib.suppress(FileNotFoundError):
                 (self._data / "postmaster.pid").unlink()  # no server runs: it was left by a crash or a reboot
-            if not self._logfile.exists():
-                _write(self._logfile, "", launcher)
-            told = self._logfile.stat().st_size
+            _write(self._logs / "start.log", "", launcher)
+            told = {path: path.stat().st_size for path in self._logs.iterdir()}
             options = " ".join(f"-c {name}={value}" for name, value in (_SETTINGS | {"port": self._port()}).items())
             try:
                 launcher.run(
                     "pg_ctl",
-                    *("start", f"--pgdata={self._data}", f"--log={self._logfile}", f"--options={options}"),
+                    *("start", f"--pgdata={self._data}", f"--log={self._logs / 'start.log'}", f"--options={options}"),
                     *("--wait", f"--timeout={_START_SECONDS}"),
                 )
             except PostgresError as error:
-                with self._logfile.open(errors="replace") as log:
-                    log.seek(told)
-                    lines = log.read().strip()
+                lines = "".join(_text_after(path, told.get(path, 0)) for path in sorted(self._logs.iterdir())).strip()
                 if not any(cause in lines for cause in _PASSING) or time.monotonic() > deadline:
                     raise PostgresError(
-                        f"PostgreSQL did not start; its log {self._logfile} ends: {lines[-2000:]}"
+                        f"PostgreSQL did not start; its logs in {self._logs} end: {lines[-2000:]}"
                     ) from error
                 time.sleep(0.1)
             else:
@@ -226,6 +236,12 @@ def _answers(port: int) -> bool:
         probe.sendall(struct.pack(">ii", 8, 80877103))  # SSLRequest, "Message Formats" in PostgreSQL's manual
         return probe.recv(1) in (b"N", b"S")
     return False
+
+
+def _text_after(path: Path, size: int) -> str:
+    with path.open(errors="replace") as file:
+        file.seek(size)
+        return file.read()
 
 
 def _write(path: Path, text: str, launcher: Launcher | None = None) -> None:
