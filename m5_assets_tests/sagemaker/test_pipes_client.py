@@ -6,13 +6,14 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError
 
 from m5_assets.sagemaker import (
     LocalPipesChannel,
     PipesSageMakerClient,
     RequestValidationError,
 )
+from m5_assets.sagemaker.local.faults import CallEvent, CallFault, Faults
 from m5_assets.sagemaker.ownership import RUN_TAG
 from m5_assets_tests.sagemaker.conftest import Lab, eventually
 
@@ -258,21 +259,26 @@ def start_orchestrator(lab: Lab) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code])
 
 
-def test_throttling_and_a_lost_network_are_waited_out(reporting: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    boto = reporting.sagemaker
-    throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "Describe")
-    troubles: list[Exception] = [throttled, EndpointConnectionError(endpoint_url="https://aws"), throttled]
-    describe = boto.describe_processing_job
-
-    def troubled(**names: Any) -> Any:
-        if troubles and reporting.jobs("processing"):
-            raise troubles.pop()
-        return describe(**names)
-
-    monkeypatch.setattr(boto, "describe_processing_job", troubled)
+@pytest.mark.parametrize(
+    ("event", "operation"),
+    [
+        ("throttling", "*"),
+        ("unavailable", "Describe*"),
+        ("lost-request", "*"),
+        ("lost-response", "Create*"),
+        ("lost-response", "*"),
+    ],
+)
+def test_throttling_and_a_lost_network_are_waited_out(reporting: Lab, event: CallEvent, operation: str) -> None:
+    faults = Faults(reporting.root / "home")
+    faults.inject(CallFault(event, operation=operation, times=6, probability=0.7))
     result, _ = materialize(pipes_client(reporting), {"create_processing_job_params": reporting.processing("report")})
+    fired = len(faults.fired())
+    faults.clear()
     assert result.success
-    assert troubles == []
+    assert fired > 0
+    assert metadata_of(result)["rows"] == 3
+    assert len(reporting.jobs("processing")) == 1
 
 
 def test_a_log_that_cannot_be_read_does_not_fail_the_job(reporting: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
