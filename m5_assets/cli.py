@@ -6,6 +6,7 @@ imported by the command that needs them, so that `m5 --help` answers at once.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import sys
@@ -166,6 +167,24 @@ def summary(week: object, scored: object) -> None:
     from m5_assets.summary import print_summary
 
     print_summary(week, scored)  # type: ignore[arg-type]  # click has converted them
+
+
+@cli.command()
+@click.option("--week", required=True, type=WEEK, help="The week that was forecast.")
+@click.option("--item", required=True, help="Such as FOODS_3_090.")
+@click.option("--store", required=True, help="Such as CA_3.")
+@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="One of the 28 days; default: the mean of all.")
+def explain(week: object, item: str, store: str, date: dt.datetime | None) -> None:
+    """Say why the GBM forecasts what it does: the factor of each family of features, the strongest features."""
+    from m5_assets.explain import explain_series
+    from m5_assets.resources.lake import Lake, MissingInput
+    from m5_assets.weeks import Week
+
+    assert isinstance(week, Week)  # noqa: S101  # click has converted it
+    try:
+        click.echo(explain_series(Lake(root=settings().lake), week, item, store, date.date() if date else None))
+    except MissingInput as problem:
+        raise UserError(problem.description) from problem
 
 
 @cli.command()

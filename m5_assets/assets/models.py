@@ -68,12 +68,16 @@ def _make(
 
 
 def _drawn(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw what a training reports as plain numbers: the importance of features, the loss by step."""
+    """Draw what a training reports as plain numbers: the importance of features, their effect, the loss."""
     shown = dict(metadata)
     importance = _plain(shown.pop("feature_importance", None))
     if importance:
         top = dict(sorted(importance.items(), key=lambda item: -item[1])[:25])
         shown["importance"] = bars_plot(top, "Share of gain of the 25 strongest features")
+    effects = _plain(shown.pop("family_effects", None))
+    if effects:
+        title = "Mean effect of each family of features: mean absolute logarithm of its factor (TreeSHAP)"
+        shown["effects"] = bars_plot(effects, title)
     curve = _plain(shown.pop("training_curve", None))
     if curve:
         import pandas as pd

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from m5_assets.containers.contract import channel, hyperparameters, main, model_folder, reporting
 from m5_assets.containers.serving import BadBody, serve
+from m5_assets.forecasting.explain import mean_effects
 from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit
 from m5_assets.forecasting.panel import SERIES_COLUMNS, concat, read_panel
 
@@ -32,6 +33,7 @@ def train() -> None:
                 "boosters": len(model.boosters),
                 "features": len(model.features),
                 "feature_importance": model.importance(),
+                "family_effects": mean_effects(model, panel),
             }
         )
 

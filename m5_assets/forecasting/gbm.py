@@ -169,6 +169,14 @@ class GBMModel:
         Raises:
             ValueError: a column is missing, or the codes mean other stores or departments than in training.
         """
+        return self.predict(*self.rows_of(table))
+
+    def rows_of(self, table: pa.Table) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.str_]]:
+        """Return the features and departments of a feature file's rows, as `predict` takes them.
+
+        Raises:
+            ValueError: as `predict_frame`.
+        """
         missing = [name for name in ("store_id", "dept_id", *self.features) if name not in table.column_names]
         if missing:
             raise ValueError(f"feature columns are missing: {', '.join(missing)}; the model was trained with them")
@@ -178,7 +186,7 @@ class GBMModel:
         departments = _strings(table["dept_id"])
         self._check_codes("dept", self.departments, matrix, departments)
         self._check_codes("store", self.stores, matrix, _strings(table["store_id"]))
-        return self.predict(matrix, departments)
+        return matrix, departments
 
     def importance(self) -> dict[str, float]:
         """Return each feature's share of the gain, mean over the members, largest first; the sum is 1."""

@@ -70,6 +70,10 @@ class Rows:
     def __getitem__(self, part: slice) -> Rows:
         return Rows(self.series[part], self.day[part], self.horizon[part])
 
+    def take(self, places: npt.NDArray[np.integer]) -> Rows:
+        """Return the rows at these places."""
+        return Rows(self.series[places], self.day[places], self.horizon[places])
+
 
 def kernel(function: Function) -> Function:
     """Compile a function with numba, without the GIL, cached on disk where a place for the cache exists."""
