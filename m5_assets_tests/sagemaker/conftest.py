@@ -29,7 +29,7 @@ base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
 _T = TypeVar("_T")
 
 
-def eventually(look: Callable[[], _T | None], seconds: float = 20.0) -> _T:
+def eventually(look: Callable[[], _T | None], seconds: float = 60.0) -> _T:
     """The first true value that a look gives, before a deadline."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
