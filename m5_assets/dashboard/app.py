@@ -7,8 +7,8 @@ figures (a module a page) and looks (`templates`, `static`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -16,6 +16,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Engine
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -71,6 +72,7 @@ def create_app(
             Middleware(SecurityHeaders),
             Middleware(GZipMiddleware, compresslevel=5),
         ],
+        lifespan=pages.warmed,
         exception_handlers={
             NoDatabase: pages.no_database,
             NoTables: pages.nothing_loaded,
@@ -104,6 +106,16 @@ class _Pages:
             "level_label": label,
             "ratio": words.ratio,
         }
+
+    @asynccontextmanager
+    async def warmed(self, _: Starlette) -> AsyncIterator[None]:
+        """Make a page before the first one is asked for, which would take several times as long as the others."""
+        request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []})
+        try:
+            await run_in_threadpool(self.overview, request)
+        except (NoDatabase, NoTables, NoWeek) as problem:
+            _log.warning("there is nothing to show yet, as each page will say: %s %s", type(problem).__name__, problem)
+        yield
 
     def overview(self, request: Request) -> Response:
         """This week against the last 28 days and the same weeks of last year."""

@@ -74,6 +74,12 @@ def url(name: str) -> str:
     return f"/static/{versions()[name]}/{name}"
 
 
+def prepare() -> None:
+    """Read and compress every file, so that the first page need not wait for it."""
+    for name in versions():
+        _compressed(name)
+
+
 @lru_cache(maxsize=1)
 def versions() -> MappingProxyType[str, str]:
     """Return the version of each file: a hash of its content, Plotly's own number for Plotly."""

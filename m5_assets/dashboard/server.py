@@ -8,6 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
+from m5_assets.dashboard import assets
 from m5_assets.dashboard.app import create_app
 from m5_assets.dashboard.last_run import last_run_of
 from m5_assets.resources.postgres import PostgresResource
@@ -30,6 +31,7 @@ def serve(host: str, port: int) -> None:
     dagster_home = Path(os.environ.get("DAGSTER_HOME", str(source.home / "dagster")))
     hosts = ("*",) if host in _EVERY_ADDRESS else ("127.0.0.1", "localhost", host)
     app = create_app(database.engine, last_run=last_run_of(dagster_home), hosts=hosts)
+    assets.prepare()
     if host not in ("127.0.0.1", "localhost", "::1"):
         _log.warning("the pages ask for no password, and %s is not this machine alone: put a proxy before them", host)
     _log.info("dashboard: http://%s:%d (Ctrl-C ends it)", host or "0.0.0.0", port)  # noqa: S104
