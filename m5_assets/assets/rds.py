@@ -71,7 +71,7 @@ def calendar(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresRe
         for dates in [days.filter(days[f"snap_{state}"])["date"]]
     )
     events = pa.Table.from_pandas(named.replace("", None), preserve_index=False)
-    return _loaded(load_calendar(_database(postgres), events, snap, context.run_id))
+    return _loaded(load_calendar(_database(postgres), events, snap, context.run.run_id))
 
 
 @dg.asset(
@@ -94,7 +94,7 @@ def sales(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResou
             sold = read_daily(stream)
         price = prices.since(sold.series, sold.first_day)[:, : sold.units.shape[1]]
         table = sold.table().append_column("sell_price", pa.array(price.reshape(-1)))
-        results.append(load_series(engine, schema.sales, week.first_day, table, context.run_id))
+        results.append(load_series(engine, schema.sales, week.first_day, table, context.run.run_id))
         context.log.info(f"{number} of {len(context.partition_keys)} weeks loaded, {results[-1].rows:,} rows each")
     return _loaded(results)
 
@@ -114,7 +114,7 @@ def forecast(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresRe
     table = read_forecast(lake, week)
     price = _Prices(lake).since(_series_of(table), week.origin)[:, 1:]
     table = table.append_column("sell_price", pa.array(price.reshape(-1)))
-    return _loaded([load_series(_database(postgres), schema.forecast, week.first_day, table, context.run_id)])
+    return _loaded([load_series(_database(postgres), schema.forecast, week.first_day, table, context.run.run_id)])
 
 
 @dg.asset(
@@ -135,7 +135,7 @@ def series_outlook(
         raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
     units = {model: table[model].to_numpy().reshape(-1, HORIZON) for model in MODELS}
     rows = pa.Table.from_pandas(outlook(panel, units), preserve_index=False)
-    return _loaded([load_series(_database(postgres), schema.series_outlook, week.first_day, rows, context.run_id)])
+    return _loaded([load_series(_database(postgres), schema.series_outlook, week.first_day, rows, context.run.run_id)])
 
 
 @dg.asset(
@@ -156,7 +156,7 @@ def store_dept_sales(
     for key in context.partition_keys:
         week = Week.parse(key)
         totals = _table(lake, "store_dept_sales", week)
-        results.append(load_store_dept_sales(engine, week.first_day, totals, context.run_id))
+        results.append(load_store_dept_sales(engine, week.first_day, totals, context.run.run_id))
     context.log.info(f"{len(results)} weeks loaded")
     return _loaded(results)
 
@@ -190,7 +190,9 @@ def store_dept_forecast(
             "ensemble_forecast again"
         )
     rows = pa.Table.from_pandas(joined, preserve_index=False)
-    return _loaded([load_week(_database(postgres), schema.store_dept_forecast, week.first_day, rows, context.run_id)])
+    return _loaded(
+        [load_week(_database(postgres), schema.store_dept_forecast, week.first_day, rows, context.run.run_id)]
+    )
 
 
 @dg.asset(
@@ -206,7 +208,7 @@ def accuracy(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresRe
     """Load the week's accuracy."""
     week = Week.parse(context.partition_key)
     rows = pa.Table.from_pandas(read_accuracy(lake, week), preserve_index=False)
-    return _loaded([load_week(_database(postgres), schema.accuracy, week.first_day, rows, context.run_id)])
+    return _loaded([load_week(_database(postgres), schema.accuracy, week.first_day, rows, context.run.run_id)])
 
 
 @dg.asset(
@@ -223,7 +225,9 @@ def aggregate_accuracy(
     """Load the accuracy of the week's aggregates."""
     week = Week.parse(context.partition_key)
     rows = pa.Table.from_pandas(read_aggregate_accuracy(lake, week), preserve_index=False)
-    return _loaded([load_week(_database(postgres), schema.aggregate_accuracy, week.first_day, rows, context.run_id)])
+    return _loaded(
+        [load_week(_database(postgres), schema.aggregate_accuracy, week.first_day, rows, context.run.run_id)]
+    )
 
 
 class _Prices:
