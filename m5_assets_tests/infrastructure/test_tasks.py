@@ -82,6 +82,7 @@ def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
     jobs = found.sagemaker
     assert jobs.mode == "aws"
     assert jobs.gbm_image == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/m5-prod/gbm:{TAGS['gbm']}"
+    assert jobs.role_arn == account.outputs("jobs")["RoleArn"]
     network = account.outputs("network")
     assert jobs.subnets == (network["PrivateSubnetA"], network["PrivateSubnetB"])
     assert jobs.security_group_ids == (network["JobsSecurityGroupId"],)
