@@ -51,7 +51,7 @@ def stacks(checkout: Checkout) -> dict[str, str]:
 def time_zone(checkout: Checkout) -> str:
     """Return the parameter with which the run task was last changed."""
     found = boto3.client("cloudformation").describe_stacks(StackName=f"m5-{checkout.environment}-run")["Stacks"][0]
-    return next(entry["ParameterValue"] for entry in found["Parameters"] if entry["ParameterKey"] == "TimeZone")
+    return next(str(entry["ParameterValue"]) for entry in found["Parameters"] if entry["ParameterKey"] == "TimeZone")
 
 
 def test_a_plan_shows_everything_and_changes_nothing(checkout: Checkout) -> None:
