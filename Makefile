@@ -17,7 +17,7 @@ DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-faults test lint docs constraints clean
+.PHONY: benchmark-features help install dev demo ui dashboard benchmark-dashboard benchmark-faults test lint docs constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,16 @@ dashboard: install ## The planner's pages on http://127.0.0.1:8050
 
 benchmark-dashboard: dev ## How long each page takes, on what the database holds
 	$(BIN)/python benchmarks/dashboard_pages.py
+
+# Peers have an environment of their own: their dependencies are not the platform's.
+PEERS := $(M5_HOME)/peers
+$(PEERS)/.installed: Makefile
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check mlforecast==1.1.0
+	touch $@
+
+benchmark-features: install $(PEERS)/.installed ## Features against mlforecast: time, memory, equality
+	$(BIN)/python benchmarks/features_vs_mlforecast.py --peer $(PEERS)/bin/python --landing $(M5_HOME)/landing
 
 test: dev ## All tests
 	$(BIN)/pytest -n 2 --dist loadgroup

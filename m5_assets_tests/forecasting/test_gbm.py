@@ -79,6 +79,14 @@ def test_training_rows_are_on_sale_before_the_origin_and_never_on_christmas(pane
     assert (np.diff(context.codes["dept"][rows.series]) >= 0).all()
 
 
+def test_no_more_rows_are_drawn_than_memory_allows(panel: Panel) -> None:
+    context = Context.build(panel)
+    many = len(training_rows(context, SMALL))
+    few = len(training_rows(context, dataclasses.replace(SMALL, max_rows=many // 4)))
+    assert 0.8 * many / 4 < few < 1.05 * many / 4
+    assert len(training_rows(context, dataclasses.replace(SMALL, max_rows=10 * many))) == many
+
+
 def test_the_same_past_gives_the_same_files_whatever_comes_after(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
     later = dataclasses.replace(panel, sales=panel.sales.copy())
     later.sales[:, -HELD_OUT:] = 99.0

@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""The features that mlforecast has too, computed by both on the same rows: seconds, peak memory, equality.
+
+    features_vs_mlforecast.py --peer PYTHON [--landing FOLDER] [--days 448] [--threads 2]
+
+PYTHON is an interpreter with mlforecast (`make benchmark-features` makes one). Without landed files the sales are
+generated, of the same size. Both get every day of every series as zeros and sales, no release, so that they agree on
+where a series begins, and make a row of 46 float features of each: 19 lags, rolling means and standard deviations of
+six windows, two maxima, three lagged windows, four same-weekday means, six of the calendar. Ours are asked for the
+horizon of one day, where lag k of the target is lag k of mlforecast. Ours is a matrix, mlforecast's a pandas frame;
+both hold the whole result. What is counted is the call itself (for ours with the context it needs), from arrays or a
+frame in memory; the peak is above what the input takes. A window that the first days cut short is a number here and
+missing there: equality is of the values that both have, over every 25th series. mlforecast updates a rolling standard
+deviation from day to day in single precision and drifts; ours is held to numpy's where the two differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FIRST_DAY = "2015-03-02"
+SERIES = 30_490
+TOLERANCE = 1e-3
+"""Largest difference between equal values, relative above 1."""
+CHECKED = slice(None, None, 25)
+LAGS = (1, 2, 3, 4, 5, 6, 7, 14)
+TARGET_LAGS = (28, 35, 42, 49, 56, 63, 70, 77, 84, 91, 182)
+WINDOWS = (7, 14, 28, 56, 91, 182)
+WEEKS = (4, 8, 13, 26)
+NAMES = {
+    **{f"origin_lag_{k}": f"lag{k}" for k in LAGS},
+    **{f"lag_{k}": f"lag{k}" for k in TARGET_LAGS},
+    **{f"rolling_mean_{w}": f"rolling_mean_lag1_window_size{w}" for w in WINDOWS},
+    **{f"rolling_std_{w}": f"rolling_std_lag1_window_size{w}" for w in WINDOWS},
+    **{f"rolling_max_{w}": f"rolling_max_lag1_window_size{w}" for w in (28, 91)},
+    **{f"lag_28_rolling_mean_{w}": f"rolling_mean_lag28_window_size{w}" for w in (7, 28)},
+    "lag_28_rolling_std_28": "rolling_std_lag28_window_size28",
+    **{f"same_weekday_mean_{w}": f"seasonal_rolling_mean_lag7_season_length7_window_size{w}" for w in WEEKS},
+    **{"weekday": "dayofweek", "day_of_month": "day", "month": "month", "quarter": "quarter"},
+    **{"week_of_year": "week", "day_of_year": "dayofyear"},
+}
+"""Our names of the features, and mlforecast's."""
+
+Floats = npt.NDArray[np.float32]
+
+
+def main() -> None:
+    """Measure both, each in a process of its own, and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", type=Path, help="an interpreter with mlforecast")
+    parser.add_argument("--landing", type=Path)
+    parser.add_argument("--days", type=int, default=448)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--engine", choices=["ours", "mlforecast"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.engine:
+        engine = {"ours": _ours, "mlforecast": _mlforecast}[arguments.engine]
+        print(json.dumps(engine(arguments.folder, arguments.threads)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_sales(folder, arguments.landing, arguments.days)
+        measured = {}
+        for engine, python in (("ours", Path(sys.executable)), ("mlforecast", arguments.peer)):
+            command = [str(python), __file__, "--engine", engine, "--folder", name, "--threads", str(arguments.threads)]
+            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]) if engine == "ours" else ""}
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            measured[engine] = json.loads(done.stdout.splitlines()[-1])
+        _report(measured, folder)
+
+
+def _write_sales(folder: Path, landing: Path | None, days: int) -> None:
+    if landing and landing.is_dir():
+        from m5_assets.resources.landing import Landing
+
+        sales = Landing(str(landing)).sales()
+        units, source = sales.units[:, -days:].astype(np.float32), str(landing.name)
+    else:
+        rng = np.random.default_rng(1)
+        units = rng.poisson(rng.gamma(0.5, 2.0, (SERIES, 1)), (SERIES, days)).astype(np.float32)
+        source = "generated"
+    print(f"{units.shape[0]:,} series x {units.shape[1]} days ({source}), {len(NAMES)} features")
+    np.save(folder / "sales.npy", units)
+
+
+def _ours(folder: Path, threads: int) -> dict[str, float]:
+    import pandas as pd
+
+    from m5_assets.forecasting.features import Context, Rows, compute
+    from m5_assets.forecasting.panel import HORIZON, Panel
+
+    sales = np.load(folder / "sales.npy")
+    count, days = sales.shape
+    dates = pd.date_range(FIRST_DAY, periods=days + HORIZON, unit="s")
+    calendar = pd.DataFrame({"date": dates, **dict.fromkeys(("event_name_1", "event_type_1"), "")})
+    calendar = calendar.assign(event_name_2="", event_type_2="", snap_CA=False)
+    series = pd.DataFrame({"item_id": [f"{n // 10:05d}" for n in range(count)], "dept_id": "D", "cat_id": "C"})
+    series = series.assign(store_id=[f"CA_{n % 10}" for n in range(count)], state_id="CA")
+    price = np.ones((count, days + HORIZON), np.float32)
+    panel = Panel(series, sales, price, np.zeros(count, np.int32), calendar)
+
+    def rows(of: int) -> Rows:
+        series = np.repeat(np.arange(of, dtype=np.int32), days - 1)
+        return Rows(series, np.tile(np.arange(1, days, dtype=np.int32), of), np.ones(len(series), np.int32))
+
+    names = list(NAMES)
+    small = panel.select(np.arange(20))
+    compute(Context.build(small), rows(20), names, threads=threads)  # compiled, or read from the cache, before
+    base = _memory("VmRSS", reset=True)
+    start = time.perf_counter()
+    context = Context.build(panel)
+    built = time.perf_counter()
+    table = compute(context, rows(count), names, threads=threads)
+    end = time.perf_counter()
+    np.save(folder / "ours.npy", table.reshape(count, days - 1, -1)[CHECKED])
+    return {"seconds": end - start, "context": built - start, "gigabytes": _memory("VmHWM") - base, "rows": len(table)}
+
+
+def _mlforecast(folder: Path, threads: int) -> dict[str, float]:
+    import pandas as pd
+    from mlforecast import MLForecast  # type: ignore[import-not-found]  # only in the peers' environment
+    from mlforecast.lag_transforms import (  # type: ignore[import-not-found]
+        RollingMax,
+        RollingMean,
+        RollingStd,
+        SeasonalRollingMean,
+    )
+
+    sales = np.load(folder / "sales.npy")
+    count, days = sales.shape
+    columns: dict[str, Any] = {"unique_id": np.repeat(np.arange(count, dtype=np.int32), days)}
+    columns["ds"] = np.tile(pd.date_range(FIRST_DAY, periods=days), count)
+    frame = pd.DataFrame({**columns, "y": sales.reshape(-1)})
+    one_day = [transform(w) for transform in (RollingMean, RollingStd) for w in WINDOWS]
+    forecaster = MLForecast(
+        models=[],
+        freq="D",
+        lags=[*LAGS, *TARGET_LAGS],
+        lag_transforms={
+            1: [*one_day, RollingMax(28), RollingMax(91)],
+            28: [RollingMean(7), RollingMean(28), RollingStd(28)],
+            7: [SeasonalRollingMean(7, weeks) for weeks in WEEKS],
+        },
+        date_features=["dayofweek", "day", "month", "quarter", "week", "dayofyear"],
+        num_threads=threads,
+    )
+    base = _memory("VmRSS", reset=True)
+    start = time.perf_counter()
+    table = forecaster.preprocess(frame, dropna=False, static_features=[])
+    end = time.perf_counter()
+    checked = table[list(NAMES.values())].to_numpy(np.float32).reshape(count, days, -1)[CHECKED, 1:]
+    peak = _memory("VmHWM") - base
+    np.save(folder / "mlforecast.npy", checked)
+    return {"seconds": end - start, "gigabytes": peak, "rows": len(table)}
+
+
+def _memory(field: str, *, reset: bool = False) -> float:
+    """Return a line of /proc/self/status in GB; `reset` makes the peak begin anew."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024 / 1e9
+
+
+def _report(measured: dict[str, dict[str, float]], folder: Path) -> None:
+    ours, peer = np.load(folder / "ours.npy"), np.load(folder / "mlforecast.npy")
+    both = np.isfinite(ours) & np.isfinite(peer)
+    difference = np.where(both, np.abs(ours - peer) / np.maximum(np.abs(peer), 1.0), 0.0).max(axis=(0, 1))
+    for name, largest in zip(NAMES, difference, strict=True):
+        if largest > TOLERANCE:
+            window = int(name.rsplit("_", 1)[1])
+            sales = np.load(folder / "sales.npy")[CHECKED].astype(float)
+            windows = np.lib.stride_tricks.sliding_window_view(sales, window, axis=1)[:, :-1]
+            exact = windows.std(axis=2, ddof=1)
+            column = list(NAMES).index(name)
+            own, other = (np.abs(table[:, window - 1 :, column] - exact).max() for table in (ours, peer))
+            print(f"{name}: {largest:.1e} apart; from numpy's, ours {own:.1e}, mlforecast's {other:.1e}")
+            if own > TOLERANCE:
+                raise SystemExit(f"{name} is not what mlforecast computes, nor what numpy does")
+    equal = int((difference <= TOLERANCE).sum())
+    print(f"equality: {both.sum():,} values, {equal} of {len(NAMES)} features within {TOLERANCE}")
+    for name, found in measured.items():
+        context = f", {found['context']:.1f} s of it the context" if "context" in found else ""
+        each = f"{found['seconds'] / found['rows'] * 1e9:,.0f} ns a row"
+        print(f"{name:<11} {found['seconds']:6.1f} s ({each}{context}), peak {found['gigabytes']:.2f} GB")
+    ours_, peer_ = measured["ours"], measured["mlforecast"]
+    print(
+        f"ratio: {peer_['seconds'] / ours_['seconds']:.1f} times faster, "
+        f"{ours_['gigabytes'] / peer_['gigabytes']:.2f} of the memory"
+    )
+
+
+if __name__ == "__main__":
+    main()
