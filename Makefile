@@ -17,10 +17,10 @@ DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 
-.PHONY: benchmark-features help install dev demo ui dashboard benchmark-dashboard benchmark-faults test lint docs constraints clean
+.PHONY: benchmark-features help install dev demo ui dashboard benchmark-dashboard benchmark-faults benchmark-load benchmark-chaos-load test lint docs constraints clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 install: $(VENV)/.installed ## The environment in .venv, at the tested versions
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -83,3 +83,9 @@ clean: ## Remove the environment; what is in M5_HOME stays
 benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20 times; what following a job costs
 	$(BIN)/python benchmarks/sagemaker_faults.py --trials 20
 	$(BIN)/python benchmarks/sagemaker_overhead.py
+
+benchmark-load: install ## A week's load against a bare COPY of the same rows
+	$(BIN)/python benchmarks/postgres_load.py
+
+benchmark-chaos-load: install ## kill -9 of the loader and of PostgreSQL in mid-load, 20 times each
+	$(BIN)/python benchmarks/postgres_chaos.py

@@ -7,12 +7,20 @@ import datetime as dt
 import gzip
 import io
 import json
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+import dagster as dg
 import httpx
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -21,7 +29,7 @@ from sqlalchemy.exc import ProgrammingError
 from m5_assets.dashboard import words
 from m5_assets.dashboard.app import create_app
 from m5_assets.dashboard.database import NoDatabase, reading
-from m5_assets.dashboard.last_run import LastRun, last_run_of
+from m5_assets.dashboard.last_run import LastRun, last_run_of, patient
 from m5_assets.resources.postgres import load, migrate, schema
 from m5_assets_tests.dashboard.conftest import served
 from m5_assets_tests.dashboard.sample import (
@@ -90,7 +98,61 @@ def test_without_a_dagster_instance_the_last_run_is_not_known(tmp_path: Path) ->
 
 def test_the_last_run_is_read_from_dagsters_storage(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    assert last_run_of(tmp_path)() is None  # an instance without runs
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        asset = dg.asset(name="forecast")(lambda: None)
+        ended = dg.materialize([asset], instance=instance, tags={"dagster/partition": "2016-05-16"})
+    read, deadline = last_run_of(tmp_path), time.monotonic() + 30
+    while (found := read()) is None and time.monotonic() < deadline:
+        pass  # it waits a third of a second by itself
+    assert found is not None
+    assert (found.week, found.state, found.failed) == ("2016-05-16", "success", False)
+    assert ended.success
+
+
+def test_a_dagster_storage_that_fails_breaks_no_page(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text("storage:\n  no_such_storage: {}\n")
+    assert last_run_of(tmp_path)() is None
+
+
+def test_a_slow_dagster_storage_holds_up_no_page() -> None:
+    run = LastRun("weekly_forecast", None, "started", dt.datetime(2016, 5, 23, tzinfo=dt.UTC))
+    answers = threading.Event()
+    latest = patient(lambda: run if answers.wait(30) else None, 0.01)
+    assert latest() is None
+    answers.set()
+    deadline = time.monotonic() + 30
+    while latest() is None and time.monotonic() < deadline:
+        pass  # the read that is under way ends by itself
+    assert latest() == run
+
+
+def test_the_commands_serve_the_pages_and_write_the_report(engine: Engine, business: Business, tmp_path: Path) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    environment = os.environ | {"M5_HOME": str(tmp_path), "M5_DATABASE_URL": url}
+    m5 = str(Path(sys.executable).with_name("m5"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with subprocess.Popen([m5, "dashboard", "--port", str(port)], env=environment) as server:
+        report = [m5, "report", "--week", str(NEWEST), "--output", str(tmp_path / "week.html")]
+        subprocess.run(report, env=environment, check=True)
+        shown = answer_within(120, f"http://127.0.0.1:{port}/")
+        server.terminate()
+        assert server.wait(30) in (0, -signal.SIGTERM)
+    assert f"Week of {words.day(NEWEST.first_day)}" in plain(shown)
+    assert "Sales forecast, week of" in (tmp_path / "week.html").read_text()
+
+
+def answer_within(seconds: float, url: str) -> httpx.Response:
+    """Return the first answer of a server that is starting."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return httpx.get(url, timeout=30)
+        except httpx.ConnectError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def test_a_place_shows_its_days(client: httpx.Client, business: Business) -> None:
