@@ -15,6 +15,7 @@ import datetime as dt
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -100,6 +101,19 @@ def look(engine: Engine, rows: int, series: int, values: tuple[int, int]) -> int
     return value
 
 
+def left_behind(server: EmbeddedServer, engine: Engine) -> float:
+    """Return the megabytes of files in the database's folder that no table owns.
+
+    PostgreSQL leaves the files of a transaction that it was killed in; only files of that kind are counted.
+    """
+    with engine.connect() as connection:
+        query = "SELECT oid FROM pg_database WHERE datname = current_database()"
+        folder = server.folder / "data" / "base" / str(connection.execute(text(query)).scalar_one())
+        owned = set(connection.execute(text("SELECT pg_relation_filenode(oid) FROM pg_class")).scalars())
+    files = [path for path in folder.iterdir() if path.name[0].isdigit()]
+    return sum(path.stat().st_size for path in files if int(re.split(r"[._]", path.name)[0]) not in owned) / 1e6
+
+
 def main() -> None:
     """Kill, look, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -153,7 +167,9 @@ def main() -> None:
             engine = engine_when_quiet(server)
             load_series(engine, schema.forecast, WEEK, of_value(table, latest + 1), str(latest + 1))
             look(engine, table.num_rows, options.series, (latest + 1, latest + 1))
-            print("a load afterwards: whole")
+            print(
+                f"a load afterwards: whole; {left_behind(server, engine):.0f} MB of files were left behind by the kills"
+            )
         finally:
             server.stop()
 

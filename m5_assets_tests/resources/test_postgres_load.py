@@ -186,6 +186,21 @@ def test_a_load_that_is_killed_at_its_last_step_leaves_the_old_week(engine: Engi
     assert load_forecast(engine, WEEK, forecast_of(9, 2.0)).rows == summary(engine)[0]
 
 
+def test_a_load_that_waits_for_a_long_reader_lets_others_pass(engine: Engine) -> None:
+    load_forecast(engine, WEEK, forecast_of())
+    locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'm5.forecast'::regclass"
+    with ThreadPoolExecutor(1) as threads:
+        with engine.connect() as reader:
+            reader.execute(text("SELECT 1 FROM m5.forecast LIMIT 1"))  # a report that goes on and on
+            loading = threads.submit(load_forecast, engine, WEEK, forecast_of(value=2.0))
+            for _ in range(3):
+                wait_for(lambda: ask(engine, locks) == [(1,)])  # the load asks for the table
+                assert summary(engine)[1] == 1.0  # behind it, another reader gets the old week
+            assert not loading.done()
+        loading.result()
+    assert summary(engine)[1] == 2.0
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

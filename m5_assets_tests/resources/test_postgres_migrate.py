@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from alembic import command
@@ -112,6 +113,28 @@ def test_every_table_column_and_view_explains_itself(engine: Engine) -> None:
         "alembic_version",
         "forecast_2016_04_18",
     }
+
+
+def described(engine: Engine) -> str:
+    """Return the tables, views and columns with their comments as docs/database.md has them."""
+    query = (
+        "SELECT c.relname::text, c.relkind = 'v', obj_description(c.oid, 'pg_class'), a.attname::text, "
+        "replace(format_type(a.atttypid, a.atttypmod), 'timestamp with time zone', 'timestamptz'), "
+        "CASE WHEN a.attnotnull OR c.relkind = 'v' THEN '' ELSE ', may be null' END, col_description(c.oid, a.attnum) "
+        "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE "
+        "c.relnamespace = 'm5'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition ORDER BY 2, 1, "
+        "a.attnum"
+    )
+    lines: list[str] = []
+    for name, _, comment, column, kind, null, meaning in ask(engine, query):
+        heading = f"### {name}\n\n{comment}.\n\n| column | type | what it is |\n| --- | --- | --- |"
+        lines += [heading] if heading not in lines else []
+        lines.append(f"| {column} | {kind}{null} | {meaning} |")
+    return "\n".join(lines).replace("|\n###", "|\n\n###")
+
+
+def test_the_docs_describe_every_table_view_and_column(engine: Engine) -> None:
+    assert described(engine) in (Path(__file__).parents[2] / "docs" / "database.md").read_text()
 
 
 def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:

@@ -15,9 +15,10 @@ from m5_assets.resources.postgres.rows import SERIES_COLUMNS
 
 _UPSERTS = (
     "INSERT INTO m5.store (store_id, state_id) SELECT DISTINCT store_id, state_id FROM incoming "
-    "ON CONFLICT (store_id) DO UPDATE SET state_id = excluded.state_id",
+    "ON CONFLICT (store_id) DO UPDATE SET state_id = excluded.state_id WHERE store.state_id <> excluded.state_id",
     "INSERT INTO m5.item (item_id, dept_id, cat_id) SELECT DISTINCT item_id, dept_id, cat_id FROM incoming "
-    "ON CONFLICT (item_id) DO UPDATE SET dept_id = excluded.dept_id, cat_id = excluded.cat_id",
+    "ON CONFLICT (item_id) DO UPDATE SET dept_id = excluded.dept_id, cat_id = excluded.cat_id "
+    "WHERE (item.dept_id, item.cat_id) <> (excluded.dept_id, excluded.cat_id)",
     "INSERT INTO m5.series (series_id, item_id, store_id) SELECT (SELECT coalesce(max(series_id), 0) FROM m5.series) "
     "+ row_number() OVER (ORDER BY position), item_id, store_id FROM incoming i WHERE NOT EXISTS "
     "(SELECT FROM m5.series s WHERE s.item_id = i.item_id AND s.store_id = i.store_id)",
