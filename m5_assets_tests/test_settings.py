@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from m5_assets.settings import (
     AlertSettings,
@@ -78,7 +79,7 @@ def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_setting_is_documented() -> None:
     documented = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
-    groups = {
+    groups: dict[str, type[BaseSettings]] = {
         "sagemaker": JobSettings,
         "checks": CheckSettings,
         "alerts": AlertSettings,
