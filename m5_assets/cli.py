@@ -85,19 +85,24 @@ def forecast(week: object) -> None:
 @cli.command()
 @click.option("--from", "first", required=True, type=WEEK, help="First week.")
 @click.option("--to", "last", required=True, type=WEEK, help="Last week, included.")
-def backfill(first: object, last: object) -> None:
-    """Make the forecasts of exactly the weeks asked for, oldest first, and the accuracy of those that have matured."""
-    from m5_assets.runs import forecast_week, score_weeks
+@click.option(
+    "--again", is_flag=True, help="Make also the weeks that are made; no job is paid twice for the same work."
+)
+def backfill(first: object, last: object, again: bool) -> None:
+    """Make the forecasts of exactly the weeks asked for, oldest first, and the accuracy of those that have matured.
+
+    Stopped and called again, it goes on where it was. Weeks whose sales were corrected since are made anew.
+    """
+    from m5_assets.runs import backfill_weeks, score_weeks
     from m5_assets.weeks import Week, weeks_between
 
     assert isinstance(first, Week) and isinstance(last, Week)  # noqa: S101, PT018  # click has converted them
     weeks = weeks_between(first, last)
     if not weeks:
         raise click.UsageError(f"--from {first} is later than --to {last}")
-    for number, week in enumerate(weeks, start=1):
-        click.echo(f"week {week}, {number} of {len(weeks)}", err=True)
-        forecast_week(week)
-    score_weeks(weeks)
+    made = backfill_weeks(weeks, again=again)
+    scored = score_weeks(weeks)
+    click.echo(f"{len(weeks)} weeks asked for, {len(made)} made, {len(scored)} matured and scored", err=True)
 
 
 @cli.command()
@@ -198,13 +203,37 @@ def features(form: str | None) -> None:
 
 
 @cli.command()
+@click.option("--notify", is_flag=True, help="Send what is wrong over the channels of the alerts, for a clock outside.")
+def doctor(notify: bool) -> None:
+    """Look at the whole installation and say what to do; the exit code is 1 where something is wrong."""
+    from m5_assets import doctor as doctors
+
+    findings = doctors.examine(settings())
+    click.echo(doctors.report(findings))
+    if notify:
+        doctors.notify(findings, settings())
+    if any(finding.level == "wrong" for finding in findings):
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def housekeeping(dry_run: bool) -> None:
+    """Remove what M5_RETENTION_* does not keep and no forecast in force needs."""
+    from m5_assets.runs import clean
+
+    for line in clean(dry_run=dry_run):
+        click.echo(line)
+
+
+@cli.command()
 @click.option("--port", default=3000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback: Dagster's UI has no login of its own.")
 def ui(port: int, host: str) -> None:
     """Start Dagster's webserver and daemon."""
-    from m5_assets.runs import dagster_home
+    from m5_assets.runs import prepare_instance
 
-    dagster_home()
+    prepare_instance()
     workspace = Path(__file__).parents[1] / "workspace.yaml"
     command = ["dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     os.execvp(str(Path(sys.executable).with_name("dagster")), command)  # noqa: S606  # our own command, no shell

@@ -1,19 +1,28 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 
+from m5_assets.due import due_weeks, landed_days, replay_week, spans, weeks_to_load
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.sample import write_sample
-from m5_assets.schedules import next_replay_week, weekly, weekly_accuracy
-from m5_assets.settings import Settings
+from m5_assets.schedules import weekly, weekly_accuracy, weekly_housekeeping
+from m5_assets.settings import Settings, settings
 from m5_assets.weeks import Week
 
 FROZEN = Settings(last_week=dt.date(2016, 5, 16), min_history_weeks=50)
+LANDED = (dt.date(2015, 5, 25), dt.date(2016, 5, 22))  # 52 weeks
+LIVE = Settings(min_history_weeks=50)
+
+
+def _at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
 
 @pytest.fixture(scope="module")
@@ -28,47 +37,125 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(root=str(tmp_path))
 
 
-def _made(lake: Lake, dataset: str, *keys: str) -> None:
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as found:
+        yield found
+
+
+def _made(lake: Lake, dataset: str, *keys: str, content: str | None = None) -> None:
     for key in keys:
-        lake.commit(Manifest(dataset, key, ()))
+        lake.commit(Manifest(dataset, key, (), attributes={"content": content} if content else {}))
 
 
-def test_a_replay_asks_for_the_earliest_week_not_yet_forecast(lake: Lake, landing: LandingResource) -> None:
+def test_a_replay_asks_for_the_earliest_week_not_yet_forecast(lake: Lake) -> None:
     asked = []
-    while (week := next_replay_week(FROZEN, lake, landing)) is not None:
+    while (week := replay_week(lake, LANDED, FROZEN)) is not None:
         asked.append(week.key)
         _made(lake, "ensemble_forecast", week.key)
     # 52 weeks are landed, the last one is 2016-05-16; the first with 50 weeks behind it is the 50th.
     assert asked == ["2016-05-02", "2016-05-09", "2016-05-16"]
 
 
-def test_a_replay_fills_a_gap_first(lake: Lake, landing: LandingResource) -> None:
+def test_a_replay_fills_a_gap_first_and_passes_over_what_is_under_way(lake: Lake) -> None:
     _made(lake, "ensemble_forecast", "2016-05-02", "2016-05-16")
-    assert next_replay_week(FROZEN, lake, landing) == Week.parse("2016-05-09")
+    assert replay_week(lake, LANDED, FROZEN) == Week.parse("2016-05-09")
+    assert replay_week(lake, LANDED, FROZEN, {"2016-05-09"}) is None
 
 
 @pytest.mark.parametrize(
-    ("fired", "week"),
+    ("done", "landed", "now", "due"),
     [
-        (dt.datetime(2026, 11, 16, 2, tzinfo=dt.UTC), "2026-11-09"),
-        (dt.datetime(2026, 11, 23, 2, tzinfo=dt.UTC), "2026-11-16"),
+        # nothing was forecast: the newest week alone
+        ((), LANDED[1], "2016-05-23T02:00", ["2016-05-16"]),
+        (("2016-05-09",), LANDED[1], "2016-05-23T02:00", ["2016-05-16"]),
+        # three weeks off
+        (("2016-04-25",), LANDED[1], "2016-05-23T02:00", ["2016-05-02", "2016-05-09", "2016-05-16"]),
+        # not over, not landed whole, made
+        (("2016-05-09",), LANDED[1], "2016-05-22T23:00", []),
+        (("2016-05-09",), dt.date(2016, 5, 21), "2016-05-23T02:00", []),
+        (("2016-05-16",), LANDED[1], "2016-05-30T02:00", []),
+        # too little history
+        (("2016-04-11",), LANDED[1], "2016-05-23T02:00", ["2016-05-02", "2016-05-09", "2016-05-16"]),
     ],
 )
-def test_the_clock_asks_for_the_week_that_ended_yesterday(
-    lake: Lake, landing: LandingResource, fired: dt.datetime, week: str
+def test_due_weeks(lake: Lake, done: tuple[str, ...], landed: dt.date, now: str, due: list[str]) -> None:
+    _made(lake, "ensemble_forecast", *done)
+    assert [week.key for week in due_weeks(lake, (LANDED[0], landed), _at(now), LIVE)] == due
+
+
+def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:
+    contents = {Week.parse("2016-04-18").shift(i).key: f"c{i}" for i in range(5)}
+    for i, key in enumerate(list(contents)[:3]):
+        _made(lake, "raw_sales", key, content=f"c{i}")
+    due = [Week.parse("2016-05-16")]
+    assert weeks_to_load(lake, contents, []) == []
+    assert [w.key for w in weeks_to_load(lake, contents, due)] == ["2016-05-09"]
+    corrected = contents | {"2016-04-25": "other"}
+    assert [w.key for w in weeks_to_load(lake, corrected, due)] == ["2016-04-25", "2016-05-09"]
+
+
+def test_spans_join_consecutive_weeks() -> None:
+    weeks = [Week.parse("2016-04-18").shift(i) for i in (4, 0, 1, 2)]
+    assert [(a.key, b.key) for a, b in spans(weeks)] == [("2016-04-18", "2016-05-02"), ("2016-05-16", "2016-05-16")]
+
+
+def _tick(instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, at: str) -> list[dg.RunRequest]:
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at(at))
+    found = weekly(context, lake=lake, landing=landing)
+    return found if isinstance(found, list) else []
+
+
+def test_three_weeks_off_are_asked_for_in_order_and_once(
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingResource
 ) -> None:
-    context = dg.build_schedule_context(scheduled_execution_time=fired)
-    request = weekly(context, lake=lake, landing=landing)
-    assert isinstance(request, dg.RunRequest)
-    assert (request.partition_key, request.run_key) == (week, week)
+    _made(lake, "ensemble_forecast", "2016-04-25")
+    requests = _tick(instance, lake, landing, "2016-05-23T02:00")
+    assert [request.partition_key for request in requests] == ["2016-05-02", "2016-05-09", "2016-05-16"]
+    for request in requests:  # as the daemon does
+        instance.create_run_for_job(
+            dg.define_asset_job("weekly_forecast", "*").resolve(
+                asset_graph=dg.Definitions([dg.asset(lambda: None, name="a")]).resolve_asset_graph()
+            ),
+            tags={"dagster/partition": str(request.partition_key)},
+        )
+    assert _tick(instance, lake, landing, "2016-05-30T02:00") == []
 
 
-def test_accuracy_is_asked_for_once_the_four_weeks_are_loaded(lake: Lake) -> None:
+def test_a_week_that_is_not_landed_is_not_asked_for(
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, tmp_path: Path
+) -> None:
+    _made(lake, "ensemble_forecast", "2016-05-16")
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at("2026-11-16T02:00"))
+    found = weekly(context, lake=lake, landing=landing)
+    assert isinstance(found, dg.SkipReason)
+    assert "landed through 2016-05-22" in str(found.skip_message)
+    nowhere = weekly(context, lake=lake, landing=LandingResource(root=str(tmp_path / "nowhere")))
+    assert isinstance(nowhere, dg.SkipReason)
+    assert "missing file" in str(nowhere.skip_message)
+
+
+def test_the_days_landed_are_those_of_the_file(landing: LandingResource) -> None:
+    assert landed_days(landing.open()) == LANDED
+
+
+def test_accuracy_is_asked_for_once_the_four_weeks_are_loaded(instance: dg.DagsterInstance, lake: Lake) -> None:
     _made(lake, "ensemble_forecast", "2016-03-21", "2016-04-18", "2016-04-25")
     _made(lake, "forecast_accuracy", "2016-03-21")
     _made(lake, "raw_sales", *(Week.parse("2016-03-21").shift(i).key for i in range(9)))
-    requests = weekly_accuracy(dg.build_schedule_context(), lake=lake)
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at("2016-05-30T04:00"))
+    requests = weekly_accuracy(context, lake=lake)
     assert isinstance(requests, list)
     assert [request.partition_key for request in requests] == ["2016-04-18"]
     _made(lake, "forecast_accuracy", "2016-04-18")
-    assert isinstance(weekly_accuracy(dg.build_schedule_context(), lake=lake), dg.SkipReason)
+    assert isinstance(weekly_accuracy(context, lake=lake), dg.SkipReason)
+
+
+def test_housekeeping_is_asked_for_once_a_tick(instance: dg.DagsterInstance) -> None:
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at("2016-05-30T06:30"))
+    assert weekly_housekeeping(context).run_key == "housekeeping@2016-05-30T06:30"  # type: ignore[union-attr]
+
+
+def test_the_settings_of_these_tests_are_live() -> None:
+    assert settings().last_week is None
+    assert pd.Timestamp(LANDED[1]).day_name() == "Sunday"

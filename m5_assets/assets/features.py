@@ -7,11 +7,12 @@ computed (`m5_assets.forecasting.features`) and the program of the job (`m5_asse
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
-from m5_assets.resources.jobs import JOB_NAME, JobInput, SageMakerJobs
+from m5_assets.resources.jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week, week_containing, weeks_between
@@ -77,6 +78,7 @@ _ALL_EARLIER = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexisten
     ],
     group_name="features",
     kinds={"sagemaker", "parquet", "numba"},
+    pool=HEAVY,
     description="What is known at the week's origin: the dense panel of sales, prices and events, and the features of "
     "each of the 28 days ahead for every product in every store. A Processing job, a file a store.",
 )
@@ -105,8 +107,8 @@ def features(
         week.key,
         outcome.prefix,
         inputs={
-            "raw_sales": _digest(window),
-            "store_dept_sales": _digest(totals),
+            "raw_sales": digest_of(window),
+            "store_dept_sales": digest_of(totals),
             "sell_prices": prices.digest,
             "calendar": calendar.digest,
         },
@@ -125,11 +127,39 @@ def features(
     )
 
 
+class CurrentSales:
+    """Tells whether a week's features were computed from the sales that the lake holds now."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._weeks = {dataset: lake.partitions(dataset) for dataset in ("raw_sales", "store_dept_sales")}
+        self._manifests: dict[tuple[str, str], Manifest] = {}
+
+    def changed_inputs(self, week: Week) -> list[str]:
+        """Return the names of the inputs that have changed since; none where the features were never made."""
+        features = self._lake.find("features", week.key)
+        if features is None:
+            return []
+        upto = {dataset: [key for key in keys if key <= week.key] for dataset, keys in self._weeks.items()}
+        windows = {
+            "raw_sales": upto["raw_sales"][-int(features.attributes["weeks"]) :],
+            "store_dept_sales": upto["store_dept_sales"],
+        }
+        return [name for name, keys in windows.items() if self._digest(name, keys) != features.inputs[name]]
+
+    def _digest(self, dataset: str, keys: Sequence[str]) -> str:
+        for key in keys:
+            if (dataset, key) not in self._manifests:
+                self._manifests[dataset, key] = self._lake.get(dataset, key)
+        return digest_of([self._manifests[dataset, key] for key in keys])
+
+
 def _folder_of(manifest: Manifest) -> str:
     return manifest.files[0].key.rsplit("/", 1)[0]
 
 
-def _digest(window: list[Manifest]) -> str:
+def digest_of(window: Sequence[Manifest]) -> str:
+    """Name the content of consecutive weeks, as a manifest's inputs hold it."""
     return hashlib.sha256("".join(m.digest for m in window).encode()).hexdigest()
 
 

@@ -56,7 +56,11 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingResource, lake:
         table = DailyUnits(sales.series, start, np.ascontiguousarray(sales.units[:, columns])).table()
         with lake.staging() as staged:
             pq.write_table(table, staged / "sales.parquet", compression="zstd")
-            attributes = {"rows": table.num_rows, "landed_first_day": first.isoformat()}
+            attributes = {
+                "rows": table.num_rows,
+                "landed_first_day": first.isoformat(),
+                "content": sales.content(sales.first_day + columns.start, sales.first_day + columns.stop - 1),
+            }
             lake.publish("raw_sales", week.key, staged, inputs={}, attributes=attributes)
         rows += table.num_rows
         if number % 10 == 0 or number == len(written):

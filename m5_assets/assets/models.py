@@ -13,7 +13,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from m5_assets.assets.presentation import bars_plot, lines_plot
-from m5_assets.resources.jobs import SageMakerJobs
+from m5_assets.resources.jobs import HEAVY, SageMakerJobs
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
@@ -102,6 +102,7 @@ _PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
     # The week before: a backfill makes models in order, so that each carries the last one forward.
     deps=["features", dg.AssetDep("gbm_model", partition_mapping=_PREVIOUS_WEEK)],
     group_name="models",
+    pool=HEAVY,
     kinds={"sagemaker", "lightgbm"},
     description="The gradient-boosted trees in force: trained anew every few weeks, else carried forward.",
 )
@@ -116,6 +117,7 @@ def gbm_model(
     partitions_def=WEEKS,
     deps=["features", dg.AssetDep("lstm_model", partition_mapping=_PREVIOUS_WEEK)],
     group_name="models",
+    pool=HEAVY,
     kinds={"sagemaker", "pytorch"},
     description="The Seq2Seq LSTM with attention in force: trained anew every few weeks, else carried forward.",
 )
@@ -130,6 +132,7 @@ def lstm_model(
     partitions_def=WEEKS,
     deps=["features", dg.AssetDep("totals_model", partition_mapping=_PREVIOUS_WEEK)],
     group_name="models",
+    pool=HEAVY,
     kinds={"sagemaker", "lightgbm"},
     description="The models of the store-departments' daily totals in force, from their long history: trained anew "
     "every few weeks, else carried forward.",

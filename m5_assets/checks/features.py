@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from m5_assets.assets.features import CurrentSales
 from m5_assets.checks.landing import read_table
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.checks.units import days
@@ -20,6 +21,10 @@ from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, c
 from m5_assets.resources.lake import Lake, LakeFile, Manifest
 from m5_assets.weeks import Week
 
+CURRENT = Check(
+    "based_on_current_sales",
+    "The sales it was computed from are those in the lake; a corrected file makes weeks stale.",
+)
 _KEYS = (*SERIES_COLUMNS, "date")
 _FILLED = ("weekday", "snap", "price", "lag_28", "same_weekday_mean_4", "rolling_mean_28", "nonzero_share_28")
 """Features that a short history suffices for: they are known in most rows."""
@@ -28,6 +33,7 @@ CHECKS = (
     Check("complete", "Every store of the week's sales has its panel and 28 rows a series.", blocking=True),
     Check("known_at_the_origin", "The job saw no week after this one; sales end at the origin.", blocking=True),
     Check("finite", "No feature is infinite; prices, lags and means are known in most rows.", blocking=True),
+    CURRENT,
 )
 
 
@@ -106,9 +112,16 @@ class Finiteness:
         return Finding(not problems, "; ".join(problems[:10]) or f"{share:.2%} of the values are missing", figures)
 
 
+def based_on_current_sales(changed: Sequence[str]) -> Finding:
+    """No input has changed since the features were computed."""
+    return Finding(not changed, f"changed since: {', '.join(changed)}" if changed else "no input has changed since")
+
+
 def examiner(lake: Lake) -> Examiner:
     """Return the examiner of `features`."""
     from m5_assets.forecasting.features.catalogue import NAMES  # loads numba, which no code location should pay for
+
+    current = CurrentSales(lake)
 
     def examine(week: Week) -> Findings:
         manifest = lake.get("features", week.key)
@@ -133,6 +146,7 @@ def examiner(lake: Lake) -> Examiner:
             "complete": complete(stores, found, rows, series),
             "known_at_the_origin": known_at_the_origin(week, _inputs(lake, manifest), known, dates),
             "finite": finiteness.finding(),
+            CURRENT.name: based_on_current_sales(current.changed_inputs(week)),
         }
 
     return examine

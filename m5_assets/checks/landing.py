@@ -26,6 +26,7 @@ from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week
 
 EARLIER_WEEKS = 8
 """What is usual is the median of this many weeks before."""
+LANDED = Check("latest_week_landed", "The landed files are accepted and reach the last week that is over.")
 _LIVE_WEEKS = 4
 _LARGEST = 20
 _PRICES = (0.01, 10_000.0)
@@ -50,7 +51,7 @@ SALES_CHECKS = (
     Check("units_in_range", "Units are not negative, and none is 20 times the largest of eight weeks.", blocking=True),
     Check("volume_drift", "The week's units are near the median of the eight weeks before."),
     Check("zero_share_drift", "So is the share of days on which a series sold nothing."),
-    Check("latest_week_landed", "The landed files reach the last week that is over."),
+    LANDED,
 )
 TOTALS_CHECKS = (
     Check("schema", "The week's totals have the expected columns and types, and no empty cell.", blocking=True),
@@ -200,7 +201,7 @@ def sales_examiner(lake: Lake, landing: LandingResource) -> Examiner:
             **drifts(own, earlier),
         }
         if week.key == newest:
-            findings["latest_week_landed"] = landed_is_fresh(last_landed_day(landing), _now(), settings())
+            findings[LANDED.name] = landed_is_fresh(last_landed_day(landing), _now(), settings())
         return findings
 
     return examine

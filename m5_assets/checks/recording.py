@@ -1,8 +1,9 @@
 """How checks are run and recorded: one step an asset, which reads its week once, and one record a check and week.
 
 Dagster 1.13 records the checks of a run over a range of weeks without their week, and leaves the weeks' own records
-planned for ever (shown as skipped). Here every week of a range is therefore recorded by an event of its own,
-`report_runless_asset_event`, beside the run's own result, which sums them up. A run of one week needs no such help.
+planned for ever (shown as skipped). Here every week of a range is therefore recorded by an event of its own in that
+run, beside the run's own result, which sums them up. A run of one week needs no such help. The public way to record a
+check, `report_runless_asset_event`, is no way: its second event of the same check and week violates a unique index.
 
 Not here: what must hold (the modules named like the assets').
 """
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import dagster as dg
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.events import DagsterEvent, DagsterEventType
 
 import m5_assets.assets  # noqa: F401  # first: it silences the warnings of what the pinned Dagster calls a preview
 from m5_assets.resources.lake import Lake
@@ -91,7 +94,9 @@ def weekly_checks(
             findings = {week: found[week][check.name] for week in found if check.name in found[week]}
             if ranged:
                 for week, finding in findings.items():
-                    context.instance.report_runless_asset_event(_evaluation(key, check, week, finding))
+                    _report(
+                        context.instance, context.op_execution_context.run_id, _evaluation(key, check, week, finding)
+                    )
             yield _result(key, check, _summed(findings))
 
     return examine
@@ -115,6 +120,25 @@ def whole_checks(
             yield _result(key, check, findings.get(check.name, Finding(True, "did not apply")))
 
     return examine
+
+
+def record_again(instance: dg.DagsterInstance, asset: str, check: Check, week: Week, finding: Finding) -> None:
+    """Replace a week's latest evaluation of a check by what is found now, outside of a run.
+
+    Where the check was never evaluated for the week there is nothing to replace, and nothing is done.
+    """
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check.name)
+    history = instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, partition_filter=PartitionKeyFilter(key=week.key)
+    )
+    if history:
+        _report(instance, history[0].run_id, _evaluation(key.asset_key, check, week, finding))
+
+
+def _report(instance: dg.DagsterInstance, run_id: str, evaluation: dg.AssetCheckEvaluation) -> None:
+    kind = DagsterEventType.ASSET_CHECK_EVALUATION.value
+    event = DagsterEvent(kind, job_name="", event_specific_data=evaluation)
+    instance.report_dagster_event(event, run_id=run_id)
 
 
 def _examine_weeks(

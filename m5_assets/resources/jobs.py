@@ -44,6 +44,9 @@ Kind = Literal["features", "gbm", "lstm", "totals"]
 JOB_NAME = "{job_name}"
 """Stands for the job's name in a key; every attempt writes below a prefix of its own."""
 
+HEAVY = "heavy"
+"""The pool of the steps that fill a machine, features and training; its limit is M5_HEAVY_JOBS."""
+
 _LOCAL_POLL_SECONDS = 0.25
 _CAPACITY_RETRIES = 3
 _RETRY_POLLS = 8

@@ -4,7 +4,9 @@ Not here: what the clock starts (`m5_assets.schedules`).
 """
 
 from m5_assets.sensors.alerts import alerts
+from m5_assets.sensors.jobs import orphaned_jobs
+from m5_assets.sensors.landing import landed_files
 
-SENSORS = [alerts]
+SENSORS = [alerts, landed_files, orphaned_jobs]
 
 __all__ = ["SENSORS"]

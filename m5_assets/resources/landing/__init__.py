@@ -73,5 +73,11 @@ class Landing:
         """Return the day numbers that the sales file holds, from its header alone."""
         return read_days(self._sales_file())
 
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Return size and time of the last change (ns) of each file that is there: equal stamps, untouched files."""
+        names = (CALENDAR, PRICES, *SALES, TOTALS, OFFICIAL)
+        found = {name: self._folder.find(name) for name in names}
+        return {name: file.stamp() for name, file in found.items() if file is not None}
+
     def _sales_file(self) -> LandingFile:
         return self._folder.first(SALES)

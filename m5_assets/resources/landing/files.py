@@ -103,6 +103,11 @@ class LandingFile:
     def __str__(self) -> str:
         return self.label
 
+    def stamp(self) -> tuple[int, int]:
+        """Return size in bytes and time of the last change in ns."""
+        info = self.filesystem.get_file_info(self.path)
+        return info.size, info.mtime_ns
+
     def content(self) -> bytes:
         """Return the whole file, for small ones."""
         with self._open() as source:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from re import compile as pattern
 
@@ -41,6 +43,18 @@ class LandedSales:
     first_day: int
     last_day: int
     units: npt.NDArray[np.int32]
+
+    def content(self, first_day: int, last_day: int) -> str:
+        """Name what the file says of these days: equal for equal series and units, whatever else the file holds."""
+        digest = hashlib.sha256(self._keys.encode())
+        digest.update(f"d_{first_day}".encode())
+        columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
+        digest.update(np.ascontiguousarray(self.units[:, columns]).data)
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def _keys(self) -> str:
+        return hashlib.sha256(self.series.to_csv(index=False).encode()).hexdigest()
 
 
 def read_days(file: LandingFile, ids: Sequence[str] = ID_COLUMNS) -> range:

@@ -1,0 +1,189 @@
+"""The sensor on the landing place: new weeks are started, corrected ones loaded again, once their file is complete.
+
+A file is complete when two looks find it with the same size and time. What it holds is then compared, week by week,
+with what the lake holds: an early file waits until its week is over, a file landed again changes nothing, and a
+corrected one has exactly the weeks that it changes loaded again. Forecasts that were made from the old sales are marked
+by a failed check, which the alerts tell of; the newest one is made again at once.
+
+Not here: which weeks are due, changed or stale (`m5_assets.due`).
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from m5_assets.checks.features import CURRENT
+from m5_assets.checks.landing import LANDED, landed_is_fresh
+from m5_assets.checks.recording import Finding, record_again
+from m5_assets.due import (
+    FORECAST,
+    due_weeks,
+    landed_contents,
+    landed_days,
+    spans,
+    stale_weeks,
+    unfinished_weeks,
+    weeks_to_load,
+)
+from m5_assets.jobs import IN_ORDER, back_history, weekly_forecast
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing import BadInput
+from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.settings import settings
+from m5_assets.weeks import Week, last_full_week
+
+_LOADED = ("raw_sales", "store_dept_sales", "rds/sales", "rds/store_dept_sales")
+_SAID = 12
+
+Stamps = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the sensor remembers between two looks, as its cursor.
+
+    Attributes:
+        stamps: of the files at the last look.
+        read: of the files when their contents were read.
+        days: first and last day of the sales read.
+        contents: what they say of each week.
+        settled: whether everything that follows from them has been asked for.
+    """
+
+    stamps: Stamps = field(default_factory=dict)
+    read: Stamps = field(default_factory=dict)
+    days: tuple[str, str] | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
+    settled: bool = True
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> Self:
+        """Return what a cursor says; nothing was seen before the first look."""
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+    def cursor(self) -> str:
+        """Return the cursor."""
+        return json.dumps(self.__dict__)
+
+
+@dg.sensor(
+    jobs=[weekly_forecast, back_history],
+    minimum_interval_seconds=60,
+    description="Starts the weeks that a complete landed file holds, and loads the weeks again that it corrects.",
+)
+def landed_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingResource) -> dg.SensorResult:
+    """Look once."""
+    seen = Seen.parse(context.cursor)
+    reader = landing.open()
+    stamps = {name: list(stamp) for name, stamp in reader.stamps().items()}
+    if not stamps:
+        return _nothing(f"no file in {landing.root}", Seen())
+    if stamps != seen.stamps:
+        return _nothing("files have changed since the last look: are they complete?", _with(seen, stamps=stamps))
+    if stamps != seen.read:
+        try:
+            days = landed_days(reader)
+            contents = landed_contents(reader)
+        except BadInput as problem:
+            _say_landed(context.instance, lake, Finding(False, str(problem)))
+            return _nothing(f"refused: {problem}", _with(seen, read=stamps))
+        _say_landed(context.instance, lake, landed_is_fresh(days[1], dt.datetime.now(dt.UTC), settings()))
+        if contents == seen.contents and seen.settled:
+            return _nothing("landed again without a change in the sales", _with(seen, read=stamps))
+        texts = (days[0].isoformat(), days[1].isoformat())
+        seen = Seen(stamps, stamps, texts, contents, settled=False)
+    if seen.settled:
+        return _nothing("nothing has landed since", seen)
+    return _ask(context, lake, seen)
+
+
+def _with(seen: Seen, **changes: object) -> Seen:
+    return Seen(**{**seen.__dict__, **changes})
+
+
+def _nothing(reason: str, seen: Seen) -> dg.SensorResult:
+    return dg.SensorResult(skip_reason=reason, cursor=seen.cursor())
+
+
+def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.SensorResult:
+    """Ask for what follows from the contents read: first for the sales, once they are loaded for the forecasts."""
+    now = dt.datetime.now(dt.UTC)
+    assert seen.days is not None  # noqa: S101  # contents have been read
+    days = dt.date.fromisoformat(seen.days[0]), dt.date.fromisoformat(seen.days[1])
+    due = [] if settings().last_week else due_weeks(lake, days, now, settings())
+    if context.instance.get_runs(dg.RunsFilter(job_name=back_history.name, statuses=NOT_FINISHED_STATUSES), limit=1):
+        return _nothing("sales are being loaded", seen)
+    loading = weeks_to_load(lake, seen.contents, due)
+    requests = [_load(first, last, seen) for first, last in spans(loading)]
+    requests = [request for request in requests if not _was_asked(context.instance, request)]
+    if requests:
+        context.log.info(f"weeks changed or missing: {_listed(loading)}")
+        return dg.SensorResult(run_requests=requests, cursor=seen.cursor())
+    if loading:  # their run has failed: the alerts tell of it, and the next file or a person mends it
+        return _nothing(f"weeks {_listed(loading)} could not be loaded", _with(seen, settled=True))
+    again = _mark_stale(context, lake)
+    under_way = unfinished_weeks(context.instance, weekly_forecast.name)
+    weeks = [week for week in sorted({*due, *again}) if week.key not in under_way]
+    early = not settings().last_week and max(seen.contents, default="") > last_full_week(now, settings()).key
+    after = _with(seen, settled=not early)
+    if not weeks:
+        return _nothing("the last landed week is not over yet" if early else "every landed week is made", after)
+    return dg.SensorResult(run_requests=[_forecast(week, seen) for week in weeks], cursor=after.cursor())
+
+
+def _load(first: Week, last: Week, seen: Seen) -> dg.RunRequest:
+    content = "".join(seen.contents[week] for week in sorted(seen.contents) if first.key <= week <= last.key)
+    return dg.RunRequest(
+        run_key=f"load {first} to {last} {_short(content)}",
+        job_name=back_history.name,
+        asset_selection=[dg.AssetKey(name.split("/")) for name in _LOADED],
+        tags={ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key},
+    )
+
+
+def _was_asked(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    # Dagster drops a request whose key it knows; to wait for its run would then be to wait for ever.
+    return bool(instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": str(request.run_key)}), limit=1))
+
+
+def _forecast(week: Week, seen: Seen) -> dg.RunRequest:
+    # The same sales never start a week twice; a corrected file gives the week another key.
+    known = "".join(content for key, content in sorted(seen.contents.items()) if key <= week.key)
+    return dg.RunRequest(
+        run_key=f"{week} {_short(known)}", job_name=weekly_forecast.name, partition_key=week.key, tags=IN_ORDER
+    )
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _mark_stale(context: dg.SensorEvaluationContext, lake: Lake) -> list[Week]:
+    """Record for each forecast made from other sales that it is stale; return the newest forecast if it is one."""
+    stale = stale_weeks(lake)
+    for week in stale:
+        text = "a corrected file has changed sales that this week was forecast from; "
+        finding = Finding(False, f"{text}`m5 backfill --from {week} --to {week}` makes it again")
+        record_again(context.instance, "features", CURRENT, week, finding)
+    if stale:
+        context.log.info(f"forecasts made from other sales: {_listed(stale)}")
+    return [week for week in stale if week.key == lake.partitions(FORECAST)[-1]]
+
+
+def _say_landed(instance: dg.DagsterInstance, lake: Lake, finding: Finding) -> None:
+    """Record whether the landed file is good, for the newest week; the alerts tell of it."""
+    weeks = lake.partitions("raw_sales")
+    if weeks:
+        record_again(instance, "raw_sales", LANDED, Week.parse(weeks[-1]), finding)
+
+
+def _listed(weeks: Sequence[Week]) -> str:
+    more = f" and {len(weeks) - _SAID} more" if len(weeks) > _SAID else ""
+    return ", ".join(week.key for week in weeks[:_SAID]) + more
