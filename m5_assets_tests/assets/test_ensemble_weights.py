@@ -22,15 +22,16 @@ from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.ensemble import Weights
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.history import DailyUnits, build_panel
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.resources.landing import LandedSales, Landing
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.sample import write_sample
+from m5_assets.settings import settings
 from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-04-18")
 WEEKS_LANDED = 20
-PRIOR = Weights(0.3, 0.8)
+PRIOR = Weights(settings().lstm_weight, settings().alignment)
 
 Units = npt.NDArray[np.float32]
 
@@ -114,11 +115,11 @@ def test_before_any_week_has_matured_the_weights_are_the_settings(platform: Plat
 
 
 def test_the_better_model_gains_from_each_matured_week(platform: Platform) -> None:
-    for number, weight in ((-4, 0.3 + 0.7 / 5), (-8, 0.3 + 0.7 / 3)):
+    for number, trust in ((-4, 1 / 5), (-8, 2 / 6)):
         week = WEEK.shift(number)
         platform.forecast(week, _random(platform, 1), platform.sold(week))
         platform.fit()
-        assert read_weights(platform.lake, WEEK).lstm == pytest.approx(weight, abs=1e-3)
+        assert read_weights(platform.lake, WEEK).lstm == pytest.approx(PRIOR.lstm + trust * (1 - PRIOR.lstm), abs=1e-3)
 
 
 def test_a_day_of_a_past_week_counts_once(platform: Platform) -> None:
@@ -185,3 +186,11 @@ def test_the_ensemble_uses_the_weights_of_its_week(platform: Platform) -> None:
     np.testing.assert_allclose(table["ensemble"].to_numpy().reshape(-1, 28), aligned, rtol=1e-4)
     written = platform.lake.path(next(f.key for f in fitted.files if f.key.endswith("weights.json")))
     assert json.loads(Path(written).read_text())["weeks"] == [WEEK.shift(-4).key]
+
+
+def test_a_forecast_of_an_earlier_version_is_refused(platform: Platform) -> None:
+    """Earlier ones had no column of the average."""
+    table = DailyUnits(platform.sales.series, WEEK.shift(1).first_day, _random(platform, 1)).table()
+    platform.publish("ensemble_forecast", WEEK.key, table.rename_columns({"units": "gbm"}))
+    with pytest.raises(MissingInput, match="the column lstm, week 2016-04-18, is not in the lake; run `m5 forecast"):
+        read_forecast(platform.lake, WEEK)
