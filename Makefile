@@ -17,7 +17,7 @@ DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 
-.PHONY: benchmark-features help install dev demo ui dashboard benchmark-dashboard benchmark-faults benchmark-load benchmark-chaos-load test lint docs constraints clean
+.PHONY: benchmark-chaos benchmark-features help install dev demo ui dashboard benchmark-dashboard benchmark-faults benchmark-load benchmark-chaos-load test lint docs constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -83,6 +83,9 @@ clean: ## Remove the environment; what is in M5_HOME stays
 benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20 times; what following a job costs
 	$(BIN)/python benchmarks/sagemaker_faults.py --trials 20
 	$(BIN)/python benchmarks/sagemaker_overhead.py
+
+benchmark-chaos: install ## Kill daemon, webserver, run worker, job, PostgreSQL, everything, 20 times each: hours
+	$(BIN)/python benchmarks/chaos.py --times 20 --output docs/chaos.md
 
 benchmark-load: install ## A week's load against a bare COPY of the same rows
 	$(BIN)/python benchmarks/postgres_load.py
