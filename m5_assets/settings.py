@@ -109,6 +109,10 @@ class JobSettings(BaseSettings):
     mode: Literal["local", "aws"] = Field("local", description="local: this machine's runner answers; aws: Amazon does")
     region: str = "us-east-1"
     role_arn: str = Field("arn:aws:iam::000000000000:role/m5-local", description="execution role of the jobs")
+    features_role_arn: str = Field("", description="role of the features job; empty: M5_SAGEMAKER_ROLE_ARN")
+    gbm_role_arn: str = Field("", description="role of the GBM's jobs; empty: M5_SAGEMAKER_ROLE_ARN")
+    lstm_role_arn: str = Field("", description="role of the LSTM's jobs; empty: M5_SAGEMAKER_ROLE_ARN")
+    totals_role_arn: str = Field("", description="role of the totals' jobs; empty: M5_SAGEMAKER_ROLE_ARN")
     features_image: str = Field("", description="image of the features job; empty in local mode")
     gbm_image: str = ""
     lstm_image: str = ""

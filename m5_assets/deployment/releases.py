@@ -43,7 +43,7 @@ class Part:
 PARTS = (
     *(Part(name, name) for name in ("delivery", "keys", "network", "lake", "alerts", "database")),
     *(Part(f"job-{kind}", "job", {"Kind": kind}) for kind in get_args(Kind)),
-    *(Part(name, name) for name in ("jobs", "platform", "dashboards")),
+    *(Part(name, name) for name in ("platform", "dashboards")),
     *(Part(name, "service", {"Service": name}) for name in ("run", "code", "daemon", "webserver")),
 )
 """In the order in which they are deployed: each imports only what those before it export."""

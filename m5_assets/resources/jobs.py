@@ -143,6 +143,10 @@ class SageMakerJobs:
         """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
         return f"m5-{kind}:{_source_version()}" if self._local else str(getattr(self.job_settings, f"{kind}_image"))
 
+    def role_arn(self, kind: Kind) -> str:
+        """Return the role that the jobs of a kind run with: its own, or the one of all."""
+        return str(getattr(self.job_settings, f"{kind}_role_arn")) or self.job_settings.role_arn
+
     def process(
         self,
         context: dg.AssetExecutionContext,
@@ -159,7 +163,7 @@ class SageMakerJobs:
         """
         chosen = Choices(self.job_settings, self.job_settings.features)
         params = {
-            "RoleArn": self.job_settings.role_arn,
+            "RoleArn": self.role_arn(kind),
             "AppSpecification": {"ImageUri": self.image(kind), "ContainerArguments": list(arguments)},
             "ProcessingInputs": [
                 {
@@ -220,7 +224,7 @@ class SageMakerJobs:
         work = json.dumps([self.image(kind), dict(hyperparameters), dict(channels)], sort_keys=True)
         checkpoints = f"{prefix}/checkpoints/{hashlib.sha256(work.encode()).hexdigest()[:12]}"
         params = {
-            "RoleArn": self.job_settings.role_arn,
+            "RoleArn": self.role_arn(kind),
             "AlgorithmSpecification": {"TrainingImage": self.image(kind), "TrainingInputMode": "File"},
             "HyperParameters": dict(hyperparameters),
             "InputDataConfig": [
@@ -264,7 +268,7 @@ class SageMakerJobs:
         chosen = Choices(self.job_settings, getattr(self.job_settings, f"{kind}_transform"))
         model = {
             "PrimaryContainer": {"Image": self.image(kind), "ModelDataUrl": self.lake.uri(model_key)},
-            "ExecutionRoleArn": self.job_settings.role_arn,
+            "ExecutionRoleArn": self.role_arn(kind),
             **chosen.vpc,
             "Tags": chosen.tags,
         }

@@ -74,23 +74,23 @@ def test_a_life_of_deployments(checkout: Checkout, caplog: pytest.LogCaptureFixt
     # From an empty account: images are built first and pushed once their repositories are there.
     assert "is at release" in deploy(checkout, answer="y\n")
     assert set(stacks(checkout).values()) == {"CREATE_COMPLETE"}
-    assert len(stacks(checkout)) == 17
+    assert len(stacks(checkout)) == 16
     calls = engine_calls()
     assert [call.split()[0] for call in calls if call != "info"] == ["build"] * 6 + ["login"] + ["push"] * 5
-    steps = [text for text in caplog.messages if " of 17: " in text or text.startswith("pushing")]
-    assert [n for n, text in enumerate(steps) if text.startswith("pushing")] == [13, 14, 15, 16, 17]
-    assert steps[12].endswith("-dashboards")
-    assert steps[18].endswith("-run")
+    steps = [text for text in caplog.messages if " of 16: " in text or text.startswith("pushing")]
+    assert [n for n, text in enumerate(steps) if text.startswith("pushing")] == [12, 13, 14, 15, 16]
+    assert steps[11].endswith("-dashboards")
+    assert steps[17].endswith("-run")
 
     # Again: nothing to build, nothing to change.
     shown = deploy(checkout, yes=True)
-    assert shown.count(": unchanged") == 17
+    assert shown.count(": unchanged") == 16
     assert engine_calls() == []
 
     # A change of one parameter is seen, and undone; an undo is undone by another.
     checkout.write_environment(TimeZone="Asia/Tokyo")
     shown = deploy(checkout, yes=True)
-    assert (shown.count(": unchanged"), shown.count("changes of resources")) == (13, 4)
+    assert (shown.count(": unchanged"), shown.count("changes of resources")) == (12, 4)
     assert time_zone(checkout) == "Asia/Tokyo"
     assert "Back to" in deploy(checkout, yes=True, undo=True)
     assert time_zone(checkout) == "UTC"

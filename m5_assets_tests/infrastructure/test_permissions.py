@@ -75,7 +75,8 @@ def _orchestrator_calls() -> list[tuple[str, str, Context]]:
     for name in NAMES["transform"]:
         arn = f"arn:aws:sagemaker:{AWS}:model/{name.removesuffix('-a1')}"
         jobs += [("sagemaker:CreateModel", arn, {}), ("sagemaker:AddTags", arn, {})]
-    jobs += [("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-jobs", TO_SAGEMAKER)]
+    roles = [f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-{kind}" for kind in ("features", "gbm", "lstm", "totals")]
+    jobs += [("iam:PassRole", role, TO_SAGEMAKER) for role in roles]
     return [
         *jobs,
         ("s3:GetObject", f"{LAKE}/landing/calendar.csv", {}),
@@ -128,10 +129,10 @@ def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> Non
         ("s3:PutBucketPolicy", LAKE, {}),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", TO_SAGEMAKER),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", TO_SAGEMAKER),
-        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-jobs", TO_TASKS),
-        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-jobs", {}),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-gbm", TO_TASKS),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-gbm", {}),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-orchestrator", TO_SAGEMAKER),
-        ("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-jobs", {}),
+        ("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-gbm", {}),
         ("ecs:RunTask", f"arn:aws:ecs:{AWS}:task-definition/other:1", IN_CLUSTER),
         ("ecs:RunTask", f"arn:aws:ecs:{AWS}:task-definition/m5-prod-run:7", {"ecs:cluster": "arn:aws:ecs:::cluster/x"}),
         ("ecs:StopTask", f"arn:aws:ecs:{AWS}:task/other/0a1b", {}),
@@ -151,7 +152,7 @@ def test_the_orchestrator_may_do_nothing_else(account: Account, action: str, res
 
 def test_the_lakes_key_is_used_through_s3_alone(account: Account) -> None:
     key = account.outputs("keys")["DataKeyArn"]
-    for role in (ORCHESTRATOR, "m5-prod-jobs"):
+    for role in (ORCHESTRATOR, "m5-prod-job-features", "m5-prod-job-gbm"):
         documents = account.policies(role)
         assert allows(documents, "kms:Decrypt", key, BY_S3)
         assert allows(documents, "kms:GenerateDataKey", key, BY_S3)
@@ -159,32 +160,43 @@ def test_the_lakes_key_is_used_through_s3_alone(account: Account) -> None:
         assert not allows(documents, "kms:ScheduleKeyDeletion", key, BY_S3)
 
 
-INPUTS = ["raw_sales", "store_dept_sales", "sell_prices", "calendar"]
-RESULTS = [
-    "features", "gbm_model", "gbm_predictions", "lstm_model", "lstm_predictions", "totals_forecast", "totals_model",
-]  # fmt: skip
-OTHERS = ["ensemble_forecast", "forecast_accuracy", "rds"]
+READS = {
+    "features": ["raw_sales", "store_dept_sales", "sell_prices", "calendar", "features"],
+    "gbm": ["features", "gbm_model", "gbm_predictions"],
+    "lstm": ["features", "lstm_model", "lstm_predictions"],
+    "totals": ["features", "totals_model", "totals_forecast"],
+}
+WRITES = {
+    "features": ["features"],
+    "gbm": ["gbm_model", "gbm_predictions"],
+    "lstm": ["lstm_model", "lstm_predictions"],
+    "totals": ["totals_model", "totals_forecast"],
+}
+DATASETS = sorted({name for names in (*READS.values(), *WRITES.values()) for name in names} | {"ensemble_forecast"})
 
 
-def test_jobs_read_their_inputs_and_write_their_results_and_no_more(account: Account) -> None:
-    documents = account.policies("m5-prod-jobs")
-    keys = {name: f"{LAKE}/lake/{name}/week=2016-05-16/0a1b/file.parquet" for name in (*INPUTS, *RESULTS, *OTHERS)}
-    assert [name for name, key in keys.items() if allows(documents, "s3:GetObject", key)] == INPUTS + RESULTS
-    assert [name for name, key in keys.items() if allows(documents, "s3:PutObject", key)] == RESULTS
+@pytest.mark.parametrize("kind", sorted(READS))
+def test_a_job_reads_its_inputs_and_writes_its_results_and_no_more(account: Account, kind: str) -> None:
+    documents = account.policies(f"m5-prod-job-{kind}")
+    keys = {name: f"{LAKE}/lake/{name}/week=2016-05-16/0a1b/file.parquet" for name in DATASETS}
+    assert [name for name, key in keys.items() if allows(documents, "s3:GetObject", key)] == sorted(READS[kind])
+    assert [name for name, key in keys.items() if allows(documents, "s3:PutObject", key)] == sorted(WRITES[kind])
     assert not any(allows(documents, "s3:DeleteObject", key) for key in keys.values())
     assert not allows(documents, "s3:GetObject", f"{LAKE}/landing/calendar.csv")
-    assert not allows(documents, "s3:GetObject", f"{LAKE}/deployments/20261122T000000Z.json")
     assert allows(documents, "s3:ListBucket", LAKE, {"s3:prefix": "lake/features/"})
     assert not allows(documents, "s3:ListBucket", LAKE, {"s3:prefix": "landing/"})
 
 
-def test_jobs_pull_their_images_log_and_report(account: Account) -> None:
-    documents = account.policies("m5-prod-jobs")
+@pytest.mark.parametrize("kind", sorted(READS))
+def test_a_job_pulls_its_own_image_logs_and_reports_as_itself(account: Account, kind: str) -> None:
+    documents = account.policies(f"m5-prod-job-{kind}")
+    step = kind if kind == "features" else f"{kind}-model"
+    other = "gbm-model" if kind != "gbm" else "lstm-model"
     for action in ("s3:GetObject", "s3:PutObject"):
-        assert allows(documents, action, f"{LAKE}/lake/pipes/gbm-model-2016-05-16-0a1b-a1/messages/1.json")
-    assert allows(documents, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
-    assert not allows(documents, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-dev/gbm")
-    assert not allows(documents, "ecr:PutImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
+        assert allows(documents, action, f"{LAKE}/lake/pipes/{step}-2016-05-16-0a1b-a1/messages/1.json")
+        assert not allows(documents, action, f"{LAKE}/lake/pipes/{other}-2016-05-16-0a1b-a1/messages/1.json")
+    repositories = {name: f"arn:aws:ecr:{AWS}:repository/m5-prod/{name}" for name in (*READS, "platform")}
+    assert [n for n, arn in repositories.items() if allows(documents, "ecr:BatchGetImage", arn)] == [kind]
     assert allows(documents, "ecr:GetAuthorizationToken", "*")
     group = f"arn:aws:logs:{AWS}:log-group:/aws/sagemaker/TrainingJobs:log-stream:x"
     assert allows(documents, "logs:PutLogEvents", group)
@@ -197,7 +209,7 @@ def test_jobs_pull_their_images_log_and_report(account: Account) -> None:
 
 def test_a_job_places_network_interfaces_in_its_subnets_alone(account: Account) -> None:
     network = account.outputs("network")
-    documents = account.policies("m5-prod-jobs")
+    documents = account.policies("m5-prod-job-lstm")
     arn = f"arn:aws:ec2:{AWS}"
     for resource in (f"subnet/{network['PrivateSubnetA']}", f"security-group/{network['JobsSecurityGroupId']}"):
         assert allows(documents, "ec2:CreateNetworkInterface", f"{arn}:{resource}")
@@ -248,7 +260,7 @@ def test_cloudformation_makes_the_platforms_roles_and_no_others(account: Account
     documents = account.policies("m5-prod-stacks")
     region = {"aws:RequestedRegion": "us-east-1"}
     role = f"arn:aws:iam::{ACCOUNT}:role/%s"
-    assert allows(documents, "iam:PutRolePolicy", role % "m5-prod-jobs", region)
+    assert allows(documents, "iam:PutRolePolicy", role % "m5-prod-job-gbm", region)
     for name in ("Admin", "m5-prod-deploy", "m5-prod-stacks"):
         assert not allows(documents, "iam:PutRolePolicy", role % name, region)
     assert allows(documents, "rds:CreateDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", region)
@@ -265,7 +277,7 @@ def test_cloudformation_makes_the_platforms_roles_and_no_others(account: Account
 @pytest.mark.parametrize(
     ("role", "service"),
     [
-        ("m5-prod-jobs", "sagemaker.amazonaws.com"),
+        *[(f"m5-prod-job-{kind}", "sagemaker.amazonaws.com") for kind in sorted(READS)],
         ("m5-prod-orchestrator", "ecs-tasks.amazonaws.com"),
         ("m5-prod-execution", "ecs-tasks.amazonaws.com"),
         ("m5-prod-dashboards", "quicksight.amazonaws.com"),

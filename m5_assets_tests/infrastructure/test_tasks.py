@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
@@ -19,6 +19,8 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, make_url
 
+from m5_assets.resources.jobs import Kind, SageMakerJobs
+from m5_assets.resources.lake import Lake
 from m5_assets.settings import Settings, settings
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAGS, Account
 from m5_assets_tests.resources.conftest import database as database
@@ -72,7 +74,7 @@ def test_every_variable_of_the_platform_is_a_setting(account: Account) -> None:
 
 
 def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
-    account: Account, monkeypatch: pytest.MonkeyPatch
+    account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in variables(account, "run").items():
         monkeypatch.setenv(name, value)
@@ -82,7 +84,9 @@ def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
     jobs = found.sagemaker
     assert jobs.mode == "aws"
     assert jobs.gbm_image == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/m5-prod/gbm:{TAGS['gbm']}"
-    assert jobs.role_arn == account.outputs("jobs")["RoleArn"]
+    runner = SageMakerJobs(tmp_path, Lake(root=found.lake), jobs)
+    for kind in get_args(Kind):
+        assert runner.role_arn(kind) == account.outputs(f"job-{kind}")["RoleArn"]
     network = account.outputs("network")
     assert jobs.subnets == (network["PrivateSubnetA"], network["PrivateSubnetB"])
     assert jobs.security_group_ids == (network["JobsSecurityGroupId"],)
