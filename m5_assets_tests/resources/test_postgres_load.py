@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from m5_assets.resources.postgres import load, schema
+from m5_assets.resources.postgres.copying import copy_from, read_csv
 from m5_assets.resources.postgres.rows import SeriesRows
 
 WEEK = dt.date(2016, 4, 18)
@@ -184,6 +186,28 @@ def test_a_load_that_is_killed_at_its_last_step_leaves_the_old_week(engine: Engi
     assert ask(engine, "SELECT count(*) FROM m5.load_log") == [(1,)]
     assert ask(engine, "SELECT count(*) FROM m5.series") == [(10,)]
     assert load_forecast(engine, WEEK, forecast_of(9, 2.0)).rows == summary(engine)[0]
+
+
+def test_a_server_that_goes_away_in_mid_copy_is_said_so(engine: Engine) -> None:
+    load_forecast(engine, WEEK, forecast_of())
+    with pytest.raises(OperationalError), engine.begin() as connection:
+        copy_from(connection, "m5.load_log FROM STDIN", _Killing(engine, connection))
+    with pytest.raises(OperationalError), engine.begin() as connection:
+        _Killing(engine, connection).read()
+        read_csv(connection, "SELECT 1", {"one": pa.int32()})
+    assert summary(engine)[1] == 1.0
+
+
+class _Killing(io.BytesIO):
+    """Rows without end from a server whose session is killed when the first ones are asked for."""
+
+    def __init__(self, engine: Engine, connection: Connection) -> None:
+        self._pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        self._engine = engine
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        ask(self._engine, f"SELECT pg_terminate_backend({self._pid}, 5000)")
+        return b"x" * 4096
 
 
 def test_a_load_that_waits_for_a_long_reader_lets_others_pass(engine: Engine) -> None:

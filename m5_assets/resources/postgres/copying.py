@@ -8,14 +8,14 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Mapping
-from typing import cast
+from typing import IO, cast
 
 import psycopg2
 import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 _BUFFER = 1 << 20
 
@@ -26,13 +26,7 @@ def copy_from(connection: Connection, target: str, rows: io.RawIOBase | io.Bytes
     Raises:
         sqlalchemy.exc.DBAPIError: as for any other statement.
     """
-    statement = f"COPY {target}"
-    try:
-        _cursor(connection).copy_expert(statement, rows, _BUFFER)
-    except psycopg2.Error as error:
-        if isinstance(error, psycopg2.OperationalError):
-            connection.invalidate(error)  # as SQLAlchemy does for its own statements: there is nothing to roll back
-        raise DBAPIError.instance(statement, None, error, psycopg2.Error) from error
+    _copy(connection, f"COPY {target}", rows)
 
 
 def copy_csv(connection: Connection, table: str, rows: pa.Table) -> None:
@@ -46,7 +40,7 @@ def copy_csv(connection: Connection, table: str, rows: pa.Table) -> None:
 def read_csv(connection: Connection, query: str, types: Mapping[str, pa.DataType]) -> pa.Table:
     """Return the rows of a query whose columns have these names and types, the fast way."""
     with tempfile.TemporaryFile() as file:
-        _cursor(connection).copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", file, _BUFFER)
+        _copy(connection, f"COPY ({query}) TO STDOUT (FORMAT csv)", file)
         if not file.tell():
             return pa.schema(types.items()).empty_table()
         file.seek(0)
@@ -57,6 +51,12 @@ def read_csv(connection: Connection, query: str, types: Mapping[str, pa.DataType
         )
 
 
-def _cursor(connection: Connection) -> psycopg2.extensions.cursor:
-    # COPY is not in Python's database API
-    return cast(psycopg2.extensions.cursor, connection.connection.cursor())
+def _copy(connection: Connection, statement: str, file: IO[bytes] | io.RawIOBase) -> None:
+    cursor = cast(psycopg2.extensions.cursor, connection.connection.cursor())
+    try:
+        cursor.copy_expert(statement, file, _BUFFER)  # COPY is not in Python's database API
+    except psycopg2.Error as error:
+        if cursor.connection.closed:
+            connection.invalidate(error)  # as SQLAlchemy does for its own statements: there is nothing to roll back
+            raise OperationalError(statement, None, error) from error
+        raise DBAPIError.instance(statement, None, error, psycopg2.Error) from error
