@@ -12,7 +12,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.containers.contract import channel, hyperparameters, main, model_folder, reporting
+from m5_assets.containers.contract import base, channel, hyperparameters, main, model_folder, reporting
 from m5_assets.containers.serving import BadBody, serve
 from m5_assets.forecasting.explain import mean_effects
 from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit
@@ -25,7 +25,7 @@ def train() -> None:
         config = GBMConfig.from_hyperparameters(hyperparameters())
         panel = concat([read_panel(path) for path in channel("panel")])
         report.progress(f"training on {len(panel.series):,} series x {panel.days} days", 0.0)
-        model = fit(panel, config, report.progress)
+        model = fit(panel, config, report.progress, checkpoints=base() / "checkpoints")
         model.save(model_folder())
         report.materialized(
             {

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from m5_assets.forecasting.checkpoints import FinishedBoosters, training_digest
 from m5_assets.forecasting.features import MODEL_FEATURES, NAMES, Context, Rows, compute
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON, Panel
@@ -283,7 +284,7 @@ class GBMModel:
         return units
 
 
-def fit(panel: Panel, config: GBMConfig, progress: Progress) -> GBMModel:
+def fit(panel: Panel, config: GBMConfig, progress: Progress, checkpoints: Path | None = None) -> GBMModel:
     """Train on the panel's last days.
 
     The same panel and configuration give the same model, byte for byte. Memory grows with the series by the panel's
@@ -294,10 +295,13 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress) -> GBMModel:
         panel: all series, up to the origin.
         config: see `GBMConfig`.
         progress: told of each step.
+        checkpoints: a folder. With it each finished booster is kept there, and a training that finds boosters of an
+            earlier one with the same settings and data takes them, to the same model.
 
     Raises:
         ValueError: the panel is too short to train on.
     """
+    finished = FinishedBoosters(checkpoints, training_digest(panel, config))
     context = Context.build(panel)
     rows = training_rows(context, config)
     departments = sorted(panel.series["dept_id"].unique().tolist())
@@ -323,13 +327,13 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress) -> GBMModel:
     boosters = {}
     if config.family != "departments":
         parameters = config.booster_parameters(config.leaves, config.min_leaf_rows)
-        boosters[GLOBAL] = _train(GLOBAL, matrix, units, parameters, config.iterations, told[GLOBAL])
+        boosters[GLOBAL] = _train(GLOBAL, matrix, units, parameters, config.iterations, told[GLOBAL], finished)
     if config.family != GLOBAL:
         parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
         for place, name in enumerate(departments):
             part = slice(bounds[place], bounds[place + 1])
             iterations = config.department_iterations
-            boosters[name] = _train(name, matrix[part], units[part], parameters, iterations, told[name])
+            boosters[name] = _train(name, matrix[part], units[part], parameters, iterations, told[name], finished)
     return GBMModel(
         boosters,
         MODEL_FEATURES,
@@ -371,14 +375,22 @@ def _train(
     parameters: dict[str, Any],
     iterations: int,
     progress: Progress,
+    finished: FinishedBoosters,
 ) -> lgb.Booster:
+    known = finished.load(name)
+    if known is not None:
+        progress(f"{name}: taken from a checkpoint", 1.0)
+        return lgb.Booster(model_str=known)
+
     def report(environment: lgb.callback.CallbackEnv) -> None:
         done = environment.iteration + 1
         if done % 10 == 0 or done == iterations:
             progress(f"{name}: {done} of {iterations} trees", done / iterations)
 
     data = lgb.Dataset(matrix, units, feature_name=list(MODEL_FEATURES), params=parameters)
-    return lgb.train(parameters, data, num_boost_round=iterations, callbacks=[report])
+    booster = lgb.train(parameters, data, num_boost_round=iterations, callbacks=[report])
+    finished.save(name, booster.model_to_string())
+    return booster
 
 
 def _file(member: str) -> str:

@@ -42,6 +42,38 @@ def model(panel: Panel, steps: list[tuple[str, float]]) -> GBMModel:
     return fit(panel.rewind(HELD_OUT), SMALL, lambda step, share: steps.append((step, share)))
 
 
+def test_an_interrupted_training_goes_on_to_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(step: str, _share: float) -> None:
+        if step.startswith(model.departments[1]):
+            raise Interrupted
+
+    checkpoints = tmp_path / "checkpoints"
+    with pytest.raises(Interrupted):
+        fit(panel.rewind(HELD_OUT), SMALL, interrupt, checkpoints)
+    told: list[str] = []
+    resumed = fit(panel.rewind(HELD_OUT), SMALL, lambda step, _share: told.append(step), checkpoints)
+    assert [step for step in told if "checkpoint" in step] == [
+        f"{name}: taken from a checkpoint" for name in ("global", model.departments[0])
+    ]
+    model.save(tmp_path / "whole")
+    resumed.save(tmp_path / "resumed")
+    files = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "resumed").iterdir())
+    for name in files:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
+
+
+def test_a_checkpoint_of_another_training_is_not_taken(panel: Panel, tmp_path: Path) -> None:
+    fit(panel.rewind(HELD_OUT), SMALL, lambda *_: None, tmp_path)
+    told: list[str] = []
+    fit(panel.rewind(HELD_OUT), dataclasses.replace(SMALL, seed=2), lambda step, _share: told.append(step), tmp_path)
+    assert told
+    assert not [step for step in told if "checkpoint" in step]
+
+
 def forecast(model: GBMModel, panel: Panel) -> np.ndarray:
     context = Context.build(panel)
     units = [model.predict_frame(horizon_table(context, store)) for store in context.stores]

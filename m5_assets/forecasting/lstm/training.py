@@ -5,7 +5,6 @@ Not here: the network (`network`), what a window holds (`data`) and what becomes
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from m5_assets.forecasting.checkpoints import training_digest
 from m5_assets.forecasting.lstm.config import LSTMConfig
 from m5_assets.forecasting.lstm.data import Vocabularies, WindowSource, learn_vocabularies
 from m5_assets.forecasting.lstm.model import LSTMModel, Weights, computing, read_tensors, write_tensors
@@ -110,10 +110,7 @@ class _Checkpoint:
 
     def __init__(self, folder: Path | None, panel: Panel, config: LSTMConfig) -> None:
         self.path = folder and folder / CHECKPOINT_FILE
-        digest = hashlib.sha256(repr((config, panel.origin)).encode())
-        for values in (panel.sales, panel.price, panel.release):
-            digest.update(np.ascontiguousarray(values).data)
-        self.training = digest.hexdigest()
+        self.training = training_digest(panel, config)
 
     def load(self) -> _State:
         if self.path is None or not self.path.exists():

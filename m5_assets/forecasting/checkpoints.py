@@ -1,0 +1,48 @@
+"""What an interrupted training leaves behind, so that the next attempt goes on from it.
+
+Here: which training a checkpoint belongs to, and the finished boosters of a GBM. Not here: the state of the LSTM, which
+knows its own (`lstm.training`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from m5_assets.forecasting.hyperparameters import FromHyperparameters
+from m5_assets.forecasting.panel import Panel
+
+
+def training_digest(panel: Panel, config: FromHyperparameters) -> str:
+    """Return a hash of what a training depends on: its settings, and the panel's sales, prices, releases and origin."""
+    digest = hashlib.sha256(repr((config, panel.origin)).encode())
+    for values in (panel.sales, panel.price, panel.release):
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+class FinishedBoosters:
+    """The boosters of one training that are done, in LightGBM's text form; those of other trainings are not seen.
+
+    A booster that was interrupted begins again: continued from its trees it would draw other rows than without the
+    interruption, and become another model.
+    """
+
+    def __init__(self, folder: Path | None, training: str) -> None:
+        self.folder = folder and folder / training[:16]
+
+    def load(self, name: str) -> str | None:
+        """Return the finished booster of this name, if there is one."""
+        path = self.folder and self.folder / f"{name}.txt"
+        return path.read_text() if path and path.is_file() else None
+
+    def save(self, name: str, booster: str) -> None:
+        """Keep a finished booster; the file appears whole."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"{name}.partial"
+        partial.write_text(booster)
+        partial.replace(self.folder / f"{name}.txt")
