@@ -58,6 +58,8 @@ class Check:
         return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
 
 
+_DID_NOT_APPLY = Finding(True, "did not apply")
+
 Findings: TypeAlias = Mapping[str, Finding]
 """By the check's name; a check that is not named did not apply."""
 Examiner: TypeAlias = Callable[[Week], Findings]
@@ -91,7 +93,7 @@ def weekly_checks(
         found = _examine_weeks(context, key, examiner, resources)
         ranged = not context.has_partition_key
         for check in checks:
-            findings = {week: found[week][check.name] for week in found if check.name in found[week]}
+            findings = {week: found[week].get(check.name, _DID_NOT_APPLY) for week in found}
             if ranged:
                 for week, finding in findings.items():
                     _report(
@@ -117,7 +119,7 @@ def whole_checks(
     def examine(context: dg.AssetCheckExecutionContext) -> Any:
         findings = examine_all(**_resources(context, resources))
         for check in checks:
-            yield _result(key, check, findings.get(check.name, Finding(True, "did not apply")))
+            yield _result(key, check, findings.get(check.name, _DID_NOT_APPLY))
 
     return examine
 
@@ -179,7 +181,7 @@ def _summed(findings: Mapping[Week, Finding]) -> Finding:
     failed = {week: finding for week, finding in findings.items() if not finding.passed}
     figures = {"weeks": len(findings), "weeks_failed": len(failed)}
     if not failed:
-        return Finding(True, f"holds for {len(findings)} weeks" if findings else "did not apply", figures)
+        return Finding(True, f"holds for {len(findings)} weeks", figures)
     named = "; ".join(f"{week}: {finding.text}" for week, finding in list(failed.items())[:_NAMED])
     more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
     return Finding(False, f"{len(failed)} of {len(findings)} weeks: {named}{more}", figures)
