@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from m5_assets.assets.ensemble import MODELS, read_forecast
 from m5_assets.assets.measure import Measure, day_number, landed_official, measure_of
 from m5_assets.assets.predictions import read_totals_forecast, totals_of
-from m5_assets.assets.presentation import bars_plot, column_schema, markdown_table
+from m5_assets.assets.presentation import bars_plot, column_schema, grouped_bars_plot, markdown_table
 from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.history import DailyUnits
@@ -124,7 +124,9 @@ def _inputs(lake: Lake, week: Week) -> tuple[Manifest, Manifest]:
 def _shown(week: Week, frame: pd.DataFrame) -> dict[str, Any]:
     whole = frame[frame["horizon_week"] == 0]
     totals = whole[whole["level"] == 0].set_index("model")
-    levels = whole.pivot(index=["level", "name"], columns="model", values="wrmsse").reset_index()
+    by_level = whole.pivot(index=["level", "name"], columns="model", values="wrmsse")[list(SCORED)]
+    drawn = by_level.loc[1:, [*MEMBERS, ENSEMBLE, BENCHMARK]].rename(index=lambda level: f"L{level}", level="level")
+    levels = by_level.reset_index()
     weekly = frame[(frame["horizon_week"] > 0) & (frame["level"] == 0)]
     weekly = weekly.pivot(index="horizon_week", columns="model", values="wrmsse").reset_index()
     scores = {str(model): float(value) for model, value in totals["wrmsse"].items()}
@@ -134,6 +136,7 @@ def _shown(week: Week, frame: pd.DataFrame) -> dict[str, Any]:
         "levels": markdown_table(levels),
         "horizon_weeks": markdown_table(weekly),
         "wrmsse": bars_plot(scores, f"WRMSSE of week {week}"),
+        "error_by_level": grouped_bars_plot(drawn.droplevel("name"), f"WRMSSE of week {week} by level"),
     }
 
 

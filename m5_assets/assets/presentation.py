@@ -62,6 +62,11 @@ def bars_plot(values: Mapping[str, float], title: str) -> dg.MarkdownMetadataVal
     return _image(figure, title)
 
 
+def grouped_bars_plot(frame: pd.DataFrame, title: str) -> dg.MarkdownMetadataValue:
+    """Return vertical bars: a group a row, within it a bar a column."""
+    return _embedded(grouped_bars_png(frame, title), title)
+
+
 def grouped_bars_png(frame: pd.DataFrame, title: str) -> bytes:
     """Return a PNG of vertical bars: a group a row, within it a bar a column."""
     figure = _figure()
@@ -84,7 +89,11 @@ def _figure() -> Figure:
 
 
 def _image(figure: Figure, title: str) -> dg.MarkdownMetadataValue:
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(_png(figure)).decode()})")
+    return _embedded(_png(figure), title)
+
+
+def _embedded(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def _png(figure: Figure) -> bytes:
