@@ -277,6 +277,28 @@ def deploy(environment: str, only_plan: bool, yes: bool, undo: bool) -> None:
     run(environment, only_plan=only_plan, yes=yes, undo=undo)
 
 
+@cli.group()
+def quicksight() -> None:
+    """Show the forecasts in Amazon QuickSight: docs/quicksight.md."""
+
+
+@quicksight.command("apply")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and change nothing.")
+def quicksight_apply(only_plan: bool) -> None:
+    """Create or update the data source, the data sets and the dashboard, from a checkout."""
+    from m5_assets.resources.quicksight.model import read_definitions
+    from m5_assets.resources.quicksight.publishing import apply, dashboard_link
+    from m5_assets.resources.quicksight.service import QuickSight
+
+    source = settings().quicksight
+    definitions = read_definitions(Path(__file__).parents[1] / "infrastructure" / "quicksight", source)
+    service = QuickSight(source)
+    for change in apply(service, definitions, only_plan=only_plan):
+        click.echo(change)
+    if not only_plan:
+        click.echo(dashboard_link(service, definitions))
+
+
 def main() -> None:
     """Run the command line; what a user can mend is said in a line, without a traceback."""
     try:

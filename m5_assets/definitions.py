@@ -10,20 +10,31 @@ from typing import Any
 
 import dagster as dg
 
-from m5_assets.assets import accuracy, ensemble, ensemble_weights, features, landing, models, predictions, rds
+from m5_assets.assets import (
+    accuracy,
+    ensemble,
+    ensemble_weights,
+    features,
+    landing,
+    models,
+    predictions,
+    quicksight,
+    rds,
+)
 from m5_assets.checks import STAGES as CHECKED_STAGES
 from m5_assets.jobs import JOBS
 from m5_assets.resources.jobs import SageMakerJobs
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.quicksight.service import QuickSight
 from m5_assets.schedules import SCHEDULES
 from m5_assets.sensors import SENSORS
 from m5_assets.settings import Settings, settings
 
 OWNERS = ["team:demand-forecasting"]
 
-STAGES = (landing, features, models, predictions, ensemble_weights, ensemble, accuracy, rds)
+STAGES = (landing, features, models, predictions, ensemble_weights, ensemble, accuracy, rds, quicksight)
 
 
 def resources(source: Settings) -> dict[str, Any]:
@@ -36,6 +47,7 @@ def resources(source: Settings) -> dict[str, Any]:
         "lake": lake,
         "jobs": SageMakerJobs(home=source.home, lake=lake, job_settings=source.sagemaker),
         "postgres": PostgresResource(url=url, home=str(source.home)),
+        "quicksight": QuickSight(source.quicksight),
     }
 
 

@@ -24,12 +24,14 @@ FORECAST = dg.AssetSelection.groups("features", "models", "predictions", "foreca
 RDS_HISTORY = dg.AssetSelection.assets("rds/calendar", "rds/sales", "rds/store_dept_sales")
 RDS_FORECAST = dg.AssetSelection.assets("rds/forecast", "rds/series_outlook", "rds/store_dept_forecast")
 ACCURACY = dg.AssetSelection.assets("forecast_accuracy", "rds/accuracy", "rds/aggregate_accuracy")
+DASHBOARDS = dg.AssetSelection.groups("dashboards")
 
 weekly_forecast = dg.define_asset_job(
     "weekly_forecast",
-    selection=LANDING | FORECAST | RDS_HISTORY | RDS_FORECAST,
+    selection=LANDING | FORECAST | RDS_HISTORY | RDS_FORECAST | DASHBOARDS,
     op_retry_policy=RETRIES,
-    description="A week from the landed files to PostgreSQL: its sales, features, models in force, forecasts, load.",
+    description="A week from the landed files to PostgreSQL: its sales, features, models in force, forecasts, load, "
+    "refresh of QuickSight.",
 )
 back_history = dg.define_asset_job(
     "back_history",
@@ -40,9 +42,9 @@ back_history = dg.define_asset_job(
 )
 accuracy = dg.define_asset_job(
     "accuracy",
-    selection=ACCURACY,
+    selection=ACCURACY | DASHBOARDS,
     op_retry_policy=RETRIES,
-    description="The accuracy of a week's forecast, four weeks later, loaded to PostgreSQL.",
+    description="The accuracy of a week's forecast, four weeks later, loaded to PostgreSQL and shown.",
 )
 
 

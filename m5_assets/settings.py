@@ -211,6 +211,34 @@ class RetentionSettings(BaseSettings):
     files_hours: int = Field(48, ge=1, description="files that no week names are removed once they are this old")
 
 
+class QuickSightSettings(BaseSettings):
+    """Where the QuickSight dashboard is, and who sees it: `M5_QUICKSIGHT_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_QUICKSIGHT_", extra="ignore")
+
+    refresh: bool = Field(False, description="whether quicksight_refresh refreshes; needs M5_QUICKSIGHT_ACCOUNT_ID")
+    account_id: str = Field("", pattern=r"^(\d{12})?$", description="AWS account of QuickSight, twelve digits")
+    region: str = Field("us-east-1", description="AWS region of QuickSight's data")
+    prefix: str = Field(
+        "m5", pattern=r"^m5[\w-]{0,40}$", description="begins every id; m5-dev and m5-prod in one account"
+    )
+    owners: tuple[str, ...] = Field((), description="JSON list; ARNs of QuickSight users or groups who may change all")
+    readers: tuple[str, ...] = Field((), description="JSON list; ARNs of those who may look at the dashboard")
+    secret_arn: str = Field("", description="Secrets Manager secret with the database's username and password")
+    vpc_connection_arn: str = Field("", description="QuickSight's VPC connection; empty: over the internet")
+    database_host: str = Field("", description="PostgreSQL's host, as QuickSight reaches it")
+    database_port: int = Field(5432, ge=1, le=65535, description="its port")
+    database_name: str = Field("m5", description="its database")
+    poll_seconds: float = Field(5.0, gt=0, description="between two looks at something in progress")
+    timeout_minutes: float = Field(60.0, gt=0, description="longest wait for one thing, or for a throttled service")
+
+    @model_validator(mode="after")
+    def _refresh_has_an_account(self) -> Self:
+        if self.refresh and not self.account_id:
+            raise ValueError("M5_QUICKSIGHT_REFRESH is set: set M5_QUICKSIGHT_ACCOUNT_ID, too")
+        return self
+
+
 class Settings(BaseSettings):
     """What a user may set; see each field's description."""
 
@@ -228,16 +256,19 @@ class Settings(BaseSettings):
     history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales that features and models see")
     min_history_weeks: int = Field(50, ge=5, description="fewer landed weeks than this are refused")
     cadence_weeks: int = Field(4, ge=1, description="a model is trained anew when the last one is this old")
-    lstm_weight: float = Field(0.4, ge=0, le=1, description="the LSTM's share in the ensemble")
+    lstm_weight: float = Field(0.4, ge=0, le=1, description="the LSTM's share in the ensemble, before past weeks tell")
     gbm_hyperparameters: dict[str, str] = Field(default_factory=dict, description='JSON, such as {"seed": "1"}')
     lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
     totals_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
-    alignment: float = Field(0.8, ge=0, le=1, description="how far items are aligned to the totals: 0 not, 1 fully")
+    alignment: float = Field(
+        0.8, ge=0, le=1, description="how far items are aligned to the totals, before past weeks tell: 0 not, 1 fully"
+    )
     heavy_jobs: int = Field(1, ge=1, description="features and training jobs that run at once, over all runs")
     sagemaker: JobSettings = Field(default_factory=JobSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    quicksight: QuickSightSettings = Field(default_factory=QuickSightSettings)
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:

@@ -11,6 +11,7 @@ from m5_assets.settings import (
     InvalidSettings,
     JobResources,
     JobSettings,
+    QuickSightSettings,
     RetentionSettings,
     Settings,
     settings,
@@ -49,6 +50,8 @@ def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_p
         ({"M5_SAGEMAKER_SUBNETS": '["subnet-1"]'}, ["security_group_ids", "both or neither"]),
         ({"M5_ALERTS_EMAIL_TO": "ops@example.org"}, ["M5_ALERTS_SMTP_HOST"]),
         ({"M5_ALERTS_WEBHOOK_URL": "http://example.org/hook"}, ["M5_ALERTS_WEBHOOK_URL", "https://"]),
+        ({"M5_QUICKSIGHT_REFRESH": "1"}, ["M5_QUICKSIGHT_ACCOUNT_ID"]),
+        ({"M5_QUICKSIGHT_PREFIX": "finance"}, ["M5_QUICKSIGHT_PREFIX", "pattern"]),
         ({"M5_CHECKS_VOLUME_BAND": "0"}, ["M5_CHECKS_VOLUME_BAND", "greater than 0"]),
         ({"M5_SAGEMAKER_MODE": "aws", "M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_FEATURES_IMAGE", "ECR"]),
     ],
@@ -84,6 +87,7 @@ def test_every_setting_is_documented() -> None:
         "checks": CheckSettings,
         "alerts": AlertSettings,
         "retention": RetentionSettings,
+        "quicksight": QuickSightSettings,
     }
     names = {f"M5_{name.upper()}" for name in Settings.model_fields if name not in groups}
     names |= {f"M5_{group.upper()}_{name.upper()}" for group, found in groups.items() for name in found.model_fields}
