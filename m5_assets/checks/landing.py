@@ -6,6 +6,7 @@ Not here: what makes a landed file unacceptable as a file (`m5_assets.resources.
 from __future__ import annotations
 
 import datetime as dt
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,11 @@ PRICES_SCHEMA = pa.schema(
 SALES_CHECKS = (
     Check("schema", "The week's sales have the expected columns and types, and no empty cell.", blocking=True),
     Check("complete", "Every live series (sold in the four weeks before) has a row for every day.", blocking=True),
-    Check("units_in_range", "Units are not negative, and none is 20 times the largest of eight weeks.", blocking=True),
+    Check(
+        "units_in_range",
+        "Units are not negative, and none is 20 times what is the largest in most of the last weeks.",
+        blocking=True,
+    ),
     Check("volume_drift", "The week's units are near the median of the eight weeks before."),
     Check("zero_share_drift", "So is the share of days on which a series sold nothing."),
     LANDED,
@@ -118,11 +123,17 @@ def rows_complete(table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first:
 
 
 def units_in_range(own: WeekOfUnits, lowest: float, earlier: Sequence[WeekOfUnits]) -> Finding:
-    """No negative units, and none beyond what a slip of the keyboard explains better than a sale."""
-    limit = _LARGEST * max((week.largest for week in earlier), default=own.largest)
+    """No negative units, and none beyond what a slip of the keyboard explains better than a sale.
+
+    The weeks before must pass too: a bad one lies in the lake until it is corrected, and this one would learn from it.
+    """
+    limit = _LARGEST * statistics.median_low([week.largest for week in (*earlier, own)])
     figures = {"lowest": lowest, "largest": own.largest, "limit": limit}
     text = f"from {lowest:.0f} to {own.largest:,.0f} units a series and day; 0 to {limit:,.0f} passes"
-    return Finding(lowest >= 0 and own.largest <= limit, text, figures)
+    bad = [f"{max(week.days)}: {week.largest:,.0f}" for week in earlier if week.largest > limit]
+    if bad:
+        text += f"; earlier weeks do not, those that end on {'; '.join(bad)}"
+    return Finding(lowest >= 0 and own.largest <= limit and not bad, text, figures)
 
 
 def drifts(own: WeekOfUnits, earlier: Sequence[WeekOfUnits]) -> dict[str, Finding]:

@@ -85,7 +85,11 @@ def test_units_out_of_range_are_found() -> None:
     assert not checks.units_in_range(own, -1.0, [own]).passed
     slip = np.ones((3, 7), np.int32)
     slip[1, 2] = 401  # the largest so far was 20
-    assert not checks.units_in_range(_own(_sales(slip)), 0.0, [own]).passed
+    assert not checks.units_in_range(_own(_sales(slip)), 0.0, [own, own]).passed
+    # ... and goes on to be found in the weeks after, which would learn from it
+    later = checks.units_in_range(own, 0.0, [_own(_sales(slip)), own])
+    assert not later.passed
+    assert "end on 2016-05-22: 401" in later.text
 
 
 def test_drifts_are_found() -> None:
