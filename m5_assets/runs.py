@@ -25,13 +25,13 @@ from sqlalchemy import Table
 import m5_assets
 from m5_assets import due, housekeeping
 from m5_assets.assets.features import CurrentSales
-from m5_assets.definitions import defs, resources
+from m5_assets.definitions import defs
 from m5_assets.due import FORECAST
 from m5_assets.errors import UserError
 from m5_assets.resources.jobs import HEAVY
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing.resource import LandingResource
-from m5_assets.resources.postgres import migrate, schema
+from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import loaded_weeks
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week, week_containing, weeks_between
@@ -191,10 +191,10 @@ def _totals_since(first_day: dt.date) -> dt.date:
 
 
 def _load_missing(dataset: str, table: Table, weeks: list[Week], with_assets: Sequence[str] = ()) -> None:
-    outside = resources(settings())
-    engine = outside["postgres"].engine()
+    source = settings()
+    engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
     migrate.upgrade(engine)
-    present = set(outside["lake"].partitions(dataset))
+    present = set(Lake(root=source.lake).partitions(dataset))
     loaded = loaded_weeks(engine, table)
     missing = [w for w in weeks if w.key not in present or w.first_day not in loaded]
     if missing:
