@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from m5_assets.resources.postgres import PostgresResource, migrate
+from m5_assets.resources.postgres import PostgresResource
 from m5_assets.resources.quicksight.ingestion import Ingestion, read_loads, refresh
 from m5_assets.resources.quicksight.service import QuickSight, QuickSightError, Refused
 from m5_assets.weeks import WEEKS
@@ -42,11 +42,9 @@ def quicksight_refresh(
     if not quicksight.settings.refresh:
         context.log.info(NOT_REFRESHED)
         return dg.MaterializeResult(metadata={"state": NOT_REFRESHED})
-    engine = postgres.engine()
-    migrate.upgrade(engine)
     done: list[Ingestion] = []
     try:
-        for ingestion in refresh(quicksight, read_loads(engine)):
+        for ingestion in refresh(quicksight, read_loads(postgres.engine())):
             context.log.info(f"{ingestion.data_set_id}: {ingestion.rows:,} rows in {ingestion.seconds} s")
             done.append(ingestion)
     except QuickSightError as problem:

@@ -33,6 +33,10 @@ _REMEDIES = {
 }
 
 
+class _NotStarted(QuickSightError):
+    """One data set cannot be refreshed now; the others may."""
+
+
 @dataclass(frozen=True)
 class Load:
     """The last load of a week into a table, from `m5.load_log`."""
@@ -67,13 +71,11 @@ class Ingestion:
 def read_loads(engine: Engine) -> list[Load]:
     """Return the last load of every table and week."""
     log = schema.load_log.c
-    query = (
-        select(log.table_name, log.week, log.load_id, log.sha256)
-        .distinct(log.table_name, log.week)
-        .order_by(log.table_name, log.week, log.load_id.desc())
-    )
+    query = select(log.table_name, log.week, log.load_id, log.sha256).order_by(log.load_id)
     with engine.connect() as connection:
-        return [Load(table, str(week or ""), key, sha256) for table, week, key, sha256 in connection.execute(query)]
+        rows = connection.execute(query).all()
+    loads = [Load(table, str(week or ""), load_id, sha256) for table, week, load_id, sha256 in rows]
+    return list({(load.table, load.week): load for load in loads}.values())
 
 
 def ingestion_id(data_set: DataSet, loads: Sequence[Load]) -> str | None:
@@ -97,25 +99,25 @@ def refresh(service: QuickSight, loads: Sequence[Load]) -> Iterator[Ingestion]:
     Raises:
         QuickSightError: naming every ingestion that failed, with its error and the rows that were dropped.
     """
-    prefix = service.settings.prefix
-    begun = [
-        (data_set_id(prefix, data_set), *_begin(service, data_set_id(prefix, data_set), key))
-        for data_set in DATA_SETS
-        for key in [ingestion_id(data_set, loads)]
-        if key is not None
-    ]
-    failures = []
-    for data_set, key, adopted in begun:
-        found = _wait(service, data_set, key)
-        rows = found.get("RowInfo", {})
-        if _is_spoilt(found):
-            failures.append(_told(data_set, found))
+    begun, failures = [], []
+    for data_set in DATA_SETS:
+        wanted, name = ingestion_id(data_set, loads), data_set_id(service.settings.prefix, data_set)
+        if wanted is None:
             continue
-        link = f"https://{service.settings.region}.quicksight.aws.amazon.com/sn/data-sets/{data_set}"
-        seconds = found.get("IngestionTimeInSeconds", 0)
-        yield Ingestion(data_set, key, adopted, rows.get("RowsIngested", 0), seconds, link)
+        try:
+            begun.append((name, *_begin(service, name, wanted)))
+        except _NotStarted as problem:
+            failures.append(f"- {name}: {problem}")
+    for name, key, adopted in begun:
+        found = _wait(service, name, key)
+        if _is_spoilt(found):
+            failures.append(_told(name, found))
+            continue
+        link = f"https://{service.settings.region}.quicksight.aws.amazon.com/sn/data-sets/{name}"
+        rows, seconds = found.get("RowInfo", {}).get("RowsIngested", 0), found.get("IngestionTimeInSeconds", 0)
+        yield Ingestion(name, key, adopted, rows, seconds, link)
     if failures:
-        raise QuickSightError(f"{len(failures)} of {len(begun)} data sets were not refreshed:\n" + "\n".join(failures))
+        raise QuickSightError(f"{len(failures)} data sets were not refreshed:\n" + "\n".join(failures))
 
 
 def _shown(data_set: DataSet, loads: Iterable[Load]) -> Iterator[Load]:
@@ -159,7 +161,7 @@ def _create(service: QuickSight, names: dict[str, str]) -> bool:
         remedy = _REMEDIES.get(problem.code)
         if remedy is None:
             raise
-        raise QuickSightError(f"{names['DataSetId']}: {problem}; {remedy}") from problem
+        raise _NotStarted(f"{problem}; {remedy}") from problem
     return True
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -60,7 +61,7 @@ def problems(definitions: Definitions) -> Iterator[str]:
 
 
 def _request_problems(place: str, operation: str, request: Request) -> Iterator[str]:
-    model: ServiceModel = botocore.session.get_session().get_service_model("quicksight")
+    model = _service_model()
     whole = {"AwsAccountId": _ANY_ACCOUNT, **request}
     try:
         validate(model, operation, whole)
@@ -69,6 +70,11 @@ def _request_problems(place: str, operation: str, request: Request) -> Iterator[
     shape = model.operation_model(operation).input_shape
     assert shape is not None  # noqa: S101  # every Create operation has an input
     yield from (f"{place}: {line}" for line in _union_problems(shape, whole, ""))
+
+
+@lru_cache(maxsize=1)
+def _service_model() -> ServiceModel:
+    return botocore.session.get_session().get_service_model("quicksight")
 
 
 def _union_problems(shape: Shape, value: Any, path: str) -> Iterator[str]:
