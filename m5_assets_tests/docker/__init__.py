@@ -1,0 +1,1 @@
+"""Tests of docker/: what its files say (here), and the images and the stack in operation (images_check.sh)."""

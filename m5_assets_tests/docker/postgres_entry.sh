@@ -1,0 +1,24 @@
+#!/bin/bash
+# The entry point of the stand-in for the image postgres:16 (images_check.sh): POSTGRES_USER, POSTGRES_PASSWORD,
+# POSTGRES_DB and /docker-entrypoint-initdb.d as its documentation describes them.
+set -euo pipefail
+bin=$(echo /usr/lib/postgresql/*/bin)
+data=/var/lib/postgresql/data
+if [ "$(id -u)" -eq 0 ]; then
+    chown postgres:postgres "$data"
+    chmod 700 "$data"
+    exec setpriv --reuid postgres --regid postgres --init-groups "$0"
+fi
+if [ ! -s "$data/PG_VERSION" ]; then
+    "$bin/initdb" --pgdata "$data" --username "$POSTGRES_USER" --auth scram-sha-256 \
+        --pwfile <(echo "$POSTGRES_PASSWORD") --encoding UTF8 --locale C.UTF-8
+    echo "host all all all scram-sha-256" >> "$data/pg_hba.conf"
+    "$bin/pg_ctl" --pgdata "$data" --wait --options "-c listen_addresses='' -c unix_socket_directories=/tmp" start
+    export PGPASSWORD=$POSTGRES_PASSWORD PGHOST=/tmp PGUSER=$POSTGRES_USER
+    "$bin/createdb" "$POSTGRES_DB"
+    for file in /docker-entrypoint-initdb.d/*.sql; do
+        "$bin/psql" --set ON_ERROR_STOP=1 --dbname "$POSTGRES_DB" --file "$file"
+    done
+    "$bin/pg_ctl" --pgdata "$data" --wait stop
+fi
+exec "$bin/postgres" -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp
