@@ -92,3 +92,16 @@ benchmark-load: install ## A week's load against a bare COPY of the same rows
 
 benchmark-chaos-load: install ## kill -9 of the loader and of PostgreSQL in mid-load, 20 times each
 	$(BIN)/python benchmarks/postgres_chaos.py
+
+.PHONY: images images-check compose-up compose-down
+images: ## The images, by docker: the platform's and one a job kind
+	for name in platform features gbm lstm totals; do docker build --file docker/Dockerfile.$$name --tag m5-$$name .; done
+
+images-check: dev ## Images and Compose stack built and used without a Docker engine, as root on Debian 12: 20 minutes
+	m5_assets_tests/docker/images_check.sh
+
+compose-up: ## The whole platform on this host by Compose, docs/docker.md
+	docker compose --file docker/compose.yaml up --detach --build --wait
+
+compose-down: ## Stop it; its volumes stay
+	docker compose --file docker/compose.yaml down
