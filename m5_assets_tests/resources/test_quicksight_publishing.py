@@ -127,6 +127,20 @@ def test_an_error_of_the_dashboard_is_told_by_its_field(service: Service, defini
     assert service.find("dashboard", "m5-forecasts").published == 3
 
 
+def test_a_dashboard_that_could_not_be_created_is_mended(service: Service, definitions: Definitions) -> None:
+    service.dashboard_errors = [{"Type": "DATA_SET_NOT_FOUND", "Message": "outlook"}]
+    with pytest.raises(QuickSightError, match=r"m5-forecasts is CREATION_FAILED:\n- DATA_SET_NOT_FOUND: outlook"):
+        applied(definitions)
+    assert [change.action for change in applied(definitions)] == ["unchanged"] * 8 + ["update"]
+    assert service.find("dashboard", "m5-forecasts").published == 2
+
+
+def test_a_principal_that_cannot_be_is_not_sent(service: Service, definitions: Definitions) -> None:
+    with pytest.raises(QuickSightError, match=r"not sent: CreateDataSource: .*\n- Permissions\[0\].Principal"):
+        applied(definitions, owners=("x" * 300,))
+    assert service.resources == {}
+
+
 def test_a_data_source_that_cannot_be_made_stops_the_rest(service: Service, definitions: Definitions) -> None:
     service.source_error = {"Type": "UNROUTABLE_HOST", "Message": "no way to m5-dev.example.internal"}
     with pytest.raises(QuickSightError, match=r"m5-database is CREATION_FAILED:\n- UNROUTABLE_HOST: no way to m5-dev"):

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from m5_assets.errors import UserError
 from m5_assets.resources.quicksight.model import Request
-from m5_assets.sagemaker.validation import validate
+from m5_assets.sagemaker.validation import RequestValidationError, validate
 from m5_assets.settings import QuickSightSettings
 
 if TYPE_CHECKING:
@@ -80,13 +80,15 @@ class QuickSight:
 
         Raises:
             Refused: QuickSight refuses it.
-            QuickSightError: it was put off until the time was up, or could not be sent.
-            RequestValidationError: it breaks a limit of the API; nothing was sent.
+            QuickSightError: it breaks a limit of the API, could not be sent, or was put off until the time was up.
         """
         shape = self._client.meta.service_model.operation_model(operation).input_shape
         if shape is not None and "AwsAccountId" in shape.members:
             request["AwsAccountId"] = self.settings.account_id
-        validate(self._client, operation, request)
+        try:
+            validate(self._client, operation, request)
+        except RequestValidationError as problem:
+            raise QuickSightError(f"not sent: {problem}") from problem
         deadline, pause = self._deadline(), self.settings.poll_seconds
         while True:
             try:
