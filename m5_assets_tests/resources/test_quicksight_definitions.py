@@ -124,6 +124,12 @@ def _no_such_data_set(found: Definitions) -> None:
     found.dashboard["Definition"]["DataSetIdentifierDeclarations"][0]["DataSetArn"] += "s"
 
 
+def _filter_without_effect(found: Definitions) -> None:
+    groups = found.dashboard["Definition"]["FilterGroups"]
+    group = next(g for g in groups if g["FilterGroupId"] == "explore-store-id-group")
+    group["CrossDataset"] = "SINGLE_DATASET"
+
+
 def _sorted_by_nothing(found: Definitions) -> None:
     table = sheet_of(found, "exceptions")["Visuals"][-1]["TableVisual"]["ChartConfiguration"]
     table["SortConfiguration"]["RowSort"][0]["FieldSort"]["FieldId"] = "exceptions-list.dollars"
@@ -163,6 +169,7 @@ def _other_source(found: Definitions) -> None:
         (_no_such_filter, ["no filter explore-planet-filter"]),
         (_no_such_visual_in_scope, ["FilterGroups[0]", "overview has no visual explore-models"]),
         (_no_such_data_set, ["DataSetIdentifierDeclarations[0]", "m5-outlooks"]),
+        (_filter_without_effect, ["explore-history shows store-dept, which forecast.store_id does not filter"]),
         (_sorted_by_nothing, ["sorted by exceptions-list.dollars"]),
         (_formula_of_nothing, ["CalculatedFields[0] forecast_money: no column price in outlook"]),
         (_description_of_nothing, ["data-sets/accuracy.json", "no column wrmse"]),

@@ -125,6 +125,7 @@ def _dashboard_problems(definitions: Definitions) -> Iterator[str]:
     yield from _column_problems(definition, fields)
     yield from _identity_problems(definition)
     yield from _filter_problems(definition)
+    yield from _scope_problems(definition, fields)
     for index, sheet in enumerate(definition.get("Sheets", [])):
         yield from (f"Definition.Sheets[{index}] {sheet['SheetId']}: {line}" for line in _sheet_problems(sheet))
 
@@ -185,6 +186,27 @@ def _filter_problems(definition: Request) -> Iterator[str]:
                 yield f"{path}: no filter {value}"
             if path.endswith(".SourceSheetControlId") and value not in controls:
                 yield f"{path}: no control {value} on the sheet"
+
+
+def _scope_problems(definition: Request, fields: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """A filter must bear on every visual of its scope: QuickSight itself would leave the others unfiltered."""
+    shown = {
+        spec["VisualId"]: {v for path, v in walk(spec) if path.endswith(".DataSetIdentifier")}
+        for sheet in definition.get("Sheets", [])
+        for visual in sheet.get("Visuals", [])
+        for spec in visual.values()
+    }
+    for index, group in enumerate(definition.get("FilterGroups", [])):
+        visuals = {v for path, v in walk(group["ScopeConfiguration"]) if re.search(r"\.VisualIds\[\d+\]$", path)}
+        for column in (spec["Column"] for choice in group["Filters"] for spec in choice.values()):
+            source, name = column["DataSetIdentifier"], column["ColumnName"]
+            reached = {source}
+            if group["CrossDataset"] == "ALL_DATASETS":
+                reached = {data_set for data_set, known in fields.items() if name in known}
+            for visual in sorted(visuals):
+                if shown.get(visual, set()) - reached:
+                    place = f"Definition.FilterGroups[{index}] {group['FilterGroupId']}"
+                    yield f"{place}: {visual} shows {', '.join(shown[visual])}, which {source}.{name} does not filter"
 
 
 def _sheet_problems(sheet: Request) -> Iterator[str]:
