@@ -51,8 +51,9 @@ make_bases() {
     if ! podman image exists "$POSTGRES"; then
         rootfs postgres postgresql
         mkdir -p "$WORK"/postgres/{var/lib/postgresql/data,docker-entrypoint-initdb.d}
-        ln -sf "$(cd "$WORK/postgres" && echo /usr/lib/postgresql/*/bin/pg_isready | sed "s#^#$WORK/postgres#" \
-            | xargs ls | sed "s#^$WORK/postgres##")" "$WORK/postgres/usr/local/bin/pg_isready"
+        # Debian's own pg_isready asks for a cluster's name.
+        ln -s "/usr/lib/postgresql/$(ls "$WORK/postgres/usr/lib/postgresql")/bin/pg_isready" \
+            "$WORK/postgres/usr/local/bin/pg_isready"
         cp m5_assets_tests/docker/postgres_entry.sh "$WORK/postgres/usr/local/bin/"
         tar -C "$WORK/postgres" -c . \
             | podman import --quiet --change 'ENTRYPOINT ["/usr/local/bin/postgres_entry.sh"]' \
@@ -64,7 +65,7 @@ make_bases() {
 lent_mounts() {
     { echo "[global]"; pip config list | sed -n "s/^global\.\([^=]*\)='\(.*\)'$/\1 = \2/p"; } > "$WORK/pip.conf"
     echo "--volume /etc/ssl/certs:/etc/ssl/certs:ro --volume $WORK/pip.conf:/etc/pip.conf:ro"
-    { grep -E 'find-links|index-url' "$WORK/pip.conf" || true; } | grep -oE '/[^ :]+' | while read -r folder; do
+    { grep -E 'find-links|index-url' "$WORK/pip.conf" || true; } | grep -oE '/[^ :]+' | tr --squeeze-repeats / | while read -r folder; do
         folder=${folder%/simple}
         [ -d "$folder" ] && echo "--volume $folder:$folder:ro"
     done | sort -u
@@ -134,7 +135,7 @@ rows() {
     podman exec m5_code_1 python -c "
 import os, psycopg2
 cursor = psycopg2.connect(os.environ['M5_DATABASE_URL'].replace('+psycopg2', '')).cursor()
-cursor.execute('SELECT count(*) FROM forecast')
+cursor.execute('SELECT count(*) FROM m5.forecast')
 print(cursor.fetchone()[0])"
 }
 

@@ -1,4 +1,4 @@
-"""Pictures of the running Compose stack: Dagster's lineage and the dashboard's first page, by headless Chromium.
+"""Pictures of the running Compose stack: Dagster's runs and the dashboard's first page, by headless Chromium.
 
     python -m m5_assets_tests.docker.look FOLDER
 
@@ -12,11 +12,12 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import WebDriverWait
 
 PAGES = {
-    "stack-dagster.png": ("http://127.0.0.1:3000/asset-groups", "ensemble_forecast"),
-    "stack-dashboard.png": ("http://127.0.0.1:8050/", "2016-04-18"),
+    "stack-runs.png": ("http://127.0.0.1:3000/runs", "partition: 2016-04-18"),
+    "stack-dashboard.png": ("http://127.0.0.1:8050/", "Week of 18 Apr 2016"),
 }
 """Picture: address, and a text that the page must show."""
 
@@ -36,9 +37,8 @@ def look(folder: Path) -> None:
     try:
         for name, (address, text) in PAGES.items():
             browser.get(address)
-            WebDriverWait(browser, _SECONDS).until(
-                lambda b, text=text: text in b.find_element(By.TAG_NAME, "body").text
-            )
+            body = (By.TAG_NAME, "body")
+            WebDriverWait(browser, _SECONDS).until(expected_conditions.text_to_be_present_in_element(body, text))
             browser.save_screenshot(str(folder / name))
     finally:
         browser.quit()
