@@ -256,12 +256,14 @@ def undisturbed(base: Platform) -> tuple[float, list[str], tuple[str, str]]:
         platform.close()
 
 
-def trial(base: Platform, fault: str, moment: float, needed: tuple[str, str], limit: float) -> Trial:
-    """Strike once, `moment` seconds after the run's start."""
+def trial(base: Platform, fault: str, moment: float, needed: tuple[str, str], limit: float) -> Trial | None:
+    """Strike once, `moment` seconds after the run's start; None where the week was made by then."""
     platform = _copy(base)
     try:
         begin = _begin(platform)
         time.sleep(moment)
+        if platform.runs()[0].is_finished:
+            return None
         note = FAULTS[fault](platform)
         outcome = _wait(platform, time.monotonic() + limit)
         if outcome != _BY_ITSELF:
@@ -338,11 +340,13 @@ def main() -> None:
         print(f"undisturbed: {duration:.0f} s, {len(jobs)} jobs, {content[1]}", flush=True)
         trials: dict[str, list[Trial]] = {}
         for fault in options.faults.split(","):
-            for number in range(1, options.times + 1):
+            struck = trials.setdefault(fault, [])
+            while len(struck) < options.times:
                 moment = moments.uniform(0, duration)
                 done = trial(base, fault, moment, content, 4 * duration + 300)
-                trials.setdefault(fault, []).append(done)
-                print(f"{fault} {number}: at {moment:.0f} s, {done}", flush=True)
+                if done is not None:
+                    struck.append(done)
+                    print(f"{fault} {len(struck)}: at {moment:.0f} s, {done}", flush=True)
         text = table(trials, len(jobs))
         print(text)
         if options.output:
