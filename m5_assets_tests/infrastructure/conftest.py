@@ -41,9 +41,9 @@ if sys.argv[1] == "push":
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[str]:
-    """Start a moto server, its gaps filled, and point this process's AWS configuration at it."""
+    """Start a moto server, its gaps filled, and point this process's AWS configuration at it until the package ends."""
     with pytest.MonkeyPatch.context() as patch:
         moto_gaps.fill(patch)
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -117,7 +117,7 @@ class Account:
         return next(stack.name for stack in self.release.stacks if stack.part == part)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def account(server: str) -> Account:
     """Return an account with the production environment's stacks."""
     release = compose(environment("prod"), INFRASTRUCTURE, TAGS)

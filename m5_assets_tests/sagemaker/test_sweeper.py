@@ -49,6 +49,7 @@ def test_only_the_running_jobs_of_ended_runs_are_stopped(waiting: Lab) -> None:
 def test_the_job_of_a_killed_orchestrator_is_swept_by_its_run(waiting: Lab) -> None:
     process = start_orchestrator(waiting)
     (name,) = eventually(lambda: waiting.jobs("processing"))
+    eventually(lambda: waiting.describe("processing", name).get("ProcessingStartTime"))  # else the request dies, too
     process.kill()
     process.wait()
     run_id = tags_of(waiting, name)[RUN_TAG]
