@@ -48,7 +48,9 @@ class Images:
         A job image's begins with the version of the programs that local mode uses too (`SageMakerJobs.image`); the
         rest names the packages and the recipe, so that a new package is a new image, and a model trained anew.
         """
-        recipe = _digest(self._checkout, ["docker/Dockerfile.*", "docker/entry.sh", "pyproject.toml", "constraints.txt"])
+        recipe = _digest(
+            self._checkout, ["docker/Dockerfile.*", "docker/entry.sh", "pyproject.toml", "constraints.txt"]
+        )
         jobs = SageMakerJobs(self._checkout, Lake(root=str(self._checkout)), JobSettings(mode="local"))
         tags = {kind: f"{jobs.image(kind).rpartition(':')[2]}-{recipe[:8]}" for kind in get_args(Kind)}
         platform = _digest(self._checkout, ["m5_assets/**/*", "infrastructure/*"])
