@@ -26,6 +26,7 @@ from m5_assets.forecasting.panel import HORIZON, SERIES_COLUMNS, Panel, concat, 
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import (
+    Contradiction,
     LoadResult,
     load_calendar,
     load_series,
@@ -156,7 +157,10 @@ def store_dept_sales(
     for key in context.partition_keys:
         week = Week.parse(key)
         totals = _table(lake, "store_dept_sales", week)
-        results.append(load_store_dept_sales(engine, week.first_day, totals, context.run.run_id))
+        try:
+            results.append(load_store_dept_sales(engine, week.first_day, totals, context.run.run_id))
+        except Contradiction as problem:
+            raise dg.Failure(description=str(problem), allow_retries=False) from problem
     context.log.info(f"{len(results)} weeks loaded")
     return _loaded(results)
 
