@@ -17,7 +17,7 @@ DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 
-.PHONY: benchmark-chaos benchmark-features help install dev demo ui dashboard benchmark-dashboard benchmark-faults benchmark-load benchmark-chaos-load test lint docs constraints clean
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-load benchmark-chaos-load images images-check compose-up compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -61,7 +61,7 @@ $(PEERS)/.installed: Makefile
 benchmark-features: install $(PEERS)/.installed ## Features against mlforecast: time, memory, equality
 	$(BIN)/python benchmarks/features_vs_mlforecast.py --peer $(PEERS)/bin/python --landing $(M5_HOME)/landing
 
-test: dev ## All tests
+test: dev ## All tests; those of the dashboard need chromium and chromium-driver
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: dev ## Style, strict types, the arrows between packages
@@ -93,7 +93,6 @@ benchmark-load: install ## A week's load against a bare COPY of the same rows
 benchmark-chaos-load: install ## kill -9 of the loader and of PostgreSQL in mid-load, 20 times each
 	$(BIN)/python benchmarks/postgres_chaos.py
 
-.PHONY: images images-check compose-up compose-down
 images: ## The images, by docker: the platform's and one a job kind
 	for name in platform features gbm lstm totals; do docker build --file docker/Dockerfile.$$name --tag m5-$$name .; done
 
