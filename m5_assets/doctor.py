@@ -19,8 +19,6 @@ from typing import Literal
 import boto3
 import dagster as dg
 import pyarrow.fs as pafs
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from botocore.exceptions import BotoCoreError, ClientError
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._daemon.controller import get_daemon_statuses
@@ -37,7 +35,6 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import CALENDAR, PRICES, BadInput
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.resources.postgres import PostgresResource, migrate
-from m5_assets.resources.postgres.schema import SCHEMA
 from m5_assets.runs import dagster_home
 from m5_assets.sensors.incidents import old_models
 from m5_assets.settings import Settings
@@ -217,10 +214,8 @@ def _database(source: Settings) -> Iterator[Diagnosis]:
 
 
 def _migrations(engine: Engine) -> Iterator[Diagnosis]:
-    script = ScriptDirectory(str(Path(migrate.__file__).with_name("migrations")))
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-        found, newest = context.get_current_revision(), script.get_current_head()
+        found, newest = migrate.revisions(connection)
     if found is None:
         yield Diagnosis("migrations", "note", "the schema m5 is not there yet", "the first weekly run makes it")
     elif found != newest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from m5_assets.assets.models import model_file
 from m5_assets.errors import UserError
 from m5_assets.resources.lake import Lake
+from m5_assets.sagemaker.artifacts import unpack_model
 from m5_assets.weeks import Week
 
 if TYPE_CHECKING:  # LightGBM and numba take seconds to load
@@ -67,12 +67,11 @@ def read_model(lake: Lake, week: Week) -> GBMModel:
 
     manifest = lake.get("gbm_model", week.key, remedy=f"run `m5 forecast --week {week}`")
     with tempfile.TemporaryDirectory() as folder:
-        with (
-            lake.filesystem.open_input_stream(lake.path(model_file(manifest)), compression=None) as stream,
-            tarfile.open(fileobj=stream, mode="r|gz") as archive,
-        ):
-            archive.extractall(folder, filter="data")
-        return GBMModel.load(Path(folder))
+        archive, model = Path(folder, "model.tar.gz"), Path(folder, "model")
+        with lake.filesystem.open_input_stream(lake.path(model_file(manifest)), compression=None) as stream:
+            archive.write_bytes(stream.read())
+        unpack_model(archive, model)
+        return GBMModel.load(model)
 
 
 def _rows(lake: Lake, week: Week, item: str, store: str) -> pa.Table:

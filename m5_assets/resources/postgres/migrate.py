@@ -37,19 +37,23 @@ def upgrade(engine: Engine) -> None:
         UnknownRevision: the database's revision is none that this version knows.
         sqlalchemy.exc.ProgrammingError: the connecting user may not change the schema; nothing was changed.
     """
-    script = ScriptDirectory(str(Path(__file__).with_name("migrations")))
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{SCHEMA} schema"))))
-        found, newest = _revision(connection), script.get_current_head()
+        found, newest = revisions(connection)
         if found != newest:
-            _run(connection, script, found)
+            _run(connection, _script(), found)
             _log.info("schema %s: revision %s, was %s", SCHEMA, newest, found or "empty")
         roles.apply(connection)
 
 
-def _revision(connection: Connection) -> str | None:
-    options = {"version_table_schema": SCHEMA}
-    return MigrationContext.configure(connection, opts=options).get_current_revision()
+def revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """Return the database's revision (None: it has none) and the newest one that this version knows."""
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision(), _script().get_current_head()
+
+
+def _script() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).with_name("migrations")))
 
 
 def _run(connection: Connection, script: ScriptDirectory, found: str | None) -> None:
