@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from m5_assets.assets.models import model_file
 from m5_assets.errors import UserError
@@ -77,11 +76,10 @@ def read_model(lake: Lake, week: Week) -> GBMModel:
 def _rows(lake: Lake, week: Week, item: str, store: str) -> pa.Table:
     """Return the 28 rows of the series in the week's features."""
     files = lake.get("features", week.key, remedy=f"run `m5 forecast --week {week}`").under("horizon")
-    keys = {Path(file.key).stem: file.key for file in files}
-    if store not in keys:
-        raise UserError(f"store {store!r} is not in the forecast of week {week}; its stores are {', '.join(keys)}")
-    with lake.filesystem.open_input_file(lake.path(keys[store])) as stream:
-        table = pq.read_table(stream)
+    stores = {Path(file.key).stem: file for file in files}
+    if store not in stores:
+        raise UserError(f"store {store!r} is not in the forecast of week {week}; its stores are {', '.join(stores)}")
+    table = lake.read_table(stores[store])
     table = table.filter(pc.equal(table["item_id"].cast(pa.string()), item))
     if not table.num_rows:
         raise UserError(f"item {item!r} is not in store {store} in week {week}; item ids are such as FOODS_3_090")

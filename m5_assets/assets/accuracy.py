@@ -161,11 +161,10 @@ def read_aggregate_accuracy(lake: Lake, week: Week) -> pd.DataFrame:
 def _read(lake: Lake, week: Week, name: str) -> pd.DataFrame:
     remedy = f"run `m5 score --week {week}`"
     manifest = lake.get("forecast_accuracy", week.key, remedy=remedy)
-    key = next((file.key for file in manifest.files if file.key.endswith(f"/{name}")), None)
-    if key is None:
+    found = next((file for file in manifest.files if file.key.endswith(f"/{name}")), None)
+    if found is None:
         raise MissingInput(f"forecast_accuracy with {name}", week.key, remedy)
-    with lake.filesystem.open_input_file(lake.path(key)) as stream:
-        frame: pd.DataFrame = pq.read_table(stream).to_pandas()
+    frame: pd.DataFrame = lake.read_table(found).to_pandas()
     return frame
 
 

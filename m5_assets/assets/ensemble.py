@@ -99,8 +99,7 @@ def read_forecast(lake: Lake, week: Week) -> pa.Table:
     """
     remedy = f"run `m5 forecast --week {week}`"
     manifest = lake.get("ensemble_forecast", week.key, remedy=remedy)
-    with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
-        table = pq.read_table(stream)
+    table = lake.read_table(manifest.files[0])
     missing = [model for model in MODELS if model not in table.column_names]
     if missing:
         raise MissingInput(f"ensemble_forecast with the column {missing[0]}", week.key, remedy)

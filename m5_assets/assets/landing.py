@@ -131,8 +131,7 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
     manifest = lake.find("raw_sales", week.key)
     detail = None
     if manifest is not None:
-        with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
-            table = pq.read_table(stream)
+        table = lake.read_table(manifest.files[0])
         keys = ["store_id", "dept_id", "cat_id", "state_id", "date"]
         detail = table.group_by(keys).aggregate([("units", "sum")]).to_pandas().rename(columns={"units_sum": "units"})
         detail = detail.astype(dict.fromkeys(keys[:-1], str))

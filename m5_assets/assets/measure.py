@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.resources.lake import Lake
@@ -100,8 +99,7 @@ def measure_of(
 
 
 def _whole(lake: Lake, dataset: str) -> pa.Table:
-    with lake.filesystem.open_input_file(lake.path(lake.get(dataset).files[0].key)) as stream:
-        return pq.read_table(stream)
+    return lake.read_table(lake.get(dataset).files[0])
 
 
 def _recent_prices(lake: Lake, history: DailyUnits) -> npt.NDArray[np.float32]:

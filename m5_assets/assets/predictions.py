@@ -10,7 +10,6 @@ import dagster as dg
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
 from m5_assets.assets.models import ModelKind, model_file
 from m5_assets.assets.presentation import column_schema, lines_plot, markdown_table, preview
@@ -31,8 +30,7 @@ def read_predictions(lake: Lake, manifest: Manifest) -> DailyUnits:
 
 def read_totals_forecast(lake: Lake, manifest: Manifest) -> pd.DataFrame:
     """Return the totals' forecast: a row a store-department and day, with `units`."""
-    with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
-        frame: pd.DataFrame = pq.read_table(stream).to_pandas()
+    frame: pd.DataFrame = lake.read_table(manifest.files[0]).to_pandas()
     return frame
 
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from sqlalchemy import Engine
 
 from m5_assets.assets.accuracy import read_accuracy, read_aggregate_accuracy
@@ -49,9 +48,7 @@ def _loaded(results: Sequence[LoadResult]) -> dg.MaterializeResult[Any]:
 
 
 def _table(lake: Lake, dataset: str, week: Week | None = None) -> pa.Table:
-    manifest = lake.get(dataset, week.key if week else None)
-    with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
-        return pq.read_table(stream)
+    return lake.read_table(lake.get(dataset, week.key if week else None).files[0])
 
 
 @dg.asset(

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from m5_assets.assets.sales import read_sales_weeks
 from m5_assets.checks import units
-from m5_assets.checks.landing import read_table
 from m5_assets.checks.predictions import recent_units_a_day
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.forecasting.panel import SERIES_COLUMNS
@@ -58,7 +57,7 @@ def examiner(lake: Lake) -> Examiner:
     """Return the examiner of `ensemble_forecast`."""
 
     def examine(week: Week) -> Findings:
-        table = read_table(lake, lake.get("ensemble_forecast", week.key))
+        table = lake.read_table(lake.get("ensemble_forecast", week.key).files[0])
         sales = read_sales_weeks(lake, [week])
         values = np.column_stack([table[name].to_numpy() for name in model_columns(table)])
         by_store = table.group_by("store_id").aggregate([(FINAL, "sum")]).to_pandas().astype({"store_id": str})

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m5_assets.assets.features import CurrentSales
-from m5_assets.checks.landing import read_table
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.checks.units import days
 from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, calendar_of
@@ -125,14 +124,13 @@ def examiner(lake: Lake) -> Examiner:
 
     def examine(week: Week) -> Findings:
         manifest = lake.get("features", week.key)
-        sales = read_table(lake, lake.get("raw_sales", week.key))
+        sales = lake.read_table(lake.get("raw_sales", week.key).files[0])
         stores = sorted(str(store) for store in pc.unique(sales["store_id"].cast(pa.string())).to_pylist())
         series = sales.group_by(["store_id", "item_id"]).aggregate([]).num_rows
         finiteness, rows, dates = Finiteness(), 0, set[dt.date]()
         schemas = []
         for file in manifest.under("horizon"):
-            with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
-                table = pq.read_table(stream)
+            table = lake.read_table(file)
             schemas.append(schema(table.column_names, NAMES))
             rows += table.num_rows
             dates |= set(pc.unique(table["date"]).to_pylist())

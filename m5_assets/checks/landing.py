@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from m5_assets.checks import units
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
@@ -171,7 +170,7 @@ class _Weeks:
 
     def table(self, week: Week) -> tuple[Manifest, pa.Table]:
         manifest = self._lake.get(self._dataset, week.key)
-        return manifest, read_table(self._lake, manifest)
+        return manifest, self._lake.read_table(manifest.files[0])
 
     def earlier(self, week: Week) -> list[WeekOfUnits]:
         """Return those of the weeks before that are there, the latest first."""
@@ -182,12 +181,6 @@ class _Weeks:
         if week.key not in self._known:
             self._known[week.key] = WeekOfUnits.of(self.table(week)[1] if table is None else table, self._keys)
         return self._known[week.key]
-
-
-def read_table(lake: Lake, manifest: Manifest, number: int = 0) -> pa.Table:
-    """Return a file of a partition, the first one where no number is given."""
-    with lake.filesystem.open_input_file(lake.path(manifest.files[number].key)) as stream:
-        return pq.read_table(stream)
 
 
 def sales_examiner(lake: Lake, landing: LandingResource) -> Examiner:
@@ -261,7 +254,7 @@ def totals_examiner(lake: Lake) -> Examiner:
         }
         detail = lake.find("raw_sales", week.key)
         if detail is not None:
-            findings["agrees_with_detail"] = agrees(table, read_table(lake, detail))
+            findings["agrees_with_detail"] = agrees(table, lake.read_table(detail.files[0]))
         return findings
 
     return examine
@@ -285,7 +278,7 @@ def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[in
 
 def examine_prices(lake: Lake) -> Findings:
     """Examine `sell_prices`."""
-    table = read_table(lake, lake.get("sell_prices"))
+    table = lake.read_table(lake.get("sell_prices").files[0])
     schema = units.schema(table, PRICES_SCHEMA)
     if not schema.passed:
         return unreadable(PRICES_CHECKS, schema.text)
@@ -308,9 +301,9 @@ def _sold_and_weeks_ahead(lake: Lake) -> tuple[pd.MultiIndex, list[int]]:
     if newest is None or calendar is None:
         return pd.MultiIndex.from_arrays([[], []]), []
     week = Week.parse(newest)
-    days = read_table(lake, calendar).select(["date", "wm_yr_wk"]).to_pandas()
+    days = lake.read_table(calendar.files[0]).select(["date", "wm_yr_wk"]).to_pandas()
     ahead = (days["date"].dt.date > week.origin) & (days["date"].dt.date <= week.last_forecast_day)
-    sold = WeekOfUnits.of(read_table(lake, lake.get("raw_sales", newest)), ("store_id", "item_id")).sold
+    sold = WeekOfUnits.of(lake.read_table(lake.get("raw_sales", newest).files[0]), ("store_id", "item_id")).sold
     return sold, sorted({int(number) for number in days.loc[ahead, "wm_yr_wk"]})
 
 
@@ -345,7 +338,7 @@ def events_named(calendar: pd.DataFrame) -> Finding:
 
 def examine_calendar(lake: Lake) -> Findings:
     """Examine `calendar`."""
-    frame = read_table(lake, lake.get("calendar")).to_pandas()
+    frame = lake.read_table(lake.get("calendar").files[0]).to_pandas()
     newest = max(lake.partitions("raw_sales"), default=None)
     return {
         "days_without_gap": days_without_gap(frame),

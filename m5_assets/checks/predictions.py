@@ -10,7 +10,6 @@ import pandas as pd
 from m5_assets.assets.predictions import read_predictions
 from m5_assets.assets.sales import read_sales_weeks
 from m5_assets.checks import units
-from m5_assets.checks.landing import read_table
 from m5_assets.checks.recording import Check, Examiner, Findings, unreadable, weekly_checks
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
@@ -61,7 +60,7 @@ def examine_totals(lake: Lake) -> Examiner:
     """Return the examiner of `totals_forecast`."""
 
     def examine(week: Week) -> Findings:
-        frame = read_table(lake, lake.get("totals_forecast", week.key)).to_pandas()
+        frame = lake.read_table(lake.get("totals_forecast", week.key).files[0]).to_pandas()
         keys = ["store_id", "dept_id"]
         live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys].drop_duplicates())
         groups = pd.MultiIndex.from_frame(frame[keys].drop_duplicates())

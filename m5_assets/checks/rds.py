@@ -11,7 +11,6 @@ from sqlalchemy.types import Double
 
 from m5_assets.assets.accuracy import read_accuracy, read_aggregate_accuracy
 from m5_assets.checks.accuracy import FINAL, overall
-from m5_assets.checks.landing import read_table
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.resources.lake import Lake
@@ -74,7 +73,7 @@ def _of_week(table: Table, week: Week) -> ColumnElement[bool]:
 
 def _in_lake(dataset: str, column: str = "units") -> Callable[[Lake, Week], RowsAndSum]:
     def read(lake: Lake, week: Week) -> RowsAndSum:
-        table = read_table(lake, lake.get(dataset, week.key))
+        table = lake.read_table(lake.get(dataset, week.key).files[0])
         return table.num_rows, float(table[column].to_numpy().sum(dtype=float))
 
     return read
@@ -112,7 +111,7 @@ def scores_examiner(lake: Lake, postgres: PostgresResource) -> Examiner:
 
 def examine_calendar(lake: Lake, postgres: PostgresResource) -> Findings:
     """Examine `rds/calendar`."""
-    days = read_table(lake, lake.get("calendar"))["date"].to_pandas()
+    days = lake.read_table(lake.get("calendar").files[0])["date"].to_pandas()
     return {_NAME: same_days(_calendar_days(postgres.engine()), (len(days), days.max().date()))}
 
 

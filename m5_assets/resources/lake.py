@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 LOCAL_BUCKET = "m5-lake"
 """The bucket name under which a folder lake appears in the requests to the local runner."""
@@ -134,6 +136,11 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             return None
         files = tuple(LakeFile(**entry) for entry in content.pop("files"))
         return Manifest(files=files, **content)
+
+    def read_table(self, file: LakeFile) -> pa.Table:
+        """Return a Parquet file of a partition."""
+        with self.filesystem.open_input_file(self.path(file.key)) as stream:
+            return pq.read_table(stream)
 
     def get(self, dataset: str, partition: str | None = None, *, remedy: str | None = None) -> Manifest:
         """Return the manifest of a partition.
