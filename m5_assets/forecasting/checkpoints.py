@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m5_assets.forecasting.files import write_text
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import Panel
 
@@ -43,6 +44,4 @@ class FinishedBoosters:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"{name}.partial"
-        partial.write_text(booster)
-        partial.replace(self.folder / f"{name}.txt")
+        write_text(self.folder / f"{name}.txt", booster)

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from m5_assets.forecasting.checkpoints import FinishedBoosters, training_digest
 from m5_assets.forecasting.features import MODEL_FEATURES, NAMES, Context, Rows, compute
+from m5_assets.forecasting.files import write_text
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON, Panel
 from m5_assets.forecasting.progress import Progress, phases
@@ -204,7 +205,7 @@ class GBMModel:
         """Write the boosters as LightGBM's text, and the description last: a directory without it is no model."""
         directory.mkdir(parents=True, exist_ok=True)
         for member, booster in self.boosters.items():
-            _write(directory / _file(member), booster.model_to_string())
+            write_text(directory / _file(member), booster.model_to_string())
         description = {
             "members": list(self.boosters),
             "features": self.features,
@@ -215,7 +216,7 @@ class GBMModel:
             "training_rows": self.training_rows,
             "importance": self.importance(),
         }
-        _write(directory / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+        write_text(directory / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> GBMModel:
@@ -395,12 +396,6 @@ def _train(
 
 def _file(member: str) -> str:
     return "global.txt" if member == GLOBAL else f"department_{member}.txt"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:

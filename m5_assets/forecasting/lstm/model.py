@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from m5_assets.forecasting.files import write_text
 from m5_assets.forecasting.lstm.config import LSTMConfig
 from m5_assets.forecasting.lstm.data import Vocabularies, WindowSource
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM
@@ -95,9 +96,7 @@ class LSTMModel:
             "curve": self.curve,
             "vocabularies": self.vocabularies,
         }
-        temporary = directory / f"{DESCRIPTION_FILE}.tmp"
-        temporary.write_text(json.dumps(description, indent=1))
-        temporary.replace(directory / DESCRIPTION_FILE)
+        write_text(directory / DESCRIPTION_FILE, json.dumps(description, indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> LSTMModel:

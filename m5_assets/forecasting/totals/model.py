@@ -21,6 +21,7 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
+from m5_assets.forecasting.files import write_text
 from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON
@@ -172,13 +173,13 @@ class TotalsModel:
         """Write the boosters as LightGBM's text, and the description last: a directory without it is no model."""
         directory.mkdir(parents=True, exist_ok=True)
         for member, booster in self.boosters.items():
-            _write(directory / f"{member}.txt", booster.model_to_string())
+            write_text(directory / f"{member}.txt", booster.model_to_string())
         description = {
             "groups": self.groups,
             "config": dataclasses.asdict(self.config),
             "trained_through": self.trained_through,
         }
-        _write(directory / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+        write_text(directory / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> TotalsModel:
@@ -273,9 +274,3 @@ def _check_length(history: TotalsHistory) -> None:
 
 def _groups(history: TotalsHistory) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(row) for row in history.groups[list(GROUP_COLUMNS)].to_numpy(str).tolist())
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_text(text)
-    unfinished.replace(path)
