@@ -16,8 +16,9 @@ export M5_LAST_WEEK ?= 2016-05-16
 DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
+BACKFILL_FROM ?= 2015-05-25
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-load benchmark-chaos-load images images-check compose-up compose-down
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-load benchmark-chaos-load images images-check compose-up compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -86,6 +87,10 @@ benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20
 
 benchmark-chaos: install ## Kill daemon, webserver, run worker, job, PostgreSQL, everything, 20 times each: hours
 	$(BIN)/python benchmarks/chaos.py --times 20 --output docs/chaos.md
+
+benchmark-backfill: install ## A year of weekly forecasts by one backfill, its accuracy by week: hours (BACKFILL_FROM)
+	$(BIN)/m5 backfill --from $(BACKFILL_FROM) --to $(M5_LAST_WEEK)
+	$(BIN)/python benchmarks/backfill.py --from $(BACKFILL_FROM) --to $(M5_LAST_WEEK) --output docs/backfill.md
 
 benchmark-load: install ## A week's load against a bare COPY of the same rows
 	$(BIN)/python benchmarks/postgres_load.py

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""What a long backfill took and how good its weeks were, from the home of the settings: the year's table and plot.
+
+    M5_HOME=... m5 backfill --from 2015-05-25 --to 2016-05-16
+    M5_HOME=... python benchmarks/backfill.py --from 2015-05-25 --to 2016-05-16 --output docs/backfill.md
+
+Reads the instance's runs and the lake, and changes nothing. A week's time is that of its last successful forecast run;
+its accuracy is that of the `accuracy` run where its four weeks ahead were known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+from matplotlib.figure import Figure
+
+from m5_assets.resources.lake import Lake
+from m5_assets.settings import settings
+from m5_assets.weeks import Week, weeks_between
+
+MODELS = ("ensemble", "gbm", "lstm", "average", "seasonal_naive")
+MIB = 2**20
+
+
+def main() -> None:
+    """Write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="first", type=Week.parse, required=True)
+    parser.add_argument("--to", dest="last", type=Week.parse, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="a Markdown file; the plot lies beside it")
+    options = parser.parse_args()
+    lake = Lake(root=settings().lake)
+    with dg.DagsterInstance.from_config(os.environ.get("DAGSTER_HOME", str(settings().home / "dagster"))) as instance:
+        weeks = pd.DataFrame([week_row(instance, lake, w) for w in weeks_between(options.first, options.last)])
+    if weeks["seconds"].isna().any():
+        missing = weeks.loc[weeks["seconds"].isna(), "week"].tolist()
+        raise SystemExit(f"no successful forecast run of {', '.join(missing)}: run `m5 backfill` to its end first")
+    plot = options.output.with_suffix(".png")
+    draw(weeks, plot)
+    options.output.write_text(report(weeks, lake, plot.name, options.first, options.last))
+
+
+def week_row(instance: dg.DagsterInstance, lake: Lake, week: Week) -> dict[str, object]:
+    """Return what one week took and what came of it."""
+    filters = dg.RunsFilter(
+        job_name="weekly_forecast", tags={PARTITION_NAME_TAG: week.key}, statuses=[dg.DagsterRunStatus.SUCCESS]
+    )
+    records = instance.get_run_records(filters, limit=1)
+    seconds = (records[0].end_time or 0) - (records[0].start_time or 0) if records else None
+    model = lake.find("gbm_model", week.key)
+    trained = model is not None and model.attributes["trained_week"] == week.key
+    row: dict[str, object] = {"week": week.key, "seconds": seconds, "trained": trained}
+    accuracy = lake.find("forecast_accuracy", week.key)
+    if accuracy is None:
+        return row
+    file = next(f for f in accuracy.files if f.key.endswith("/accuracy.parquet"))
+    table = lake.read_table(file).to_pandas()
+    whole = table[(table["level"] == 0) & (table["horizon_week"] == 0)].set_index("model")
+    row |= {model: whole.at[model, "wrmsse"] for model in MODELS}
+    return row | {"bias": whole.at["ensemble", "bias"], "scales": accuracy.attributes["weights_and_scales"]}
+
+
+def draw(weeks: pd.DataFrame, path: Path) -> None:
+    """Plot accuracy and time by week."""
+    figure = Figure(figsize=(9, 6), dpi=90, layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=[3, 2])
+    for model in MODELS:
+        above.plot(weeks["week"], weeks[model], label=model, linewidth=2 if model == "ensemble" else 1)
+    above.set_ylabel("WRMSSE")
+    above.legend(fontsize=8, ncols=len(MODELS))
+    colours = ["tab:red" if trained else "tab:blue" for trained in weeks["trained"]]
+    below.bar(weeks["week"], weeks["seconds"] / 60, color=colours)
+    below.set_ylabel("minutes (red: models trained)")
+    below.set_xticks(range(0, len(weeks), 4), weeks["week"][::4], rotation=60, fontsize=8)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def report(weeks: pd.DataFrame, lake: Lake, plot: str, first: Week, last: Week) -> str:
+    """Return the report in Markdown."""
+    scored = weeks.dropna(subset=["ensemble"])
+    trained, carried = weeks[weeks["trained"]], weeks[~weeks["trained"]]
+    better = int((scored["ensemble"] < scored[["gbm", "lstm"]].min(axis=1)).sum())
+    facts = {
+        "weeks": f"{len(weeks)}, {first} to {last}",
+        "time of their runs": f"{weeks['seconds'].sum() / 3600:.1f} h",
+        "a week with training, median": f"{trained['seconds'].median():.0f} s ({len(trained)} weeks)",
+        "a week with the models in force, median": f"{carried['seconds'].median():.0f} s ({len(carried)} weeks)",
+        "matured and scored": f"{len(scored)}",
+        "WRMSSE of the ensemble, mean / median / worst": " / ".join(
+            f"{value:.4f}" for value in scored["ensemble"].agg(["mean", "median", "max"])
+        ),
+        "of the seasonal naive, mean": f"{scored['seasonal_naive'].mean():.4f}",
+        "weeks in which the ensemble beats both members": f"{better} of {len(scored)}",
+        "weeks in which it beats the seasonal naive": f"{int((scored['ensemble'] < scored['seasonal_naive']).sum())}",
+        "bias of the ensemble, mean / standard deviation": f"{scored['bias'].mean():+.2%} / {scored['bias'].std():.2%}",
+    }
+    lines = [
+        "# A year of weekly forecasts, made by one backfill",
+        "",
+        f"Made by `m5 backfill --from {first} --to {last}` and `benchmarks/backfill.py`. Own weights and scales are "
+        "computed from the sales landed up to the origin; official ones are the competition's.",
+        "",
+        *table(pd.DataFrame(facts.items(), columns=["", "measured"])),
+        "",
+        f"![accuracy and time by week]({plot})",
+        "",
+        "## Disk",
+        "",
+        *table(disk(lake)),
+        "",
+        "## Weeks",
+        "",
+        *table(shown(weeks)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def disk(lake: Lake) -> pd.DataFrame:
+    """Return what the lake's datasets take on disk, the largest first, and the home's other folders."""
+    folders = [*Path(lake.root).iterdir(), *(settings().home / name for name in ("postgres", "dagster", "sagemaker"))]
+    sizes = {path.name: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) for path in folders}
+    rows = [(name, f"{size / MIB:,.1f}") for name, size in sorted(sizes.items(), key=lambda item: -item[1])]
+    return pd.DataFrame([*rows, ("all", f"{sum(sizes.values()) / MIB:,.1f}")], columns=["folder", "MiB"])
+
+
+def shown(weeks: pd.DataFrame) -> pd.DataFrame:
+    """Return the weeks' table as text."""
+    text = pd.DataFrame({"week": weeks["week"], "s": weeks["seconds"].map("{:.0f}".format)})
+    text["models"] = weeks["trained"].map({True: "trained", False: "carried"})
+    for model in MODELS:
+        text[model] = weeks[model].map("{:.4f}".format, na_action="ignore").fillna("")
+    text["bias"] = weeks["bias"].map("{:+.2%}".format, na_action="ignore").fillna("")
+    text["scales"] = weeks["scales"].fillna("")
+    return text
+
+
+def table(frame: pd.DataFrame) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = ["| " + " | ".join(frame.columns) + " |", "| --- " * len(frame.columns) + "|"]
+    return lines + ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
+
+
+if __name__ == "__main__":
+    main()
