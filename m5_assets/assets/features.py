@@ -1,14 +1,16 @@
-"""The second stage: features of one origin, by a SageMaker Processing job.
+"""The second stage: features of each origin, by SageMaker Processing jobs of up to ten weeks.
 
-The job sees the weekly sales files up to its own week by name, so nothing later can leak in. Not here: how a feature is
-computed (`m5_assets.forecasting.features`) and the program of the job (`m5_assets.containers.features`).
+A job is given the weekly sales files up to its last week by name, so nothing later can leak in; to each of its earlier
+weeks it gives only what was known then. Not here: how a feature is computed (`m5_assets.forecasting.features`) and the
+program of the job (`m5_assets.containers.features`).
 """
 
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import dagster as dg
 
@@ -62,6 +64,63 @@ def sales_window(lake: Lake, week: Week) -> list[Manifest]:
 _ALL_EARLIER = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_upstream_partitions=True)
 
 
+WEEKS_A_JOB = 10
+"""Each week is an output of its own, and a Processing job has ten at most."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a week's features are computed from.
+
+    Attributes:
+        week: the week.
+        sales: the manifests of the weeks of sales that it sees, oldest first.
+        totals: the same of the store-departments' totals.
+        prices: the manifest of the prices.
+        calendar: the manifest of the calendar.
+    """
+
+    week: Week
+    sales: Sequence[Manifest]
+    totals: Sequence[Manifest]
+    prices: Manifest
+    calendar: Manifest
+
+    @classmethod
+    def at(cls, lake: Lake, week: Week) -> Self:
+        """Return what is known at the week's origin.
+
+        Raises:
+            MissingInput: something has not been loaded.
+            dg.Failure: the landed history is too short.
+        """
+        sales, totals = sales_window(lake, week), totals_window(lake, week)
+        return cls(week, sales, totals, lake.get("sell_prices"), lake.get("calendar"))
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The digest of each input."""
+        return {
+            "raw_sales": digest_of(self.sales),
+            "store_dept_sales": digest_of(self.totals),
+            "sell_prices": self.prices.digest,
+            "calendar": self.calendar.digest,
+        }
+
+    @property
+    def arguments(self) -> list[str]:
+        """The job's arguments for this week: origin, first day of the sales, first day of the totals."""
+        return ["--origin", self.week.origin.isoformat(), str(self.sales[0].partition), str(self.totals[0].partition)]
+
+
+def are_made(lake: Lake, known: Known, image: str) -> bool:
+    """Tell whether the lake holds the features that a job of this image would compute from this."""
+    made = lake.find("features", known.week.key)
+    if made is None or made.inputs != known.inputs or made.attributes.get("image") != image:
+        return False
+    return {file.key for file in made.files} <= set(lake.list(made.attributes["prefix"]))
+
+
 @dg.asset(
     partitions_def=WEEKS,
     deps=[
@@ -76,55 +135,72 @@ _ALL_EARLIER = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexisten
         "sell_prices",
         "calendar",
     ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="features",
     kinds={"sagemaker", "parquet", "numba"},
     pool=HEAVY,
     description="What is known at the week's origin: the dense panel of sales, prices and events, and the features of "
-    "each of the 28 days ahead for every product in every store. A Processing job, a file a store.",
+    "each of the 28 days ahead for every product in every store. A file a store; Processing jobs of up to ten weeks.",
 )
 def features(
     context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
 ) -> dg.MaterializeResult[Any]:
-    """Compute the week's features."""
-    week = Week.parse(context.partition_key)
-    window, totals = sales_window(lake, week), totals_window(lake, week)
-    prices, calendar = lake.get("sell_prices"), lake.get("calendar")
+    """Compute the weeks' features, where they are not made."""
+    image = jobs.image("features")
+    known = [Known.at(lake, Week.parse(key)) for key in context.partition_keys]
+    todo = [each for each in known if not are_made(lake, each, image)]
+    shown: Mapping[str, Any] = {}
+    for first in range(0, len(todo), WEEKS_A_JOB):
+        shown = _compute(context, lake, jobs, todo[first : first + WEEKS_A_JOB])
+        context.log.info(f"features of {min(first + WEEKS_A_JOB, len(todo))} of {len(todo)} weeks are made")
+    if len(todo) < len(known):
+        context.log.info(f"{len(known) - len(todo)} of {len(known)} weeks were made from the same inputs before")
+    manifests = [lake.get("features", each.week.key) for each in known]
+    newest = known[-1]
+    return dg.MaterializeResult(
+        metadata={
+            **shown,
+            "weeks_computed": len(todo),
+            "origin": newest.week.origin.isoformat(),
+            "weeks_of_history": len(newest.sales),
+            "weeks_of_totals": len(newest.totals),
+            "bytes": sum(manifest.bytes for manifest in manifests),
+            "files": sum(len(manifest.files) for manifest in manifests),
+        }
+    )
+
+
+def _compute(
+    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, weeks: Sequence[Known]
+) -> Mapping[str, Any]:
+    """Run the job of these weeks, switch each to what it wrote, and return what is to be shown of it."""
+    last = weeks[-1].week
     outcome = jobs.process(
         context,
         "features",
-        arguments=["--origin", week.origin.isoformat()],
+        arguments=[argument for each in weeks for argument in each.arguments],
         inputs={
-            "sales": JobInput(_list_files(lake, week, "raw_sales", window), manifest=True),
-            "totals": JobInput(_list_files(lake, week, "store_dept_sales", totals), manifest=True),
-            "prices": JobInput(_folder_of(prices)),
-            "calendar": JobInput(_folder_of(calendar)),
+            "sales": JobInput(_list_files(lake, last, "raw_sales", [each.sales for each in weeks]), manifest=True),
+            "totals": JobInput(
+                _list_files(lake, last, "store_dept_sales", [each.totals for each in weeks]), manifest=True
+            ),
+            "prices": JobInput(_folder_of(weeks[-1].prices)),
+            "calendar": JobInput(_folder_of(weeks[-1].calendar)),
         },
-        outputs=["panel", "horizon", "totals"],
-        prefix=f"{lake.folder('features', week.key)}/{JOB_NAME}",
-    )
-    made = lake.collect(
-        "features",
-        week.key,
-        outcome.prefix,
-        inputs={
-            "raw_sales": digest_of(window),
-            "store_dept_sales": digest_of(totals),
-            "sell_prices": prices.digest,
-            "calendar": calendar.digest,
+        outputs={
+            each.week.origin.isoformat(): f"{lake.folder('features', each.week.key)}/{JOB_NAME}" for each in weeks
         },
-        attributes={"origin": week.origin.isoformat(), "weeks": len(window), "prefix": outcome.prefix},
     )
-    manifest = lake.commit(made)
-    return dg.MaterializeResult(
-        metadata={
-            **outcome.metadata,
-            "origin": week.origin.isoformat(),
-            "weeks_of_history": len(window),
-            "weeks_of_totals": len(totals),
-            "bytes": manifest.bytes,
-            "files": len(manifest.files),
+    for each in weeks:
+        prefix = outcome.prefixes[each.week.origin.isoformat()]
+        attributes = {
+            "origin": each.week.origin.isoformat(),
+            "weeks": len(each.sales),
+            "prefix": prefix,
+            "image": jobs.image("features"),
         }
-    )
+        lake.commit(lake.collect("features", each.week.key, prefix, inputs=each.inputs, attributes=attributes))
+    return outcome.metadata
 
 
 class CurrentSales:
@@ -163,11 +239,11 @@ def digest_of(window: Sequence[Manifest]) -> str:
     return hashlib.sha256("".join(m.digest for m in window).encode()).hexdigest()
 
 
-def _list_files(lake: Lake, week: Week, dataset: str, window: list[Manifest]) -> str:
-    """Write the S3 manifest that lists the window's files; its name is its content's, so a request repeats itself."""
+def _list_files(lake: Lake, week: Week, dataset: str, windows: Sequence[Sequence[Manifest]]) -> str:
+    """Write the S3 manifest that lists the files of all windows; its name is its content's, so a request repeats."""
     base = f"{dataset}/"
-    keys = [f.key.removeprefix(base) for m in window for f in m.files]
-    content = json.dumps([{"prefix": lake.uri(base)}, *keys], indent=0).encode()
+    files = {f.key: None for window in windows for m in window for f in m.files}
+    content = json.dumps([{"prefix": lake.uri(base)}, *(key.removeprefix(base) for key in files)], indent=0).encode()
     key = f"{lake.folder('features', week.key)}/inputs/{hashlib.sha256(content).hexdigest()[:12]}.manifest"
     lake.write_bytes(key, content)
     return key

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from m5_assets.forecasting.history import DailyUnits, join_weeks
+from m5_assets.forecasting.history import DailyUnits, join_weeks, read_weeks
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
 
@@ -30,7 +30,7 @@ def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
     for week in weeks:
         manifest = lake.get("raw_sales", week.key, remedy=f"materialise raw_sales for week {week}")
         paths.append(lake.path(manifest.files[0].key))
-    return join_weeks(lake.filesystem.open_input_file(path) for path in paths)
+    return join_weeks(read_weeks(lake.filesystem.open_input_file(path) for path in paths))
 
 
 def units_of(series: pd.DataFrame, sales: DailyUnits) -> npt.NDArray[np.int32]:

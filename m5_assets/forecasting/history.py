@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,38 +94,45 @@ def join_stores(parts: Sequence[DailyUnits]) -> DailyUnits:
     return DailyUnits(series.iloc[order].reset_index(drop=True), parts[0].first_day, units)
 
 
-def join_weeks(files: Iterable[Source]) -> DailyUnits:
-    """Join weekly sales files, given in the order of their days, into one dense history.
+def read_weeks(files: Iterable[Source]) -> list[DailyUnits]:
+    """Read weekly tables; weeks of the same series share one `series`, which `join_weeks` is fast on."""
+    weeks: list[DailyUnits] = []
+    for file in files:
+        week = read_daily(file)
+        if weeks and week.series.equals(weeks[-1].series):
+            week = replace(week, series=weeks[-1].series)
+        weeks.append(week)
+    return weeks
+
+
+def join_weeks(weeks: Sequence[DailyUnits]) -> DailyUnits:
+    """Join weeks of sales, given in the order of their days, into one dense history.
 
     A series that is missing from some weeks (it joined or left the files) has zeros there.
 
     Raises:
         ValueError: the weeks leave a gap or overlap; the message names the days.
     """
-    weeks: list[tuple[pd.MultiIndex, DailyUnits]] = []
-    index: pd.MultiIndex | None = None
-    for file in files:
-        week = read_daily(file)
-        if weeks and week.first_day != (expected := weeks[-1][1].last_day + dt.timedelta(days=1)):
+    if not weeks:
+        raise ValueError("no weeks of sales were given")
+    for before, week in pairwise(weeks):
+        if week.first_day != (expected := before.last_day + dt.timedelta(days=1)):
             raise ValueError(
                 f"the weeks of sales do not join: expected {expected}, the next file begins {week.first_day}"
             )
-        own = pd.MultiIndex.from_frame(week.series)
-        if weeks and own.equals(weeks[-1][0]):
-            own = weeks[-1][0]  # one index for all weeks of the same series: the usual case
-        weeks.append((own, week))
-        index = own if index is None or own is index else index.union(own)
-    if index is None:
-        raise ValueError("no sales files were given")
+    # One index for all weeks of the same series: the usual case.
+    own = {id(week.series): pd.MultiIndex.from_frame(week.series) for week in weeks}
+    index = reduce(lambda found, other: found if other.equals(found) else found.union(other), own.values())
     series = index.to_frame(index=False).sort_values(["store_id", "item_id"], ignore_index=True)
     index = pd.MultiIndex.from_frame(series)
-    joined = np.zeros((len(index), sum(week.units.shape[1] for _, week in weeks)), np.int32)
+    rows = {name: index.get_indexer(each) for name, each in own.items()}
+    joined = np.zeros((len(index), sum(week.units.shape[1] for week in weeks)), np.int32)
     position = 0
-    for own, week in weeks:
+    for week in weeks:
         end = position + week.units.shape[1]
-        joined[index.get_indexer(own), position:end] = week.units
+        joined[rows[id(week.series)], position:end] = week.units
         position = end
-    return DailyUnits(series, weeks[0][1].first_day, joined)
+    return DailyUnits(series, weeks[0].first_day, joined)
 
 
 def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Panel:

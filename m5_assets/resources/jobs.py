@@ -72,14 +72,20 @@ class JobOutcome:
     """A completed job.
 
     Attributes:
-        prefix: the key below which it wrote.
+        prefixes: the keys below which its outputs lie, by name.
         metadata: what it reported, and what running it took.
         description: SageMaker's description of it.
     """
 
-    prefix: str
+    prefixes: Mapping[str, str]
     metadata: Mapping[str, Any]
     description: Mapping[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        """The key of the output of a job that has one."""
+        (only,) = self.prefixes.values()
+        return only
 
 
 @dataclass
@@ -154,10 +160,9 @@ class SageMakerJobs:
         *,
         arguments: Sequence[str],
         inputs: Mapping[str, JobInput],
-        outputs: Sequence[str],
-        prefix: str,
+        outputs: Mapping[str, str],
     ) -> JobOutcome:
-        """Run a Processing job; its output `name` lands below `prefix/name` (a key with `JOB_NAME` in it).
+        """Run a Processing job; `outputs` says below which key (with `JOB_NAME` in it) each of ten at most lands.
 
         Every instance gets all of the input; the program divides the work.
         """
@@ -184,12 +189,12 @@ class SageMakerJobs:
                     {
                         "OutputName": name,
                         "S3Output": {
-                            "S3Uri": self.lake.uri(f"{prefix}/{name}"),
+                            "S3Uri": self.lake.uri(prefix),
                             "LocalPath": f"/opt/ml/processing/output/{name}",
                             "S3UploadMode": "EndOfJob",
                         },
                     }
-                    for name in outputs
+                    for name, prefix in outputs.items()
                 ],
             },
             "ProcessingResources": {"ClusterConfig": chosen.instances},
@@ -201,10 +206,10 @@ class SageMakerJobs:
             done = self._pipes.run(
                 context=context,
                 create_processing_job_params=params,
-                adopt_completed=self._still_there(prefix, "Processing"),
+                adopt_completed=self._still_there(outputs, "Processing"),
             )
         return self._outcome(
-            prefix, done.description["ProcessingJobName"], done.get_materialize_result(), done.description
+            outputs, done.description["ProcessingJobName"], done.get_materialize_result(), done.description
         )
 
     def train(
@@ -247,7 +252,7 @@ class SageMakerJobs:
             **chosen.vpc,
             "Tags": chosen.tags,
         }
-        written = f"{prefix}/{JOB_NAME}"
+        written = {"model": f"{prefix}/{JOB_NAME}"}
         with self._retried():
             done = self._pipes.run(
                 context=context,
@@ -299,15 +304,16 @@ class SageMakerJobs:
             # CreateTransformJob knows no limit.
             time_limit=60.0 * chosen.resources.max_runtime_minutes,
         )
+        written = {"answers": prefix}
         with self._retried():
             done = transforms.run(
                 context=context,
                 create_model_params=model,
                 create_transform_job_params=params,
-                adopt_completed=self._still_there(prefix, "Transform"),
+                adopt_completed=self._still_there(written, "Transform"),
             )
         metadata: dg.MaterializeResult[Any] = dg.MaterializeResult(metadata=done.metadata)
-        return self._outcome(prefix, done.description["TransformJobName"], metadata, done.description)
+        return self._outcome(written, done.description["TransformJobName"], metadata, done.description)
 
     @contextmanager
     def _retried(self) -> Iterator[None]:
@@ -326,19 +332,26 @@ class SageMakerJobs:
     def _uri(self, source: JobInput) -> str:
         return self.lake.uri(source.key if source.manifest else f"{source.key}/")
 
-    def _still_there(self, prefix: str, kind: str) -> Any:
+    def _still_there(self, prefixes: Mapping[str, str], kind: str) -> Any:
         """Return a test for a completed job's outputs: someone may have removed them from the lake since."""
 
         def usable(description: Mapping[str, Any]) -> bool:
-            return bool(self.lake.list(prefix.replace(JOB_NAME, description[f"{kind}JobName"])))
+            return all(map(self.lake.list, _resolved(prefixes, description[f"{kind}JobName"]).values()))
 
         return usable
 
     @staticmethod
     def _outcome(
-        prefix: str, name: str, result: dg.MaterializeResult[Any], description: Mapping[str, Any]
+        prefixes: Mapping[str, str],
+        name: str,
+        result: dg.MaterializeResult[Any],
+        description: Mapping[str, Any],
     ) -> JobOutcome:
-        return JobOutcome(prefix.replace(JOB_NAME, name), dict(result.metadata or {}), description)
+        return JobOutcome(_resolved(prefixes, name), dict(result.metadata or {}), description)
+
+
+def _resolved(prefixes: Mapping[str, str], job_name: str) -> dict[str, str]:
+    return {output: prefix.replace(JOB_NAME, job_name) for output, prefix in prefixes.items()}
 
 
 def run_has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:

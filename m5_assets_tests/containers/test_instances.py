@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ class Platform:
 
     def __init__(self, root: Path):
         self.lake = root / "lake"
+        self._numbers = itertools.count(1)
         images = {name: [sys.executable, "-m", f"m5_assets.containers.{name}"] for name in ("features", "gbm")}
         runner = LocalSageMaker(root / "home", buckets={"lake": self.lake}, images=images)
         self.client = runner.client("sagemaker")
-        self.origin = self._write_inputs()
+        self.first_day, self.origin = self._write_inputs()
 
-    def _write_inputs(self) -> dt.date:
+    def _write_inputs(self) -> tuple[dt.date, dt.date]:
         panel = make_panel(seed=1, items=8, stores=STORES, days=DAYS)
         dates = pd.DatetimeIndex(panel.calendar["date"])
         calendar = panel.calendar.assign(date=dates.date, wm_yr_wk=11600 + np.arange(len(dates)) // 7)
@@ -45,13 +47,22 @@ class Platform:
         price = 1.5 + 0.1 * (np.arange(len(rows)) % 7)
         self._put("prices/prices.parquet", pa.Table.from_pandas(rows.assign(sell_price=price.astype(np.float32))))
         for day in range(0, DAYS, 7):
-            first, units = dates[day].date(), np.ascontiguousarray(panel.sales[:, day : day + 7].astype(np.int32))
-            table = DailyUnits(panel.series, first, units).table()
+            first = dates[day].date()
+            known = len(panel.series) - (day < DAYS - 14)  # the last series joins the files late
+            units = np.ascontiguousarray(panel.sales[:known, day : day + 7].astype(np.int32))
+            table = DailyUnits(panel.series[:known], first, units).table()
             self._put(f"sales/{first}.parquet", table)
             keys = ["store_id", "dept_id", "cat_id", "state_id", "date"]
             totals = table.to_pandas().groupby(keys, observed=True, as_index=False)["units"].sum()
             self._put(f"totals/{first}.parquet", pa.Table.from_pandas(totals, preserve_index=False))
-        return panel.origin.date()
+        return dates[0].date(), panel.origin.date()
+
+    def cut_off(self, suffix: str, origin: dt.date) -> None:
+        """Copy the weekly files up to an origin, as the only ones that a job then sees."""
+        for part in ("sales", "totals"):
+            for path in (self.lake / part).iterdir():
+                if dt.date.fromisoformat(path.stem) <= origin:
+                    self._put(f"{part}{suffix}/{path.name}", pq.read_table(path))
 
     def _put(self, key: str, table: pa.Table) -> None:
         path = self.lake / key
@@ -70,14 +81,15 @@ class Platform:
         assert description[kind.job_status] == "Completed", description
         return description
 
-    def features(self, instances: int) -> str:
-        """Run the features job; the key below which it wrote."""
-        name = f"features-{instances}"
+    def features(self, instances: int, *origins: dt.date, since: dt.date | None = None, upto: str = "") -> list[str]:
+        """Run a features job; the keys below which it wrote, one an origin."""
+        origins = origins or (self.origin,)
+        name = f"features-{next(self._numbers)}"
         inputs = [
             {
                 "InputName": part,
                 "S3Input": {
-                    "S3Uri": f"s3://lake/{part}/",
+                    "S3Uri": f"s3://lake/{part}{upto if part in ('sales', 'totals') else ''}/",
                     "LocalPath": f"/opt/ml/processing/input/{part}",
                     "S3DataType": "S3Prefix",
                     "S3InputMode": "File",
@@ -87,27 +99,28 @@ class Platform:
         ]
         outputs = [
             {
-                "OutputName": part,
+                "OutputName": str(origin),
                 "S3Output": {
-                    "S3Uri": f"s3://lake/{name}/{part}",
-                    "LocalPath": f"/opt/ml/processing/output/{part}",
+                    "S3Uri": f"s3://lake/{name}/{origin}",
+                    "LocalPath": f"/opt/ml/processing/output/{origin}",
                     "S3UploadMode": "EndOfJob",
                 },
             }
-            for part in ("panel", "horizon", "totals")
+            for origin in origins
         ]
+        known_since = [str(since or self.first_day), str(self.first_day)]
         request = {
             "RoleArn": ROLE,
             "AppSpecification": {
                 "ImageUri": "features",
-                "ContainerArguments": ["--origin", self.origin.isoformat()],
+                "ContainerArguments": [a for origin in origins for a in ("--origin", str(origin), *known_since)],
             },
             "ProcessingInputs": inputs,
             "ProcessingOutputConfig": {"Outputs": outputs},
             "ProcessingResources": {"ClusterConfig": {**RESOURCES, "InstanceCount": instances}},
         }
         self.run("processing", name, request)
-        return name
+        return [f"{name}/{origin}" for origin in origins]
 
     def train(self, features: str) -> str:
         """Train a small GBM; the URI of its archive."""
@@ -161,7 +174,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
 
 
 def test_features_and_predictions_of_three_instances_are_those_of_one(platform: Platform) -> None:
-    one, three = platform.features(1), platform.features(3)
+    (one,), (three,) = platform.features(1), platform.features(3)
     files = platform.hashes(one)
     assert len(files) == 2 * STORES + 1
     assert platform.hashes(three) == files
@@ -169,6 +182,20 @@ def test_features_and_predictions_of_three_instances_are_those_of_one(platform: 
     answers = platform.hashes(platform.predict(one, model, 1))
     assert len(answers) == STORES
     assert platform.hashes(platform.predict(three, model, 3)) == answers
+
+
+def test_a_job_of_several_origins_writes_what_a_job_of_each_would(platform: Platform) -> None:
+    """Also from windows that begin later than the files, and with a series that joined after the first origin."""
+    first, last, since = platform.origin - dt.timedelta(weeks=3), platform.origin, platform.first_day
+    platform.cut_off("-cut", first)
+    since += dt.timedelta(weeks=2)
+    (alone,) = platform.features(1, first, since=since, upto="-cut")
+    together = platform.features(1, first, last, since=since)
+    files = platform.hashes(alone)
+    assert len(files) == 2 * STORES + 1
+    assert platform.hashes(together[0]) == files
+    assert platform.hashes(together[1]) == platform.hashes(platform.features(1, last, since=since)[0])
+    assert platform.hashes(together[1]) != files
 
 
 @pytest.mark.parametrize("instances", [1, 2, 3, 7])

@@ -55,7 +55,10 @@ def test_a_body_it_cannot_read_is_the_callers_fault(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "arguments", "failure_file"),
-    [("features", ["--origin", "2016-05-22"], "output/message"), ("gbm", ["train"], "output/failure")],
+    [
+        ("features", ["--origin", "2016-05-22", "2014-03-31", "2011-01-24"], "output/message"),
+        ("gbm", ["train"], "output/failure"),
+    ],
 )
 def test_a_failed_program_says_why_where_sagemaker_reads_it(
     tmp_path: Path, module: str, arguments: list[str], failure_file: str

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m5_assets.forecasting.history import DailyUnits, build_panel, join_stores, join_weeks, read_daily
+from m5_assets.forecasting.history import DailyUnits, build_panel, join_stores, join_weeks, read_daily, read_weeks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, SERIES_COLUMNS
 
 FIRST = dt.date(2016, 1, 4)  # a Monday
@@ -50,7 +50,7 @@ def test_a_table_reads_back_as_it_was(count: int, days: int, seed: int) -> None:
 
 
 def test_weeks_join_into_one_history() -> None:
-    found = join_weeks(_weeks(_series(PAIRS), UNITS))
+    found = join_weeks(read_weeks(_weeks(_series(PAIRS), UNITS)))
     assert (found.first_day, found.last_day) == (FIRST, dt.date(2016, 1, 24))
     np.testing.assert_array_equal(found.units, UNITS)
 
@@ -58,7 +58,7 @@ def test_weeks_join_into_one_history() -> None:
 def test_a_series_that_joins_later_has_zeros_before() -> None:
     early = _weeks(_series(PAIRS[:2]), UNITS[:2, :7])
     late = DailyUnits(_series(PAIRS), FIRST + dt.timedelta(days=7), np.ascontiguousarray(UNITS[:, 7:14]))
-    found = join_weeks([*early, _file(late)])
+    found = join_weeks(read_weeks([*early, _file(late)]))
     expected = UNITS[:, :14].copy()
     expected[2, :7] = 0
     np.testing.assert_array_equal(found.units, expected)
@@ -67,7 +67,7 @@ def test_a_series_that_joins_later_has_zeros_before() -> None:
 def test_a_missing_week_is_named() -> None:
     weeks = _weeks(_series(PAIRS), UNITS)
     with pytest.raises(ValueError, match="expected 2016-01-11, the next file begins 2016-01-18"):
-        join_weeks([weeks[0], weeks[2]])
+        join_weeks(read_weeks([weeks[0], weeks[2]]))
 
 
 def test_a_table_with_a_row_lost_is_refused() -> None:

@@ -42,10 +42,9 @@ def run_features(jobs: SageMakerJobs) -> dg.ExecuteInProcessResult:
         jobs.process(
             context,
             "features",
-            arguments=["--origin", "2016-05-22"],
+            arguments=["--origin", "2016-05-22", "2014-03-31", "2011-01-29"],
             inputs=source,
-            outputs=["panel"],
-            prefix="out/{job_name}",
+            outputs={"2016-05-22": "out/{job_name}"},
         )
 
     return dg.materialize([features], raise_on_error=False)

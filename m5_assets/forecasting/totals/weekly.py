@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,22 +17,27 @@ from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
 
 
-def read_weekly_totals(files: Sequence[Path], calendar: pa.Table) -> TotalsHistory:
-    """Join weekly tables of the store-departments' totals into their history.
+def read_weekly_totals(files: Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of weekly tables of totals: store_id, dept_id, cat_id, state_id, date, units."""
+    frame: pd.DataFrame = pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
+    return frame
+
+
+def history_of(frame: pd.DataFrame, calendar: pa.Table) -> TotalsHistory:
+    """Return the history that rows of totals make.
 
     Args:
-        files: Parquet files with store_id, dept_id, cat_id, state_id, date and units.
+        frame: rows as `read_weekly_totals` returns them.
         calendar: as in `history.build_panel`.
 
     Raises:
         ValueError: a store-department has no row for a day, or two; the message names it.
     """
-    frame = pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
     keys = list(GROUP_COLUMNS)
     if frame.duplicated([*keys, "date"]).any():
         row = frame[frame.duplicated([*keys, "date"])].iloc[0]
         raise ValueError(f"totals of {row['store_id']}, {row['dept_id']} on {row['date']} are given twice")
-    wide = frame.pivot(index=keys, columns="date", values="units").sort_index()
+    wide: Any = frame.pivot(index=keys, columns="date", values="units").sort_index()
     days = pd.date_range(wide.columns[0], wide.columns[-1])
     gaps = wide.reindex(columns=days.date).isna()
     if gaps.to_numpy().any():
