@@ -1,22 +1,29 @@
 #!/usr/bin/env python3
-"""What each family of features is worth to the GBM: its share of the gain, and the WRMSSE without it.
+"""What each family of features is worth to the GBM: its share of the gain, the WRMSSE without it and with all of it.
 
-    feature_ablation.py LAKE WEEK... [--landing FOLDER] [--share 0.1] [--iterations 60]
+    feature_ablation.py LAKE WEEK... [--landing FOLDER] [--share 0.03] [--iterations 50] [--seeds 1 2]
 
-LAKE holds the weeks' features and the 28 days of sales after each. For each week one LightGBM of all departments is
-trained on the features that the GBM uses, one without each family, one on the whole catalogue, and a second one of all
-features with another seed: differences below that one's are chance. Smaller than the GBM in use (a tenth of the rows,
-half of the trees), not averaged and not aligned, so that the scores are higher than the platform's. FOLDER may hold the
-official weights and scales.
+LAKE holds the weeks' features, the models of the same weeks and the 28 days of sales after each. For each week and seed
+one LightGBM of all departments is trained on the features that the GBM uses (`MODEL_FEATURES`), one without each of
+their families, one with the rest of each family of the catalogue, one on the whole catalogue. A seed draws the rows as
+well as LightGBM's own samples. Smaller than the GBM in use (a thirteenth of the rows, two fifths of the trees), not
+averaged and not aligned, so that the scores are higher than the platform's. `change` is to the model of the same week
+and seed with the GBM's features, the mean over weeks and seeds; `error` is that mean's standard error: a change of less
+than two errors may be chance. `gain` is of the GBM in force in the last week, the mean over its members. FOLDER may
+hold the official weights and scales.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -28,14 +35,16 @@ from m5_assets.assets.presentation import markdown_table
 from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting import wrmsse
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
-from m5_assets.forecasting.gbm import GBMConfig, training_rows
+from m5_assets.forecasting.gbm import DESCRIPTION, GBMConfig, training_rows
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.panel import HORIZON, Panel, concat, read_panel
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import Landing
+from m5_assets.sagemaker.artifacts import unpack_model
 from m5_assets.weeks import Week
 
 FAMILY = {feature.name: feature.family for feature in CATALOGUE}
+BASE = "the GBM's features"
 NEEDED = ("is_christmas", "days_since_release")
 """What says that nothing can be sold: applied to every forecast, whether the trees see it or not."""
 
@@ -43,55 +52,80 @@ Matrix = npt.NDArray[np.float32]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lake", type=Path)
     parser.add_argument("weeks", nargs="+", type=Week.parse)
     parser.add_argument("--landing", type=Path)
-    parser.add_argument("--share", type=float, default=0.1, help="of the rows that are drawn")
-    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--share", type=float, default=0.03, help="of the rows that are drawn")
+    parser.add_argument("--iterations", type=int, default=50)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     config = dataclasses.replace(GBMConfig(), sample_share=arguments.share, iterations=arguments.iterations)
-    lake, tables = Lake(root=str(arguments.lake)), {}
+    lake, runs = Lake(root=str(arguments.lake)), []
     for week in arguments.weeks:
-        tables[week.key] = _ablate(lake, week, arguments.landing, config)
-    scores = pd.DataFrame({week: table["WRMSSE"] for week, table in tables.items()})
-    first = next(iter(tables.values()))
-    change = scores.sub(scores.loc["all of the GBM's"]).mean(axis=1)
-    table = first[["features", "gain"]].join(scores.round(4)).assign(change=change.round(4)).reset_index()
-    print(markdown_table(table).value)
+        runs += _ablate(lake, week, arguments.landing, config, arguments.seeds)
+    scores = pd.DataFrame(runs).pivot(index="model", columns=["week", "seed"], values="WRMSSE")
+    scores = scores.loc[list(_variants())]
+    change = scores - scores.loc[BASE]
+    table = pd.DataFrame({"features": {name: len(features) for name, features in _variants().items()}})
+    table = table.join(scores.T.groupby(level="week").mean().T.round(4))
+    table["change"] = change.mean(axis=1).round(4)
+    table["error"] = change.sem(axis=1).round(4)
+    print(markdown_table(table.rename_axis("model").reset_index()).value)
+    spread = scores.loc[BASE].groupby(level="week").std().mean()
+    print(f"\nStandard deviation of the score between seeds: {spread:.4f}\n")
+    print(markdown_table(_gains(lake, arguments.weeks[-1])).value)
 
 
-def _ablate(lake: Lake, week: Week, landing: Path | None, config: GBMConfig) -> pd.DataFrame:
+def _variants() -> dict[str, tuple[str, ...]]:
+    """Return the features of each model that is trained, by its name."""
+    used = list(dict.fromkeys(FAMILY[name] for name in MODEL_FEATURES))
+    partly = list(dict.fromkeys(FAMILY[name] for name in NAMES if name not in MODEL_FEATURES))
+    return {
+        BASE: MODEL_FEATURES,
+        **{f"without {f}": tuple(n for n in MODEL_FEATURES if FAMILY[n] != f) for f in used},
+        **{f"with all of {f}": tuple(n for n in NAMES if n in MODEL_FEATURES or FAMILY[n] == f) for f in partly},
+        "the whole catalogue": NAMES,
+    }
+
+
+def _ablate(lake: Lake, week: Week, landing: Path | None, config: GBMConfig, seeds: list[int]) -> list[dict[str, Any]]:
     panel = concat([read_panel(Path(lake.path(file.key))) for file in lake.get("features", week.key).under("panel")])
     context = Context.build(panel)
-    rows, ahead = training_rows(context, config), _ahead(context)
-    train, test = (compute(context, part, NAMES, threads=config.threads) for part in (rows, ahead))
-    units = context.sales[rows.series, rows.day]
     score = _scorer(lake, week, landing, panel)
-    families = list(dict.fromkeys(FAMILY[name] for name in MODEL_FEATURES))
-    chosen = {
-        "all of the GBM's": (MODEL_FEATURES, config),
-        "the same, another seed": (MODEL_FEATURES, dataclasses.replace(config, seed=config.seed + 1)),
-        "the whole catalogue": (NAMES, config),
-        **{f"without {f}": (tuple(n for n in MODEL_FEATURES if FAMILY[n] != f), config) for f in families},
-    }
+    test = compute(context, _ahead(context), NAMES, threads=config.threads)
     closed = (test[:, NAMES.index(NEEDED[0])] > 0) | np.isnan(test[:, NAMES.index(NEEDED[1])])
-    found, gains = [], pd.Series(dtype=float)
-    for name, (features, configuration) in chosen.items():
-        start = time.perf_counter()
-        columns = [NAMES.index(feature) for feature in features]
-        booster = _train(train[:, columns], units, configuration)
-        forecast = np.asarray(booster.predict(test[:, columns], num_threads=config.threads))
-        forecast[closed] = 0.0
-        if not len(gains):
-            gains = pd.Series(booster.feature_importance("gain"), [FAMILY[feature] for feature in features])
-            gains = gains.groupby(level=0).sum() / gains.sum()
-        value = score(forecast.reshape(-1, HORIZON))
-        gain = gains.get(name.removeprefix("without "), np.nan)
-        found.append({"model": name, "features": len(features), "gain": round(float(gain), 4), "WRMSSE": value})
-        print(f"{week} {name}: {value:.4f} in {time.perf_counter() - start:.0f} s", flush=True)
-    return pd.DataFrame(found).set_index("model")
+    found = []
+    for seed in seeds:
+        seeded = dataclasses.replace(config, seed=seed)
+        rows = training_rows(context, seeded)
+        train = compute(context, rows, NAMES, threads=config.threads)
+        units = context.sales[rows.series, rows.day]
+        for name, features in _variants().items():
+            start = time.perf_counter()
+            columns = [NAMES.index(feature) for feature in features]
+            booster = _train(train[:, columns], units, seeded)
+            forecast = np.asarray(booster.predict(test[:, columns], num_threads=config.threads))
+            forecast[closed] = 0.0
+            value = score(forecast.reshape(-1, HORIZON))
+            found.append({"week": week.key, "seed": seed, "model": name, "WRMSSE": value})
+            seconds = time.perf_counter() - start
+            print(f"{week}, seed {seed}, {name}: {value:.4f} in {seconds:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def _gains(lake: Lake, week: Week) -> pd.DataFrame:
+    """Return the families' and the best features' shares of the gain in the GBM of this week."""
+    (archive,) = lake.get("gbm_model", week.key).files
+    with tempfile.TemporaryDirectory() as folder:
+        unpack_model(Path(lake.path(archive.key)), Path(folder))
+        gain = pd.Series(json.loads((Path(folder) / DESCRIPTION).read_text())["importance"])
+    family = pd.Series(FAMILY)[gain.index]
+    table = gain.groupby(family).agg(["sum", "size"]).sort_values("sum", ascending=False)
+    best = {f: ", ".join(f"{n} {gain[n]:.3f}" for n in gain.index[family == f][:3]) for f in table.index}
+    table = table.assign(best=pd.Series(best)).rename_axis("family").reset_index()
+    return table.rename(columns={"sum": "gain", "size": "features used", "best": "its features with most"}).round(4)
 
 
 def _ahead(context: Context) -> Rows:
