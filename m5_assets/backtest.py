@@ -106,7 +106,7 @@ def make(lake: Lake, weeks: Sequence[Week], *, again: bool) -> None:
     steps = plan(lake, weeks, again=again)
     if not steps:
         return
-    last_week, (_, last_day) = steps[-1][0], runs.landed_days()
+    last_week, (_, last_day) = steps[-1][0], runs.landed().days()
     if last_week.last_forecast_day > last_day:
         raise UserError(
             f"week {last_week} cannot be scored: its forecast ends on {last_week.last_forecast_day}, the landed sales "

@@ -26,7 +26,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from m5_assets.alerts import Incident, announce, channels_of
-from m5_assets.checks.landing import landed_is_fresh, last_landed_day
+from m5_assets.checks.landing import landed_is_fresh
 from m5_assets.checks.models import MODELS
 from m5_assets.due import FORECAST
 from m5_assets.errors import UserError
@@ -157,7 +157,7 @@ def _disk(source: Settings) -> Iterator[Diagnosis]:
 def _landing(source: Settings) -> Iterator[Diagnosis]:
     try:
         landing = LandingResource(root=source.landing)
-        found = landed_is_fresh(last_landed_day(landing), dt.datetime.now(dt.UTC), source)
+        found = landed_is_fresh(landing.open().days()[1], dt.datetime.now(dt.UTC), source)
         missing = {CALENDAR, PRICES} - {*landing.open().stamps()}
     except (BadInput, OSError) as problem:
         yield Diagnosis(

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from m5_assets.assets.features import CurrentSales
+from m5_assets.assets.known import KnownInputs, calendar_content
+from m5_assets.assets.landing import landed_numbers
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import Landing
+from m5_assets.resources.landing import Landing, content_by_week
 from m5_assets.settings import Settings, settings
 from m5_assets.weeks import Week, last_full_week, week_containing, weeks_between
 
 FORECAST = "ensemble_forecast"
 
-
-def landed_days(reader: Landing) -> tuple[dt.date, dt.date]:
-    """Return the first and the last day of the landed sales, from the file's header alone."""
-    numbers, days = reader.sales_days(), reader.calendar().set_index("d")["date"]
-    return days[numbers[0]].date(), days[numbers[-1]].date()
+Contents: TypeAlias = Mapping[str, Mapping[str, str]]
+"""What the landed files say of each week, by dataset (`raw_sales`, `store_dept_sales`) and week."""
 
 
 def earliest_week(first_landed: dt.date, source: Settings) -> Week:
@@ -69,35 +68,73 @@ def unfinished_weeks(instance: dg.DagsterInstance, job: str) -> set[str]:
     return {run.tags[PARTITION_NAME_TAG] for run in runs if PARTITION_NAME_TAG in run.tags}
 
 
-def landed_contents(reader: Landing) -> dict[str, str]:
-    """Name what the landed file says of each of its weeks (`LandedSales.content`); a first week may be a part.
+def landed_contents(reader: Landing) -> Contents:
+    """Name what the landed sales and totals say of each of their weeks; a first week may be a part.
 
-    Reads the whole file.
+    Reads both files whole.
 
     Raises:
-        BadInput: the file is refused.
+        BadInput: a file is refused.
     """
-    sales, calendar = reader.sales(), reader.calendar()
-    number = dict(zip(calendar["date"].dt.date, calendar["d"], strict=True))
-    first, last = landed_days(reader)
-    contents = {}
+    sales, totals, days = reader.sales(), reader.totals(), reader.calendar().set_index("d")["date"]
+    first, last = days[sales.first_day].date(), days[sales.last_day].date()
+    by_week = {}
     for week in weeks_between(week_containing(first), week_containing(last + dt.timedelta(days=1)).shift(-1)):
-        begin = max(week.first_day, first)
-        contents[week.key] = sales.content(int(number[begin]), int(number[week.origin]))
+        begin = sales.first_day + (max(week.first_day, first) - first).days
+        by_week[week.key] = sales.content(begin, sales.first_day + (week.origin - first).days)
+    contents = {"raw_sales": by_week, "store_dept_sales": dict[str, str]()}
+    if totals:
+        for week in weeks_between(week_containing(days[totals.first_day].date()), week_containing(last)):
+            if numbers := landed_numbers(week, totals, days):
+                contents["store_dept_sales"][week.key] = totals.content(numbers[0], numbers[-1])
     return contents
 
 
-def weeks_to_load(lake: Lake, contents: Mapping[str, str], due: Sequence[Week]) -> list[Week]:
-    """Return the weeks whose landed content is not what the lake holds, and those that the due weeks' windows lack.
+def weeks_to_load(lake: Lake, contents: Contents, due: Sequence[Week]) -> list[Week]:
+    """Return the weeks whose landed sales are not what the lake holds, and those that the due weeks' windows lack.
 
     The due weeks themselves are left out: their own runs load them.
     """
-    held = {key: lake.get("raw_sales", key).attributes.get("content") for key in lake.partitions("raw_sales")}
-    wanted = {key for key, content in contents.items() if key in held and held[key] != content}
+    wanted = _changed(lake, "raw_sales", contents)
     if due:
+        held = set(lake.partitions("raw_sales"))
         window = weeks_between(due[0].shift(1 - settings().history_weeks), due[0].shift(-1))
-        wanted |= {week.key for week in window if week.key in contents and week.key not in held}
+        wanted |= {week.key for week in window if week.key in contents["raw_sales"] and week.key not in held}
     return [Week.parse(key) for key in sorted(wanted - {week.key for week in due})]
+
+
+def totals_to_load(lake: Lake, contents: Contents, others: Sequence[Week]) -> list[Week]:
+    """Return the weeks whose landed totals are not what the lake holds, without the others, which are loaded whole."""
+    changed = _changed(lake, "store_dept_sales", contents) - {week.key for week in others}
+    return [Week.parse(key) for key in sorted(changed)]
+
+
+def _changed(lake: Lake, dataset: str, contents: Contents) -> set[str]:
+    held = {key: lake.get(dataset, key).attributes.get("content") for key in lake.partitions(dataset)}
+    return {key for key, content in contents[dataset].items() if key in held and held[key] != content}
+
+
+def corrected_tables(lake: Lake, reader: Landing) -> list[str]:
+    """Return the tables without weeks of which the landed file corrects what the lake holds.
+
+    Prices of further weeks and further days of the calendar correct nothing: the next week's run loads them. Reads both
+    files whole.
+
+    Raises:
+        BadInput: a file is refused.
+    """
+    found, calendar = [], reader.calendar()
+    prices, days = lake.find("sell_prices"), lake.find("calendar")
+    if prices is not None:
+        landed = content_by_week(reader.sell_prices(), calendar)
+        if any(landed.get(day) != content for day, content in prices.attributes.get("contents", {}).items()):
+            found.append("sell_prices")
+    if days is not None:
+        held = lake.read_table(days.files[0]).to_pandas()
+        last_day = held["date"].max().date()
+        if calendar_content(calendar, last_day) != calendar_content(held, last_day):
+            found.append("calendar")
+    return found
 
 
 def spans(weeks: Sequence[Week]) -> list[tuple[Week, Week]]:
@@ -111,7 +148,12 @@ def spans(weeks: Sequence[Week]) -> list[tuple[Week, Week]]:
     return found
 
 
-def stale_weeks(lake: Lake) -> list[Week]:
-    """Return the weeks with a forecast whose features were computed from other sales than the lake holds now."""
-    current = CurrentSales(lake)
-    return [week for week in map(Week.parse, lake.partitions(FORECAST)) if current.changed_inputs(week)]
+def stale_weeks(lake: Lake) -> dict[Week, list[str]]:
+    """Return the weeks with a forecast whose features were computed from other inputs than the lake holds now.
+
+    Returns:
+        The inputs that have changed, by week, oldest first.
+    """
+    known = KnownInputs(lake)
+    changed = {week: known.changed(week) for week in map(Week.parse, lake.partitions(FORECAST))}
+    return {week: names for week, names in changed.items() if names}

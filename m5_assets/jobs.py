@@ -20,7 +20,8 @@ of jobs, which say for themselves whether another attempt can help (`m5_assets.r
 """
 
 LANDING = dg.AssetSelection.groups("landing")
-FORECAST = dg.AssetSelection.groups("features", "models", "predictions", "forecast")
+FEATURES = dg.AssetSelection.groups("features")
+FORECAST = FEATURES | dg.AssetSelection.groups("models", "predictions", "forecast")
 RDS_HISTORY = dg.AssetSelection.assets("rds/calendar", "rds/sales", "rds/store_dept_sales")
 RDS_FORECAST = dg.AssetSelection.assets("rds/forecast", "rds/series_outlook", "rds/store_dept_forecast")
 ACCURACY = dg.AssetSelection.assets("forecast_accuracy", "rds/accuracy", "rds/aggregate_accuracy")
@@ -39,6 +40,13 @@ back_history = dg.define_asset_job(
     op_retry_policy=RETRIES,
     description="Weeks of sales, prices and calendar from the landed files to the lake and PostgreSQL; all weeks in "
     "one run, in one pass.",
+)
+feature_weeks = dg.define_asset_job(
+    "feature_weeks",
+    selection=FEATURES,
+    op_retry_policy=RETRIES,
+    description="The features of weeks whose sales are loaded, before their forecasts; all weeks in one run, ten to a "
+    "Processing job.",
 )
 accuracy = dg.define_asset_job(
     "accuracy",
@@ -63,4 +71,10 @@ def housekeeping() -> None:
     remove_old()
 
 
-JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [weekly_forecast, back_history, accuracy, housekeeping]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    weekly_forecast,
+    back_history,
+    feature_weeks,
+    accuracy,
+    housekeeping,
+]

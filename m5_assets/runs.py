@@ -24,12 +24,16 @@ from sqlalchemy import Table
 
 import m5_assets
 from m5_assets import due, housekeeping
-from m5_assets.assets.features import CurrentSales
+from m5_assets.assets.features import WEEKS_A_JOB, are_made
+from m5_assets.assets.known import KnownInputs
 from m5_assets.definitions import defs
 from m5_assets.due import FORECAST
 from m5_assets.errors import UserError
-from m5_assets.resources.jobs import HEAVY
+from m5_assets.jobs import DASHBOARDS, RDS_FORECAST
+from m5_assets.jobs import FORECAST as FORECAST_ASSETS
+from m5_assets.resources.jobs import HEAVY, SageMakerJobs
 from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing import Landing
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import loaded_weeks
@@ -37,6 +41,12 @@ from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week, week_containing, weeks_between
 
 log = logging.getLogger("m5")
+
+_TOTALS = dg.AssetSelection.assets("store_dept_sales", "rds/store_dept_sales")
+_SALES = dg.AssetSelection.assets("raw_sales", "rds/sales") | _TOTALS
+_WHOLE_TABLES = dg.AssetSelection.assets("sell_prices", "calendar", "rds/calendar")
+_BACKFILLED = FORECAST_ASSETS | RDS_FORECAST | DASHBOARDS
+"""What a backfill makes of a week: it has loaded the landed files of all its weeks before."""
 
 _CONSOLE = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 
@@ -53,6 +63,11 @@ def weekly_forecast_job() -> dg.JobDefinition:
 def back_history_job() -> dg.JobDefinition:
     """Return the job by a name that the processes of its steps can import."""
     return defs.resolve_job_def("back_history")
+
+
+def feature_weeks_job() -> dg.JobDefinition:
+    """Return the job by a name that the processes of its steps can import."""
+    return defs.resolve_job_def("feature_weeks")
 
 
 def accuracy_job() -> dg.JobDefinition:
@@ -99,9 +114,9 @@ def forecast_week(week: Week) -> None:
 def backfill_weeks(weeks: list[Week], *, again: bool = False) -> list[Week]:
     """Make the forecasts of exactly these weeks, oldest first, and return those made now.
 
-    The sales that all of them need are loaded first, in as few runs as there are gaps; then each week is one run, with
-    the model in force for it. Weeks whose last run succeeded, and whose sales have not changed since, are passed over:
-    called again after a stop, it goes on where it was.
+    What all of them need is loaded first, in as few runs as there are gaps; then each week is one run, with the model
+    in force for it, and before every tenth the features of the next ten in one. Weeks whose last run succeeded, and
+    whose inputs have not changed since, are passed over: called again after a stop, it goes on where it was.
 
     Args:
         weeks: in any order.
@@ -114,12 +129,14 @@ def backfill_weeks(weeks: list[Week], *, again: bool = False) -> list[Week]:
     weeks = sorted(weeks)
     _check_landed(weeks)
     _load_back_history(weeks[0], weeks[-1])
+    _load_corrected()
     todo = weeks if again else [week for week in weeks if not _is_made(week)]
     log.info("%d weeks asked for, %d of them to be made", len(weeks), len(todo))
     begin = time.monotonic()
     for number, week in enumerate(todo, start=1):
         log.info("week %s, %d of %d", week, number, len(todo))
-        _run(weekly_forecast_job, {PARTITION_NAME_TAG: week.key})
+        _make_features(todo[number - 1 :])
+        _run(weekly_forecast_job, {PARTITION_NAME_TAG: week.key}, _BACKFILLED)
         left = (time.monotonic() - begin) / number * (len(todo) - number)
         log.info("week %s is made, about %d min left", week, round(left / 60))
     return todo
@@ -135,11 +152,31 @@ def _is_made(week: Week) -> bool:
         )
     lake = Lake(root=settings().lake)
     made = lake.find(FORECAST, week.key) is not None and bool(runs) and runs[0].is_success
-    return made and not CurrentSales(lake).changed_inputs(week)
+    return made and not KnownInputs(lake).changed(week)
+
+
+def _make_features(weeks: Sequence[Week]) -> None:
+    """Make the features of the first of these weeks and those that follow it in the same job, where they lack."""
+    source = settings()
+    lake = Lake(root=source.lake)
+    image = SageMakerJobs(source.home, lake, source.sagemaker).image("features")
+    inputs = KnownInputs(lake)
+    todo = []
+    for place, week in enumerate(weeks[:WEEKS_A_JOB]):
+        if week != weeks[0].shift(place) or are_made(lake, inputs.at(week), image):
+            break
+        todo.append(week)
+    if len(todo) > 1:  # a single week's own run makes them as well
+        log.info("features of weeks %s to %s", todo[0], todo[-1])
+        _run(feature_weeks_job, _range(todo[0], todo[-1]))
+
+
+def _range(first: Week, last: Week) -> dict[str, str]:
+    return {ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key}
 
 
 def _check_landed(weeks: list[Week]) -> None:
-    first_day, last_day = landed_days()
+    first_day, last_day = landed().days()
     for week in weeks:
         if not first_day <= week.origin <= last_day:
             raise UserError(
@@ -150,7 +187,7 @@ def _check_landed(weeks: list[Week]) -> None:
 
 def score_weeks(weeks: list[Week]) -> list[Week]:
     """Make the accuracy of those weeks whose four weeks ahead are landed, and return them."""
-    _, last_day = landed_days()
+    _, last_day = landed().days()
     matured = [w for w in weeks if w.last_forecast_day <= last_day]
     if matured:
         _load_back_history(min(matured), max(matured).shift(HORIZON_DAYS // 7))
@@ -170,14 +207,14 @@ def clean(*, dry_run: bool) -> list[str]:
     return housekeeping.summary(removals)
 
 
-def landed_days() -> tuple[dt.date, dt.date]:
-    """Return the first and the last day of the landed sales."""
-    return due.landed_days(LandingResource(root=settings().landing).open())
+def landed() -> Landing:
+    """Return the reader of the landed files."""
+    return LandingResource(root=settings().landing).open()
 
 
 def _load_back_history(first: Week, last: Week) -> None:
     """Load the sales from the first week's window up to the last week that the lake lacks, and all earlier totals."""
-    first_day, _ = landed_days()
+    first_day, _ = landed().days()
     window_start = max(week_containing(first_day), first.shift(1 - settings().history_weeks))
     _load_missing("raw_sales", schema.sales, weeks_between(window_start, last), ["sell_prices", "calendar"])
     totals_start = week_containing(_totals_since(first_day))
@@ -185,9 +222,9 @@ def _load_back_history(first: Week, last: Week) -> None:
 
 
 def _totals_since(first_day: dt.date) -> dt.date:
-    reader = LandingResource(root=settings().landing).open()
-    landed = reader.totals()
-    return min(first_day, reader.calendar().set_index("d")["date"][landed.first_day].date()) if landed else first_day
+    reader = landed()
+    totals = reader.totals()
+    return min(first_day, reader.calendar().set_index("d")["date"][totals.first_day].date()) if totals else first_day
 
 
 def _load_missing(dataset: str, table: Table, weeks: list[Week], with_assets: Sequence[str] = ()) -> None:
@@ -199,13 +236,32 @@ def _load_missing(dataset: str, table: Table, weeks: list[Week], with_assets: Se
     missing = [w for w in weeks if w.key not in present or w.first_day not in loaded]
     if missing:
         log.info("loading %s, weeks %s to %s", dataset, missing[0], missing[-1])
-        span = {ASSET_PARTITION_RANGE_START_TAG: missing[0].key, ASSET_PARTITION_RANGE_END_TAG: missing[-1].key}
-        _run(back_history_job, span, [dataset, f"rds/{table.name}", *with_assets])
+        _run(
+            back_history_job,
+            _range(missing[0], missing[-1]),
+            dg.AssetSelection.assets(dataset, f"rds/{table.name}", *with_assets),
+        )
 
 
-def _run(job: Callable[[], dg.JobDefinition], tags: dict[str, str], assets: Sequence[str] = ()) -> None:
+def _load_corrected() -> None:
+    """Load the weeks again that the landed files correct, and prices and calendar as they are landed now."""
+    lake, contents = Lake(root=settings().lake), due.landed_contents(landed())
+    weeks = due.weeks_to_load(lake, contents, [])
+    for assets, corrected in ((_SALES, weeks), (_TOTALS, due.totals_to_load(lake, contents, weeks))):
+        for first, last in due.spans(corrected):
+            log.info("loading corrected weeks %s to %s", first, last)
+            _run(back_history_job, _range(first, last), assets)
+    _run(back_history_job, {}, _WHOLE_TABLES)
+
+
+def _run(job: Callable[[], dg.JobDefinition], tags: dict[str, str], assets: dg.AssetSelection | None = None) -> None:
+    """Run a job, or the part of it that makes these assets.
+
+    Raises:
+        RunFailed: a step failed.
+    """
     dagster_home()
-    chosen = [dg.AssetKey.from_user_string(name) for name in assets] or None
+    chosen = sorted(assets.resolve(defs.resolve_asset_graph())) if assets is not None else None
     with dg.DagsterInstance.get() as instance:
         result = dg.execute_job(
             dg.reconstructable(job), instance, run_config=_CONSOLE, tags=tags, asset_selection=chosen

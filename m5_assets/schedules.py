@@ -9,7 +9,7 @@ import datetime as dt
 
 import dagster as dg
 
-from m5_assets.due import FORECAST, due_weeks, landed_days, replay_week, unfinished_weeks
+from m5_assets.due import FORECAST, due_weeks, replay_week, unfinished_weeks
 from m5_assets.jobs import IN_ORDER, accuracy, housekeeping, weekly_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import BadInput
@@ -37,7 +37,7 @@ def weekly(
     """Ask for the runs of the weeks that are due and not under way."""
     under_way = unfinished_weeks(context.instance, weekly_forecast.name)
     try:
-        landed = landed_days(landing.open())
+        landed = landing.open().days()
     except BadInput as problem:
         return dg.SkipReason(f"the landed sales cannot be read: {problem}")
     if settings().last_week is not None:

@@ -30,7 +30,7 @@ def test_lineage_jobs_and_schedules_change_only_on_purpose() -> None:
     }
     jobs = {
         name: sorted(key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys)
-        for name in ("weekly_forecast", "back_history", "accuracy")
+        for name in ("weekly_forecast", "back_history", "feature_weeks", "accuracy")
     }
     schedules = {s.name: s.cron_schedule for s in defs.get_repository_def().schedule_defs}
     found = json.dumps({"assets": assets, "jobs": jobs, "schedules": schedules}, indent=1, sort_keys=True) + "\n"

@@ -8,7 +8,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from m5_assets.due import due_weeks, landed_days, replay_week, spans, weeks_to_load
+from m5_assets.due import due_weeks, replay_week, spans, totals_to_load, weeks_to_load
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.sample import write_sample
@@ -85,14 +85,21 @@ def test_due_weeks(lake: Lake, done: tuple[str, ...], landed: dt.date, now: str,
 
 
 def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:
-    contents = {Week.parse("2016-04-18").shift(i).key: f"c{i}" for i in range(5)}
-    for i, key in enumerate(list(contents)[:3]):
-        _made(lake, "raw_sales", key, content=f"c{i}")
+    sales = {Week.parse("2016-04-18").shift(i).key: f"c{i}" for i in range(5)}
+    totals = {key: f"t{content}" for key, content in sales.items()}
+    contents = {"raw_sales": sales, "store_dept_sales": totals}
+    for key in list(sales)[:3]:
+        _made(lake, "raw_sales", key, content=sales[key])
+        _made(lake, "store_dept_sales", key, content=totals[key])
     due = [Week.parse("2016-05-16")]
     assert weeks_to_load(lake, contents, []) == []
     assert [w.key for w in weeks_to_load(lake, contents, due)] == ["2016-05-09"]
-    corrected = contents | {"2016-04-25": "other"}
+    corrected = {**contents, "raw_sales": sales | {"2016-04-25": "other"}}
     assert [w.key for w in weeks_to_load(lake, corrected, due)] == ["2016-04-25", "2016-05-09"]
+    corrected = {**contents, "store_dept_sales": totals | {"2016-05-02": "other"}}
+    assert weeks_to_load(lake, corrected, []) == []
+    assert [w.key for w in totals_to_load(lake, corrected, [])] == ["2016-05-02"]
+    assert totals_to_load(lake, corrected, [Week.parse("2016-05-02")]) == []
 
 
 def test_spans_join_consecutive_weeks() -> None:
@@ -136,7 +143,7 @@ def test_a_week_that_is_not_landed_is_not_asked_for(
 
 
 def test_the_days_landed_are_those_of_the_file(landing: LandingResource) -> None:
-    assert landed_days(landing.open()) == LANDED
+    assert landing.open().days() == LANDED
 
 
 def test_accuracy_is_asked_for_once_the_four_weeks_are_loaded(instance: dg.DagsterInstance, lake: Lake) -> None:

@@ -3,6 +3,7 @@
 Not here: how a CSV file is read and what makes it unacceptable (`m5_assets.resources.landing`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import BadInput, LandedTotals
+from m5_assets.resources.landing import BadInput, LandedTotals, content_by_week
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.weeks import WEEKS, Week
 
@@ -107,6 +108,8 @@ def store_dept_sales(
         with lake.staging() as staged:
             pq.write_table(found, staged / "totals.parquet", compression="zstd")
             attributes = {"rows": found.num_rows, "landed_first_day": first.isoformat()}
+            if landed and (numbers := landed_numbers(week, landed, days)):
+                attributes["content"] = landed.content(numbers[0], numbers[-1])
             lake.publish("store_dept_sales", week.key, staged, inputs={}, attributes=attributes)
         rows += found.num_rows
         if number % 50 == 0 or number == len(weeks):
@@ -150,17 +153,23 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
     return pa.Table.from_pandas(found, preserve_index=False)
 
 
+def landed_numbers(week: Week, landed: LandedTotals, days: "pd.Series[Any]") -> range:
+    """Return the numbers of the week's days that the landed totals hold; `days` are dates by number."""
+    dates = days.loc[landed.first_day : landed.last_day]
+    numbers = dates.index[(dates >= pd.Timestamp(week.first_day)) & (dates <= pd.Timestamp(week.origin))]
+    return range(int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else range(0)
+
+
 def _landed_week(week: Week, landed: LandedTotals, days: "pd.Series[Any]") -> pd.DataFrame | None:
-    numbers = range(landed.first_day, landed.last_day + 1)
-    dates = [days[number].date() for number in numbers]
-    columns = [i for i, date in enumerate(dates) if week.first_day <= date <= week.origin]
-    if not columns:
+    numbers = landed_numbers(week, landed, days)
+    if not numbers:
         return None
     groups = landed.groups.assign(
         cat_id=landed.groups["dept_id"].str.rsplit("_", n=1).str[0],
         state_id=landed.groups["store_id"].str.rsplit("_", n=1).str[0],
     )
-    parts = [groups.assign(date=dates[i], units=landed.units[:, i]) for i in columns]
+    units = landed.units[:, numbers[0] - landed.first_day :]
+    parts = [groups.assign(date=days[number].date(), units=units[:, i]) for i, number in enumerate(numbers)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -186,10 +195,14 @@ def _compare(week: Week, detail: pd.DataFrame, totals: pd.DataFrame) -> None:
         )
 
 
-def _whole_table(lake: Lake, name: str, table: pa.Table) -> dg.MaterializeResult[Any]:
+def _whole_table(
+    lake: Lake, name: str, table: pa.Table, attributes: Mapping[str, Any] | None = None
+) -> dg.MaterializeResult[Any]:
     with lake.staging() as staged:
         pq.write_table(table, staged / f"{name}.parquet", compression="zstd")
-        manifest = lake.publish(name, None, staged, inputs={}, attributes={"rows": table.num_rows})
+        manifest = lake.publish(
+            name, None, staged, inputs={}, attributes={"rows": table.num_rows, **(attributes or {})}
+        )
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": table.num_rows,
@@ -208,7 +221,9 @@ def _whole_table(lake: Lake, name: str, table: pa.Table) -> dg.MaterializeResult
 def sell_prices(landing: LandingResource, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed price file."""
     try:
-        return _whole_table(lake, "sell_prices", landing.open().sell_prices())
+        reader = landing.open()
+        prices = reader.sell_prices()
+        return _whole_table(lake, "sell_prices", prices, {"contents": content_by_week(prices, reader.calendar())})
     except BadInput as problem:
         raise _refuse(problem) from problem
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from m5_assets.assets.features import CurrentSales
+from m5_assets.assets.known import KnownInputs
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.checks.units import days
 from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, calendar_of
@@ -22,7 +22,7 @@ from m5_assets.weeks import Week
 
 CURRENT = Check(
     "based_on_current_sales",
-    "The sales it was computed from are those in the lake; a corrected file makes weeks stale.",
+    "What it was computed from is what the lake holds now; a corrected file makes weeks stale.",
 )
 _KEYS = (*SERIES_COLUMNS, "date")
 _FILLED = ("weekday", "snap", "price", "lag_28", "same_weekday_mean_4", "rolling_mean_28", "nonzero_share_28")
@@ -120,7 +120,7 @@ def examiner(lake: Lake) -> Examiner:
     """Return the examiner of `features`."""
     from m5_assets.forecasting.features.catalogue import NAMES  # loads numba, which no code location should pay for
 
-    current = CurrentSales(lake)
+    current = KnownInputs(lake)
 
     def examine(week: Week) -> Findings:
         manifest = lake.get("features", week.key)
@@ -144,7 +144,7 @@ def examiner(lake: Lake) -> Examiner:
             "complete": complete(stores, found, rows, series),
             "known_at_the_origin": known_at_the_origin(week, _inputs(lake, manifest), known, dates),
             "finite": finiteness.finding(),
-            CURRENT.name: based_on_current_sales(current.changed_inputs(week)),
+            CURRENT.name: based_on_current_sales(current.changed(week)),
         }
 
     return examine

@@ -205,17 +205,10 @@ def sales_examiner(lake: Lake, landing: LandingResource) -> Examiner:
             **drifts(own, earlier),
         }
         if week.key == newest:
-            findings[LANDED.name] = landed_is_fresh(last_landed_day(landing), _now(), settings())
+            findings[LANDED.name] = landed_is_fresh(landing.open().days()[1], _now(), settings())
         return findings
 
     return examine
-
-
-def last_landed_day(landing: LandingResource) -> dt.date:
-    """Return the last day of the landed sales."""
-    reader = landing.open()
-    day: dt.date = reader.calendar().set_index("d")["date"][reader.sales_days()[-1]].date()
-    return day
 
 
 def _now() -> dt.datetime:

@@ -27,7 +27,7 @@ from dagster._core.storage.tags import (
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 from m5_assets.alerts import Incident
-from m5_assets.checks.landing import landed_is_fresh, last_landed_day
+from m5_assets.checks.landing import landed_is_fresh
 from m5_assets.checks.models import MODELS, age
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import BadInput
@@ -198,7 +198,7 @@ def _missed(tick: InstigatorTick | None, due: dt.datetime) -> str | None:
 def stale_data(landing: LandingResource, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
     """Yield an incident where the landed sales do not reach the last week that is over, or cannot be read."""
     try:
-        found = landed_is_fresh(last_landed_day(landing), now, source)
+        found = landed_is_fresh(landing.open().days()[1], now, source)
         problem = None if found.passed else found.text
     except (BadInput, OSError) as refusal:
         problem = str(refusal)
@@ -243,7 +243,7 @@ def late_forecast(
     if source.last_week or due.key in lake.partitions("ensemble_forecast"):
         return
     try:
-        landed = last_landed_day(landing)
+        landed = landing.open().days()[1]
     except (BadInput, OSError):  # `stale_data` tells of it
         return
     if landed >= due.origin:

@@ -6,17 +6,19 @@ refusal of files that cannot be trusted (`BadInput`). Not here: what the lake ke
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pandas as pd
 import pyarrow as pa
 
 from m5_assets.resources.landing.calendar import read_calendar
 from m5_assets.resources.landing.files import BadInput, Folder, LandingFile
 from m5_assets.resources.landing.official import LandedOfficial, read_official
-from m5_assets.resources.landing.prices import read_prices
+from m5_assets.resources.landing.prices import content_by_week, read_prices
 from m5_assets.resources.landing.sales import LandedSales, read_days, read_sales
 from m5_assets.resources.landing.totals import LandedTotals, read_totals
 
-__all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing"]
+__all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing", "content_by_week"]
 
 CALENDAR = "calendar.csv"
 PRICES = "sell_prices.csv"
@@ -72,6 +74,11 @@ class Landing:
     def sales_days(self) -> range:
         """Return the day numbers that the sales file holds, from its header alone."""
         return read_days(self._sales_file())
+
+    def days(self) -> tuple[dt.date, dt.date]:
+        """Return the first and the last day of the sales, from the file's header alone."""
+        numbers, days = self.sales_days(), self.calendar().set_index("d")["date"]
+        return days[numbers[0]].date(), days[numbers[-1]].date()
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return size and time of the last change (ns) of each file that is there: equal stamps, untouched files."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from re import compile as pattern
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -42,6 +44,31 @@ def read_prices(file: LandingFile, calendar: pd.DataFrame) -> pa.Table:
     _check_weeks(file, table, calendar)
     _check_unique(file, table)
     return table
+
+
+def content_by_week(table: pa.Table, calendar: pd.DataFrame) -> dict[str, str]:
+    """Name the prices of each of Walmart's weeks, by the week's first day; the order of the rows does not count."""
+    rows = _hashes(table["store_id"]) ^ _mixed(_hashes(table["item_id"]))
+    rows = _mixed(rows ^ table["sell_price"].to_numpy().view(np.uint32).astype(np.uint64))
+    weeks, places = np.unique(table["wm_yr_wk"].to_numpy(), return_inverse=True)
+    sums = np.zeros(len(weeks), np.uint64)
+    np.add.at(sums, places, rows)
+    first_days = calendar.groupby("wm_yr_wk")["date"].min()
+    return {f"{first_days[week]:%Y-%m-%d}": f"{content:016x}" for week, content in zip(weeks, sums, strict=True)}
+
+
+def _hashes(column: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    encoded = column.combine_chunks()
+    names = [hashlib.sha256(str(name).encode()).digest()[:8] for name in encoded.dictionary.to_pylist()]
+    found: npt.NDArray[np.uint64] = np.frombuffer(b"".join(names), np.uint64)[encoded.indices.to_numpy()]
+    return found
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread every bit over all others (the finaliser of SplitMix64), so that sums of rows name their set."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def _check_weeks(file: LandingFile, table: pa.Table, calendar: pd.DataFrame) -> None:

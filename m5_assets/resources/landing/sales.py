@@ -46,15 +46,20 @@ class LandedSales:
 
     def content(self, first_day: int, last_day: int) -> str:
         """Name what the file says of these days: equal for equal series and units, whatever else the file holds."""
-        digest = hashlib.sha256(self._keys.encode())
-        digest.update(f"d_{first_day}".encode())
         columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
-        digest.update(np.ascontiguousarray(self.units[:, columns]).data)
-        return digest.hexdigest()[:16]
+        return content_of_days(self._keys, first_day, self.units[:, columns])
 
     @cached_property
     def _keys(self) -> str:
-        return hashlib.sha256(self.series.to_csv(index=False).encode()).hexdigest()
+        return self.series.to_csv(index=False)
+
+
+def content_of_days(keys: str, first_day: int, units: npt.NDArray[np.int32]) -> str:
+    """Name the (N, D) units of the rows that `keys` names, on the days from number `first_day`."""
+    digest = hashlib.sha256(hashlib.sha256(keys.encode()).hexdigest().encode())
+    digest.update(f"d_{first_day}".encode())
+    digest.update(np.ascontiguousarray(units).data)
+    return digest.hexdigest()[:16]
 
 
 def read_days(file: LandingFile, ids: Sequence[str] = ID_COLUMNS) -> range:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from m5_assets.resources.landing.files import BadInput, LandingFile, row_name
-from m5_assets.resources.landing.sales import UNITS, UNITS_REMEDY, check_days, day_columns, read_days
+from m5_assets.resources.landing.sales import UNITS, UNITS_REMEDY, check_days, content_of_days, day_columns, read_days
 
 KEY_COLUMNS = ("store_id", "dept_id")
 
@@ -30,6 +30,11 @@ class LandedTotals:
     first_day: int
     last_day: int
     units: npt.NDArray[np.int32]
+
+    def content(self, first_day: int, last_day: int) -> str:
+        """Name what the file says of these days, as `LandedSales.content` does."""
+        columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
+        return content_of_days(self.groups.to_csv(index=False), first_day, self.units[:, columns])
 
 
 def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
