@@ -8,7 +8,9 @@ import tarfile
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -140,6 +142,37 @@ def test_a_service_s_refusal_is_the_job_s_reason(http_lab: HttpLab) -> None:
     description = http_lab.run("processing", "job", request)
     assert description["FailureReason"].startswith("ClientError: s3://else/in/: ")
     assert "NoSuchBucket" in description["FailureReason"]
+
+
+@pytest.mark.parametrize(
+    ("status", "blamed"), [(503, "InternalServerError"), (0, "InternalServerError"), (403, "ClientError")]
+)
+def test_a_service_that_is_down_is_no_fault_of_the_request(
+    status: int, blamed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusal(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            self.close_connection = True
+            if not status:  # the connection is lost
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_PUT = answer  # noqa: N815  # the library's names
+
+    for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    (tmp_path / "file").write_text("content")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        store = HttpStore(f"http://127.0.0.1:{server.server_port}", "us-east-1")
+        with pytest.raises(JobFailure, match=f"^{blamed}: s3://lake/a"):
+            store.list_keys("s3://lake/a/")
+        with pytest.raises(JobFailure, match=f"^{blamed}: s3://lake/a"):
+            store.upload(tmp_path / "file", "s3://lake/a")
+        server.shutdown()
 
 
 def test_the_store(http_lab: HttpLab, tmp_path: Path) -> None:

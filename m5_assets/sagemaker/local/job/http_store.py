@@ -63,7 +63,16 @@ class HttpStore:
         try:
             yield
         except self._errors as error:
-            raise JobFailure(f"ClientError: {uri}: {error}") from error
+            raise JobFailure(f"{_who_failed(error)}: {uri}: {error}") from error
+
+
+def _who_failed(error: Exception) -> str:
+    """Return the first word of the job's reason: an S3 that is down or throttles is no fault of the request."""
+    from m5_assets.sagemaker.calls import PASSING_ERRORS, is_passing  # it loads boto3
+
+    cause = error if isinstance(error, PASSING_ERRORS) else error.__context__  # boto3 wraps what failed an upload
+    passes = isinstance(cause, PASSING_ERRORS) and is_passing(cause)
+    return "InternalServerError" if passes else "ClientError"
 
 
 def _split(uri: str) -> tuple[str, str]:
