@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
+from botocore.exceptions import BotoCoreError
 from dagster import PipesContextInjector, PipesMessageReader
 from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
 from dagster_pipes import (
@@ -114,6 +115,19 @@ class _S3MessageReader(PipesS3MessageReader):
     def get_params(self) -> Iterator[PipesParams]:
         params = {"bucket": self.bucket, "key_prefix": self.key_prefix}
         yield _checked(params, "use a shorter bucket name or prefix")
+
+    def messages_are_readable(self, params: PipesParams) -> bool:
+        # The base class knows errors that S3 answers with; a lost connection would end the reading for good.
+        try:
+            return super().messages_are_readable(params)
+        except BotoCoreError:
+            return False
+
+    def download_messages_chunk(self, index: int, params: PipesParams) -> str | None:
+        try:
+            return super().download_messages_chunk(index, params)
+        except BotoCoreError:
+            return None
 
     def download_messages(self, cursor: Any, params: PipesParams) -> tuple[Any, str] | None:
         # All chunks at once: the base class reads one a second and gives up 10 s after the end, which would lose

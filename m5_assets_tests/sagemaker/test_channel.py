@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import dagster as dg
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from dagster_pipes import PipesContext, PipesMappingParamsLoader, PipesS3ContextLoader, PipesS3MessageWriter
 from moto import mock_aws
 
@@ -87,6 +88,20 @@ def test_many_chunks_of_a_completed_job_are_all_read(s3: "S3Client") -> None:
     for number, text in enumerate(conversation(40), start=1):
         s3.put_object(Bucket=BUCKET, Key=f"job-a1/messages/{number}.json", Body=text.encode())
     assert messages_of_session(S3PipesChannel(s3, BUCKET, ""), nobody) == list(range(40))
+
+
+@pytest.mark.parametrize("operation", ["HeadObject", "GetObject"])
+def test_a_lost_connection_to_s3_delays_messages_and_loses_none(s3: "S3Client", operation: str) -> None:
+    def lose(**_: Any) -> None:
+        lost.append(operation)
+        if len(lost) < 3:
+            raise EndpointConnectionError(endpoint_url="https://s3.amazonaws.com")
+
+    lost: list[str] = []
+    s3.meta.events.register(f"before-call.s3.{operation}", lose)
+    s3.put_object(Bucket=BUCKET, Key="job-a1/messages/1.json", Body="\n".join(conversation(3)).encode())
+    assert messages_of_session(S3PipesChannel(s3, BUCKET, ""), nobody) == [0, 1, 2]
+    assert len(lost) >= 3
 
 
 def test_messages_travel_through_files_and_a_line_cut_in_two_is_waited_for(tmp_path: Path) -> None:
