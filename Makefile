@@ -85,12 +85,8 @@ benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20
 	$(BIN)/python benchmarks/sagemaker_faults.py --trials 20
 	$(BIN)/python benchmarks/sagemaker_overhead.py
 
-benchmark-chaos: install ## Kill daemon, webserver, run worker, job, PostgreSQL, everything, 20 times each: hours
-	$(BIN)/python benchmarks/chaos.py --times 20 --output docs/chaos.md
-
-benchmark-backfill: install ## A year of weekly forecasts by one backfill, its accuracy by week: hours (BACKFILL_FROM)
-	$(BIN)/m5 backfill --from $(BACKFILL_FROM) --to $(M5_LAST_WEEK)
-	$(BIN)/python benchmarks/backfill.py --from $(BACKFILL_FROM) --to $(M5_LAST_WEEK) --output docs/backfill.md
+benchmark-chaos: dev ## Weeks struck by kill -9, a full disk, a failing S3; 20 times each; root; hours, goes on where it was
+	$(BIN)/python benchmarks/chaos.py --times 20 --together 3 --trials $(M5_HOME)/chaos-trials.jsonl --output docs/chaos.md
 
 benchmark-load: install ## A week's load against a bare COPY of the same rows
 	$(BIN)/python benchmarks/postgres_load.py
