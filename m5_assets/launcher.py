@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.storage.dagster_run import DagsterRun
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, DagsterRun
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 HOST_TAG = "m5/host"
@@ -39,6 +39,19 @@ class LocalRunLauncher(DefaultRunLauncher):
         if is_alive(pid, since):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"the run's process {pid} is gone")
+
+
+def fail_lost_runs(instance: dg.DagsterInstance) -> None:
+    """Fail the runs of this machine whose process is gone, and free their places in the pools.
+
+    What the daemon's run monitoring does, for whoever works without a daemon: a place that a killed run holds would be
+    waited for for ever.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)):
+        process = _process(instance, run)
+        if process is not None and not is_alive(*process):
+            instance.report_run_failed(run, f"the run's process {process[0]} is gone")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _process(instance: dg.DagsterInstance, run: DagsterRun) -> tuple[int, float] | None:

@@ -18,6 +18,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
     PARTITION_NAME_TAG,
 )
 from sqlalchemy import Table
@@ -31,6 +32,7 @@ from m5_assets.due import FORECAST
 from m5_assets.errors import UserError
 from m5_assets.jobs import DASHBOARDS, RDS_FORECAST
 from m5_assets.jobs import FORECAST as FORECAST_ASSETS
+from m5_assets.launcher import HOST_TAG, fail_lost_runs
 from m5_assets.resources.jobs import HEAVY, SageMakerJobs
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import Landing
@@ -262,7 +264,10 @@ def _run(job: Callable[[], dg.JobDefinition], tags: dict[str, str], assets: dg.A
     """
     dagster_home()
     chosen = sorted(assets.resolve(defs.resolve_asset_graph())) if assets is not None else None
+    # Of this machine, so that the loss of this process is noticed; who called makes it again, not the daemon.
+    tags = {**tags, HOST_TAG: os.uname().nodename, MAX_RETRIES_TAG: "0"}
     with dg.DagsterInstance.get() as instance:
+        fail_lost_runs(instance)
         result = dg.execute_job(
             dg.reconstructable(job), instance, run_config=_CONSOLE, tags=tags, asset_selection=chosen
         )

@@ -17,7 +17,7 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from m5_assets.launcher import HOST_TAG, LocalRunLauncher, is_alive
+from m5_assets.launcher import HOST_TAG, LocalRunLauncher, fail_lost_runs, is_alive
 
 
 @pytest.fixture
@@ -74,6 +74,21 @@ def test_a_number_that_was_given_again_is_another_process(sleeper: subprocess.Po
     assert is_alive(sleeper.pid, time.time())
     assert not is_alive(sleeper.pid, time.time() - 3600)
     assert not is_alive(2**22, time.time())
+
+
+def test_without_a_daemon_a_killed_run_is_failed_and_its_place_in_the_pool_is_free(
+    instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]
+) -> None:
+    """Else the next run would wait for that place for ever, and its week would count as under way."""
+    tags = {HOST_TAG: os.uname().nodename}
+    killed, other = _started(instance, 2**22, tags), _started(instance, sleeper.pid, tags)
+    pool = instance.event_log_storage
+    pool.set_concurrency_slots("heavy", 1)
+    assert pool.claim_concurrency_slot("heavy", killed.run_id, "features").is_claimed
+    fail_lost_runs(instance)
+    statuses = [instance.get_run_by_id(run.run_id).status for run in (killed, other)]  # type: ignore[union-attr]
+    assert statuses == [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED]
+    assert pool.claim_concurrency_slot("heavy", other.run_id, "features").is_claimed
 
 
 def test_the_instances_file_puts_it_in_force() -> None:

@@ -49,8 +49,9 @@ class Home:
     def lake(self) -> Lake:
         return Lake(root=str(self.path / "lake"))
 
-    def m5(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("M5_", "DAGSTER_"))} | {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {k: v for k, v in os.environ.items() if not k.startswith(("M5_", "DAGSTER_"))} | {
             "M5_HOME": str(self.path),
             "M5_LAST_WEEK": "2016-05-16",
             "M5_HISTORY_WEEKS": "56",
@@ -59,8 +60,15 @@ class Home:
             "M5_TOTALS_HYPERPARAMETERS": '{"trees_iterations": "5", "stack_iterations": "5"}',
             "M5_LSTM_HYPERPARAMETERS": '{"windows": "1024", "batch_size": "128", "hidden": "16", "encoder_days": "28"}',
         }
-        command = [str(Path(sys.executable).with_name("m5")), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("m5")), *arguments]
+
+    def m5(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=600, check=False
+        )
 
     def run(self, *arguments: str) -> str:
         done = self.m5(*arguments)
