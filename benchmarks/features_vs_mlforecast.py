@@ -124,15 +124,9 @@ def _ours(folder: Path, threads: int) -> dict[str, float]:
     context = Context.build(panel)
     built = time.perf_counter()
     table = compute(context, rows(count), names, threads=threads)
-    end, used = time.perf_counter(), time.process_time() - cpu
+    end, used, peak = time.perf_counter(), time.process_time() - cpu, _memory("VmHWM") - base
     np.save(folder / "ours.npy", table.reshape(count, days - 1, -1)[CHECKED])
-    return {
-        "seconds": end - start,
-        "cpu": used,
-        "context": built - start,
-        "gigabytes": _memory("VmHWM") - base,
-        "rows": len(table),
-    }
+    return {"seconds": end - start, "cpu": used, "context": built - start, "gigabytes": peak, "rows": len(table)}
 
 
 def _mlforecast(folder: Path, threads: int) -> dict[str, float]:
@@ -166,9 +160,8 @@ def _mlforecast(folder: Path, threads: int) -> dict[str, float]:
     base = _memory("VmRSS", reset=True)
     cpu, start = time.process_time(), time.perf_counter()
     table = forecaster.preprocess(frame, dropna=False, static_features=[])
-    end, used = time.perf_counter(), time.process_time() - cpu
+    end, used, peak = time.perf_counter(), time.process_time() - cpu, _memory("VmHWM") - base
     checked = table[list(NAMES.values())].to_numpy(np.float32).reshape(count, days, -1)[CHECKED, 1:]
-    peak = _memory("VmHWM") - base
     np.save(folder / "mlforecast.npy", checked)
     return {"seconds": end - start, "cpu": used, "gigabytes": peak, "rows": len(table)}
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
+Vector = npt.NDArray[np.float32]
 KnownFrom = Literal["origin", "horizon"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,17 +94,14 @@ def ratio(numerator: float, denominator: float) -> float:
 
 
 @kernel
-def window_mean(values: Matrix, row: int, first: int, last: int) -> float:
-    """Return the mean of values[row, first..last] (inclusive), and NaN for a window that starts before the panel."""
-    if first < 0 or last < first:
-        return np.nan
-    total = 0.0
-    for day in range(first, last + 1):
-        total += values[row, day]
-    return total / (last - first + 1)
-
-
-@kernel
 def latest_same_weekday(day: int, horizon: int) -> int:
     """Return the last day up to the origin with the target's weekday."""
     return day - 7 * ((horizon + 6) // 7)
+
+
+@kernel
+def look_up(table: Matrix, day: Integers, out: Matrix) -> None:
+    """Copy the day's row of a table (days, columns) to each row of `out`."""
+    for column in range(table.shape[1]):
+        for row in range(len(day)):
+            out[row, column] = table[day[row], column]

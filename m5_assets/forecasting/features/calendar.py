@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from m5_assets.forecasting.features.base import Matrix, Rows, describe
+from m5_assets.forecasting.features.base import Matrix, Rows, describe, look_up
 from m5_assets.forecasting.features.context import Context
 
 FEATURES = describe(
@@ -33,7 +33,7 @@ FEATURES = describe(
 def compute(context: Context, rows: Rows, out: Matrix) -> None:
     """Fill `out` (rows, features)."""
     out[:, 0] = rows.horizon
-    out[:, 1:] = _table(context.dates[0], len(context.dates))[rows.day]
+    look_up(_table(context.dates[0], len(context.dates)), rows.day, out[:, 1:])
 
 
 @lru_cache(maxsize=2)

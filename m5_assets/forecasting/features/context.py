@@ -14,6 +14,7 @@ import pandas as pd
 
 from m5_assets.forecasting.features import holidays
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows, kernel
+from m5_assets.forecasting.features.cumulative import Sums, group_sums
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -53,6 +54,7 @@ class Context:
         first_sale: (N,) first day of the panel with a sale; T where none.
         codes: for each level of `GROUPS`, (N,) the series' group, numbered in the order of the sorted keys.
         totals: for each level, (groups, T) units sold by the group.
+        sums: for each level, (groups, T + 1) units sold by the group before each day.
         mean_price: for the levels store_dept, store_cat and item, (groups, T + 28) the mean price on offer.
         offered: (items, T + 28) stores that offer the item.
         snap: (S, T + 28) SNAP days of the states, 0 or 1.
@@ -69,6 +71,7 @@ class Context:
     first_sale: Integers
     codes: dict[str, Integers]
     totals: dict[str, Matrix]
+    sums: dict[str, Sums]
     mean_price: dict[str, Matrix]
     offered: Matrix
     snap: Matrix
@@ -93,6 +96,7 @@ class Context:
         """Return the context of a panel that holds all stores; takes about as much memory again as the panel."""
         sales, price = np.ascontiguousarray(panel.sales), np.ascontiguousarray(panel.price)
         codes = {level: _codes(panel.series, keys) for level, keys in GROUPS.items()}
+        totals = {level: _sum(sales, code) for level, code in codes.items()}
         sold = sales > 0
         dates = panel.calendar["date"].to_numpy().astype("datetime64[D]")
         return cls(
@@ -101,7 +105,8 @@ class Context:
             release=panel.release.astype(np.int32),
             first_sale=np.where(sold.any(axis=1), sold.argmax(axis=1), panel.days).astype(np.int32),
             codes=codes,
-            totals={level: _sum(sales, code) for level, code in codes.items()},
+            totals=totals,
+            sums={level: group_sums(total) for level, total in totals.items()},
             mean_price={level: _mean_price(price, codes[level]) for level in ("store_dept", "store_cat", "item")},
             offered=_sum(np.isfinite(price).astype(np.float32), codes["item"]),
             snap=np.ascontiguousarray(panel.snap().T.astype(np.float32)),

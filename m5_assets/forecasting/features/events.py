@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from m5_assets.forecasting.features import holidays
-from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, look_up
 from m5_assets.forecasting.features.context import Context
 from m5_assets.forecasting.panel import HORIZON
 
@@ -49,8 +49,8 @@ FEATURES = (
 def compute(context: Context, rows: Rows, out: Matrix) -> None:
     """Fill `out` (rows, features)."""
     _events(context.event, rows.day, rows.origin, out)
-    out[:, 9:11] = context.holiday_nearest[rows.day]
-    out[:, 11:] = context.holiday_distance[rows.day]
+    look_up(context.holiday_nearest, rows.day, out[:, 9:11])
+    look_up(context.holiday_distance, rows.day, out[:, 11:])
 
 
 @kernel

@@ -6,10 +6,10 @@ Here: group totals up to the origin. Not here: their weekday and yearly profiles
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel
 from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.features.cumulative import Sums, accumulate, known_days, mean_between
 
 WINDOWS = (7, 28, 91)
 MEANS = ("item", "item_state", "store_dept")
@@ -34,8 +34,8 @@ FEATURES = describe(
 def compute(context: Context, rows: Rows, out: Matrix) -> None:
     """Fill `out` (rows, features)."""
     origin = rows.origin
-    means = {g: _window_means(context.totals[g], context.codes[g][rows.series], origin) for g in RATIOS}
-    own = _window_means(context.sales, rows.series, origin)
+    means = {g: _window_means(context.sums[g], context.codes[g][rows.series], origin) for g in RATIOS}
+    own = _own_means(context.sales, rows.series, origin)
     columns = [means[g][:, w] for g in MEANS for w in range(len(WINDOWS))]
     columns += [_divide(means[g][:, 0], means[g][:, 1]) for g in RATIOS]
     columns += [_divide(means[g][:, 1], means[g][:, 2]) for g in RATIOS]
@@ -45,20 +45,32 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
         out[:, column] = values
 
 
-def _divide(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _divide(numerator: Sums, denominator: Sums) -> Sums:
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
 @kernel
-def _window_means(total: Matrix, group: Integers, origin: Integers) -> npt.NDArray[np.float64]:
+def _window_means(sums: Sums, group: Integers, origin: Integers) -> Sums:
     """Return (rows, windows) means of the days up to the origin that the panel holds."""
     means = np.empty((len(group), len(WINDOWS)))
     for row in range(len(group)):
-        g, o = group[row], origin[row]
-        n, units = 0, 0.0
         for window in range(len(WINDOWS)):
-            while n < min(WINDOWS[window], o + 1):
-                units += total[g, o - n]
-                n += 1
-            means[row, window] = units / n
+            days = known_days(origin[row], 0, WINDOWS[window])
+            means[row, window] = mean_between(sums, group[row], origin[row] + 1 - days, origin[row])
+    return means
+
+
+@kernel
+def _own_means(sales: Matrix, series: Integers, origin: Integers) -> Sums:
+    """Return the same of the series themselves."""
+    means = np.empty((len(series), len(WINDOWS)))
+    sums = np.empty((1, sales.shape[1] + 1))
+    last = -1
+    for row in range(len(series)):
+        if series[row] != last:
+            last = series[row]
+            accumulate(sales, last, 0, sums)
+        for window in range(len(WINDOWS)):
+            days = known_days(origin[row], 0, WINDOWS[window])
+            means[row, window] = mean_between(sums, 0, origin[row] + 1 - days, origin[row])
     return means

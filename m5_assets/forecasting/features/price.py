@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, ratio
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows, Vector, describe, kernel, ratio
 from m5_assets.forecasting.features.context import Context
 
 MEANS = (28, 91, 182, 364)
+VOLATILITIES = (91, 364)
 YEAR = 364
 NEIGHBOURS = ("store_dept", "store_cat", "item")
 
@@ -26,8 +27,7 @@ FEATURES = describe(
     *((f"price_ratio_mean_{w}", "ratio", f"price of t ÷ mean of the {w} days up to t on offer") for w in MEANS),
     ("price_ratio_max_364", "ratio", "price of t ÷ maximum of the 364 days up to t"),
     ("price_ratio_min_364", "ratio", "price of t ÷ minimum of the 364 days up to t"),
-    ("price_volatility_91", "ratio", "standard deviation ÷ mean, 91 days up to t"),
-    ("price_volatility_364", "ratio", "standard deviation ÷ mean, 364 days up to t"),
+    *((f"price_volatility_{w}", "ratio", f"standard deviation ÷ mean, {w} days up to t") for w in VOLATILITIES),
     ("price_changes_364", "changes", "changes of price in the 364 days up to t"),
     ("days_since_price_change", "days", "days since the price of t came into force, at most 363"),
     ("price_last_change", "ratio", "price of t ÷ the price before it"),
@@ -49,69 +49,86 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
 
 @kernel
 def _history(price: Matrix, series: Integers, day: Integers, origin: Integers, out: Matrix) -> None:
+    since = np.empty(price.shape[1], np.int32)
+    last = -1
     for row in range(len(series)):
         s, t = series[row], day[row]
         now = price[s, t]
         if np.isnan(now):
             out[row, :] = np.nan
             continue
+        if s != last:
+            _find_changes(price[s], since)
+            last = s
         out[row, 0] = now
         out[row, 1] = np.round(now * 100) % 100
         out[row, 2] = now / price[s, t - 7] if t >= 7 else np.nan
         out[row, 3] = now / price[s, t - 28] if t >= 28 else np.nan
         out[row, 4] = now / price[s, t - 91] if t >= 91 else np.nan
         out[row, 5] = now / price[s, origin[row]]
-        _year(price, s, t, out[row])
+        _year(price[s], since, t, out[row])
 
 
 @kernel
-def _year(price: Matrix, s: int, t: int, out: Matrix) -> None:
-    """Fill the columns 6 to 17, from the year up to t."""
-    now = price[s, t]
-    for window in range(len(MEANS)):
-        mean, _ = _level(price, s, t, MEANS[window])
-        out[6 + window] = now / mean
-    highest, lowest = now, now
-    changes, after = 0, now
-    out[15], out[16] = 0, np.nan
-    for k in range(min(YEAR, t + 1)):
-        p = price[s, t - k]
-        if not np.isnan(p):
-            highest, lowest = max(highest, p), min(lowest, p)
-        if not np.isnan(p) and p != after:
-            changes += 1
-            if changes == 1:
-                out[16] = now / p
-            after = p
-        if p == now and changes == 0:
-            out[15] = k
-    out[10], out[11] = now / highest, now / lowest
-    _, out[12] = _level(price, s, t, 91)
-    _, out[13] = _level(price, s, t, YEAR)
-    out[14] = changes
-    out[17] = _share_below(price, s, t, highest)
+def _find_changes(price: Vector, since: Integers) -> None:
+    """Fill for each day the first day of the same price without a break, or of none."""
+    since[0] = 0
+    for day in range(1, len(price)):
+        same = price[day] == price[day - 1] or (np.isnan(price[day]) and np.isnan(price[day - 1]))
+        since[day] = since[day - 1] if same else day
 
 
 @kernel
-def _level(price: Matrix, s: int, t: int, window: int) -> tuple[float, float]:
-    """Return the mean price of the days up to t on offer, and standard deviation ÷ mean."""
-    now = float(price[s, t])
-    count, total, square = 0, 0.0, 0.0
+def _year(price: Vector, since: Integers, t: int, out: Vector) -> None:
+    """Fill the columns 6 to 17, in one pass from t back over the year, from price to price."""
+    now = price[t]
+    highest, lowest, after = now, now, now
+    changes, window = 0, 0
     # Sums of differences to the price of t: the spread of a constant price is exactly zero.
-    for k in range(min(window, t + 1)):
-        difference = price[s, t - k] - now
-        if not np.isnan(difference):
-            count += 1
+    count, total, square = 0, 0.0, 0.0
+    out[15], out[16] = 0, np.nan
+    days, k = min(YEAR, t + 1), 0
+    while k < days:
+        p = price[t - k]
+        length = min(t - k + 1 - since[t - k], min(days, MEANS[window]) - k)
+        if not np.isnan(p):
+            count += length
+            total, square = _add_days(total, square, p - now, length)
+            highest, lowest = max(highest, p), min(lowest, p)
+            if p != after:
+                changes += 1
+                if changes == 1:
+                    out[16] = now / p
+                after = p
+            elif changes == 0:
+                out[15] = k + length - 1
+        k += length
+        while window < len(MEANS) and (k == MEANS[window] or k == days):
+            mean = total / count
+            out[6 + window] = now / (now + mean)
+            for place in range(len(VOLATILITIES)):
+                if VOLATILITIES[place] == MEANS[window]:
+                    out[12 + place] = np.sqrt(max(square / count - mean * mean, 0.0)) / (now + mean)
+            window += 1
+    out[10], out[11] = now / highest, now / lowest
+    out[14] = changes
+    out[17] = _share_below(price, t, highest)
+
+
+@kernel
+def _add_days(total: float, square: float, difference: float, days: int) -> tuple[float, float]:
+    """Add one day after the other, as a product would be rounded differently."""
+    if difference != 0:
+        for _ in range(days):
             total += difference
             square += difference * difference
-    mean = total / count
-    return now + mean, np.sqrt(max(square / count - mean * mean, 0.0)) / (now + mean)
+    return total, square
 
 
 @kernel
-def _share_below(price: Matrix, s: int, t: int, highest: float) -> float:
+def _share_below(price: Vector, t: int, highest: float) -> float:
     below, days = 0, 0
     for k in range(min(28, t + 1)):
-        days += not np.isnan(price[s, t - k])
-        below += price[s, t - k] < highest
+        days += not np.isnan(price[t - k])
+        below += price[t - k] < highest
     return ratio(below, days)

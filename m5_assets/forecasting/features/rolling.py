@@ -11,13 +11,14 @@ import numpy as np
 
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, ratio
 from m5_assets.forecasting.features.context import Context
-from m5_assets.forecasting.features.sliding import COUNT, WINDOWS, advance
+from m5_assets.forecasting.features.cumulative import Sums, accumulate, known_days
 
+WINDOWS = (7, 14, 28, 56, 91, 182, 364)
+COUNT = len(WINDOWS)
 MAXIMA = (28, 91)
 _AFTER_MOMENTS = 2 * COUNT
 _AFTER_MAXIMA = _AFTER_MOMENTS + len(MAXIMA)
 _LAG = 28
-_LAGGED = (7, 28)
 
 FEATURES = describe(
     "rolling",
@@ -38,27 +39,28 @@ FEATURES = describe(
 
 def compute(context: Context, rows: Rows, out: Matrix) -> None:
     """Fill `out` (rows, features)."""
-    _moments(context.sales, context.release, rows.series, rows.origin, out)
+    _moments(context.sales, context.release, rows.series, rows.day, rows.origin, out)
     _maxima(context.sales, context.release, rows.series, rows.origin, out)
     _ratios(out)
-    _lagged(context.sales, context.release, rows.series, rows.day, out)
 
 
 @kernel
-def _moments(sales: Matrix, release: Integers, series: Integers, origin: Integers, out: Matrix) -> None:
-    sums = np.zeros((4, COUNT))
-    last_s, last_o = -1, -1
+def _moments(sales: Matrix, release: Integers, series: Integers, day: Integers, origin: Integers, out: Matrix) -> None:
+    sums = np.empty((2, sales.shape[1] + 1))
+    last = -1
     for row in range(len(series)):
-        s, o = series[row], origin[row]
-        if s == last_s and o == last_o:
-            out[row, :_AFTER_MOMENTS] = out[row - 1, :_AFTER_MOMENTS]
-            continue
-        advance(sales, s, o, max(release[s], 0), s == last_s and o == last_o + 1, sums)
+        s = series[row]
+        start = max(release[s], 0)
+        if s != last:
+            accumulate(sales, s, start, sums)
+            last = s
         for window in range(COUNT):
-            mean, deviation = _two(sums[0, window], sums[1, window], sums[2, window])
+            mean, deviation = _two(sums, origin[row], start, WINDOWS[window])
             out[row, window] = mean
             out[row, COUNT + window] = deviation
-        last_s, last_o = s, o
+        column = _AFTER_MAXIMA + 5
+        out[row, column], _ = _two(sums, day[row] - _LAG, start, 7)
+        out[row, column + 1], out[row, column + 2] = _two(sums, day[row] - _LAG, start, 28)
 
 
 @kernel
@@ -93,40 +95,14 @@ def _ratios(out: Matrix) -> None:
 
 
 @kernel
-def _lagged(sales: Matrix, release: Integers, series: Integers, day: Integers, out: Matrix) -> None:
-    sums = np.zeros((3, 2))
-    last_s, last_d = -1, -1
-    column = _AFTER_MAXIMA + 5
-    for row in range(len(series)):
-        s, d = series[row], day[row] - _LAG
-        start = max(release[s], 0)
-        slides = s == last_s and d == last_d + 1
-        if not slides:
-            sums[:] = 0.0
-        for window in range(2):
-            days = _LAGGED[window]
-            for entering in range(d if slides else max(start, d + 1 - days), d + 1):
-                if entering >= start:
-                    y = np.float64(sales[s, entering])
-                    sums[0, window] += 1.0
-                    sums[1, window] += y
-                    sums[2, window] += y * y
-            if slides and d - days >= start:
-                y = np.float64(sales[s, d - days])
-                sums[0, window] -= 1.0
-                sums[1, window] -= y
-                sums[2, window] -= y * y
-        out[row, column], _ = _two(sums[0, 0], sums[1, 0], sums[2, 0])
-        out[row, column + 1], out[row, column + 2] = _two(sums[0, 1], sums[1, 1], sums[2, 1])
-        last_s, last_d = s, d
-
-
-@kernel
-def _two(n: float, s1: float, s2: float) -> tuple[float, float]:
-    """Return mean and standard deviation (n - 1) from sums."""
-    if n == 0:
+def _two(sums: Sums, last: int, start: int, window: int) -> tuple[float, float]:
+    """Return mean and standard deviation (n - 1) of the window that ends on the day `last`."""
+    days = known_days(last, start, window)
+    if days == 0:
         return np.nan, np.nan
-    mean = s1 / n
-    if n == 1:
+    n = np.float64(days)
+    mean = (sums[0, last + 1] - sums[0, last + 1 - days]) / n
+    if days == 1:
         return mean, np.nan
-    return mean, np.sqrt(max(s2 / n - mean * mean, 0.0) * n / (n - 1))
+    square = sums[1, last + 1] - sums[1, last + 1 - days]
+    return mean, np.sqrt(max(square / n - mean * mean, 0.0) * n / (n - 1))

@@ -6,17 +6,20 @@ series' own weekdays (`weekday`).
 
 from __future__ import annotations
 
+import numpy as np
+
 from m5_assets.forecasting.features.base import (
     Integers,
     Matrix,
     Rows,
+    Vector,
     describe,
     kernel,
     latest_same_weekday,
     ratio,
-    window_mean,
 )
 from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.features.cumulative import Sums, accumulate, mean_between
 
 PROFILES = (("store_dept", 4), ("store_dept", 8), ("store", 8), ("item", 8), ("item_state", 13))
 YEAR = 364
@@ -54,17 +57,19 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
     """Fill `out` (rows, features)."""
     for column, (level, weeks) in enumerate(PROFILES):
         group = context.codes[level][rows.series]
-        _profile(context.totals[level], group, rows.day, rows.horizon, weeks, out[:, column])
+        _profile(context.totals[level], context.sums[level], group, rows.day, rows.horizon, weeks, out[:, column])
     column = len(PROFILES)
     for level, years in YEARS:
         group = context.codes[level][rows.series]
-        _year(context.totals[level], group, rows.day, rows.origin, YEAR * years, out[:, column : column + 3])
+        _year(context.sums[level], group, rows.day, rows.origin, YEAR * years, out[:, column : column + 3])
         column += 3
     _around(context.sales, rows.series, rows.day - YEAR, out[:, column])
 
 
 @kernel
-def _profile(total: Matrix, group: Integers, day: Integers, horizon: Integers, weeks: int, out: Matrix) -> None:
+def _profile(
+    total: Matrix, sums: Sums, group: Integers, day: Integers, horizon: Integers, weeks: int, out: Vector
+) -> None:
     for row in range(len(group)):
         g, o = group[row], day[row] - horizon[row]
         latest = latest_same_weekday(day[row], horizon[row])
@@ -72,20 +77,25 @@ def _profile(total: Matrix, group: Integers, day: Integers, horizon: Integers, w
         while n < weeks and latest - 7 * n >= 0:
             same += total[g, latest - 7 * n]
             n += 1
-        out[row] = ratio(ratio(same, n), window_mean(total, g, max(o - 7 * weeks + 1, 0), o))
+        out[row] = ratio(ratio(same, n), mean_between(sums, g, max(o - 7 * weeks + 1, 0), o))
 
 
 @kernel
-def _year(total: Matrix, group: Integers, day: Integers, origin: Integers, back: int, out: Matrix) -> None:
+def _year(sums: Sums, group: Integers, day: Integers, origin: Integers, back: int, out: Matrix) -> None:
     for row in range(len(group)):
         g, t, o = group[row], day[row] - back, origin[row] - back
-        level = window_mean(total, g, o - 27, o)
-        out[row, 0] = ratio(window_mean(total, g, t - 3, t + 3), level)
-        out[row, 1] = ratio(window_mean(total, g, t, t), level)
-        out[row, 2] = ratio(window_mean(total, g, o + back - 27, o + back), level)
+        level = mean_between(sums, g, o - 27, o)
+        out[row, 0] = ratio(mean_between(sums, g, t - 3, t + 3), level)
+        out[row, 1] = ratio(mean_between(sums, g, t, t), level)
+        out[row, 2] = ratio(mean_between(sums, g, o + back - 27, o + back), level)
 
 
 @kernel
-def _around(sales: Matrix, series: Integers, centre: Integers, out: Matrix) -> None:
+def _around(sales: Matrix, series: Integers, centre: Integers, out: Vector) -> None:
+    sums = np.empty((1, sales.shape[1] + 1))
+    last = -1
     for row in range(len(series)):
-        out[row] = window_mean(sales, series[row], centre[row] - 14, centre[row] + 13)
+        if series[row] != last:
+            last = series[row]
+            accumulate(sales, last, 0, sums)
+        out[row] = mean_between(sums, 0, centre[row] - 14, centre[row] + 13)

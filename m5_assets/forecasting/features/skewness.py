@@ -10,7 +10,8 @@ import numpy as np
 
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel
 from m5_assets.forecasting.features.context import Context
-from m5_assets.forecasting.features.sliding import COUNT, WINDOWS, advance
+from m5_assets.forecasting.features.cumulative import accumulate, known_days
+from m5_assets.forecasting.features.rolling import COUNT, WINDOWS
 
 FEATURES = describe(
     "skewness",
@@ -26,17 +27,22 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
 
 @kernel
 def _skewness(sales: Matrix, release: Integers, series: Integers, origin: Integers, out: Matrix) -> None:
-    sums = np.zeros((4, COUNT))
-    last_s, last_o = -1, -1
+    sums = np.empty((3, sales.shape[1] + 1))
+    last, last_o = -1, -1
     for row in range(len(series)):
         s, o = series[row], origin[row]
-        if s == last_s and o == last_o:
+        start = max(release[s], 0)
+        if s == last and o == last_o:
             out[row] = out[row - 1]
             continue
-        advance(sales, s, o, max(release[s], 0), s == last_s and o == last_o + 1, sums)
+        if s != last:
+            accumulate(sales, s, start, sums)
+        last, last_o = s, o
         for window in range(COUNT):
-            out[row, window] = _adjusted(sums[0, window], sums[1, window], sums[2, window], sums[3, window])
-        last_s, last_o = s, o
+            n = known_days(o, start, WINDOWS[window])
+            first, end = o + 1 - n, o + 1
+            s1, s2 = sums[0, end] - sums[0, first], sums[1, end] - sums[1, first]
+            out[row, window] = _adjusted(np.float64(n), s1, s2, sums[2, end] - sums[2, first])
 
 
 @kernel

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, ratio
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows, Vector, describe, kernel, ratio
 from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.features.cumulative import Sums
 from m5_assets.forecasting.panel import HORIZON
 
 LIFT_WINDOW = 91
@@ -71,13 +72,25 @@ def _days(snap: Matrix, state: Integers, day: Integers, origin: Integers, out: M
 
 
 @kernel
-def _lift(sales: Matrix, group: Integers, snap: Matrix, state: Integers, origin: Integers, out: Matrix) -> None:
+def _lift(sales: Matrix, group: Integers, snap: Matrix, state: Integers, origin: Integers, out: Vector) -> None:
+    sums = np.empty((3, sales.shape[1] + 1))  # of units, of units on SNAP days and of SNAP days, before each day
+    last = -1
     for row in range(len(group)):
-        g, s, o = group[row], state[row], origin[row]
-        days, snap_days, total, snap_total = 0, 0.0, 0.0, 0.0
-        for d in range(max(o - LIFT_WINDOW + 1, 0), o + 1):
-            days += 1
-            total += sales[g, d]
-            snap_days += snap[s, d]
-            snap_total += sales[g, d] * snap[s, d]
-        out[row] = ratio(ratio(snap_total, snap_days), ratio(total - snap_total, days - snap_days))
+        g, end = group[row], origin[row] + 1
+        if g != last:
+            _accumulate(sales, g, snap, state[row], sums)
+            last = g
+        first = max(end - LIFT_WINDOW, 0)
+        total, snap_total = sums[0, end] - sums[0, first], sums[1, end] - sums[1, first]
+        snap_days = sums[2, end] - sums[2, first]
+        out[row] = ratio(ratio(snap_total, snap_days), ratio(total - snap_total, end - first - snap_days))
+
+
+@kernel
+def _accumulate(sales: Matrix, group: int, snap: Matrix, state: int, sums: Sums) -> None:
+    sums[:, 0] = 0.0
+    for d in range(sales.shape[1]):
+        y, paid = np.float64(sales[group, d]), np.float64(snap[state, d])
+        sums[0, d + 1] = sums[0, d] + y
+        sums[1, d + 1] = sums[1, d] + y * paid
+        sums[2, d + 1] = sums[2, d] + paid

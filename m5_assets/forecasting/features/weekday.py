@@ -6,10 +6,19 @@ Here: the series' own weekdays. Not here: weekday profiles of groups (`season`),
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, latest_same_weekday, ratio
+from m5_assets.forecasting.features.base import (
+    Integers,
+    Matrix,
+    Rows,
+    Vector,
+    describe,
+    kernel,
+    latest_same_weekday,
+    ratio,
+)
 from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.features.cumulative import Sums, accumulate, known_days
 
 WEEKS = (4, 8, 13, 26)
 
@@ -36,46 +45,51 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
 def _same_weekday(
     sales: Matrix, release: Integers, series: Integers, day: Integers, horizon: Integers, out: Matrix
 ) -> None:
-    everything = np.zeros((2, len(WEEKS)))  # number of days and units of all weekdays, by window
-    last_s, last_o = -1, -1
+    sums = np.empty((1, sales.shape[1] + 1))
+    weekday = np.empty((3, sales.shape[1] + 7))
+    last = -1
     for row in range(len(series)):
         s, o = series[row], day[row] - horizon[row]
         start = max(release[s], 0)
-        if s != last_s or o != last_o:
-            _advance(sales, s, o, start, s == last_s and o == last_o + 1, everything)
-            last_s, last_o = s, o
+        if s != last:
+            accumulate(sales, s, start, sums)
+            _accumulate_weekdays(sales, s, start, weekday)
+            last = s
         latest = latest_same_weekday(day[row], horizon[row])
-        out[row, :] = np.nan
-        n, sold = 0, 0
-        s1, s2, highest = 0.0, 0.0, 0.0
+        known = max((latest - start) // 7 + 1, 0)
         for window in range(len(WEEKS)):
-            while n < WEEKS[window] and latest - 7 * n >= start:
-                y = sales[s, latest - 7 * n]
-                s1 += y
-                s2 += y * y
-                highest = max(highest, y)
-                sold += y > 0
-                n += 1
-            mean = ratio(s1, n)
+            n = min(known, WEEKS[window])
+            mean = ratio(weekday[0, latest + 7] - weekday[0, latest + 7 - 7 * n], n) if n > 0 else np.nan
+            days = known_days(o, start, 7 * WEEKS[window])
+            everything = ratio(sums[0, o + 1] - sums[0, o + 1 - days], days) if days > 0 else np.nan
             out[row, window] = mean
-            out[row, len(WEEKS) + window] = ratio(mean, ratio(everything[1, window], everything[0, window]))
-            if WEEKS[window] == 13 and n > 0:
-                out[row, 8] = np.sqrt(max(s2 - n * mean * mean, 0.0) / (n - 1)) if n > 1 else np.nan
-                out[row, 9] = highest
-                out[row, 10] = sold / n
+            out[row, len(WEEKS) + window] = ratio(mean, everything)
+        _spread(sales, s, latest, min(known, 13), weekday, out[row, 2 * len(WEEKS) :])
 
 
 @kernel
-def _advance(sales: Matrix, s: int, o: int, start: int, slides: bool, sums: npt.NDArray[np.float64]) -> None:
-    """Bring the sums over all days of the windows' weeks to the origin, from those at `o - 1` where it slides."""
-    for window in range(len(WEEKS)):
-        first = max(start, o + 1 - 7 * WEEKS[window])
-        if slides and o > start:
-            leaving = o - 7 * WEEKS[window]
-            sums[0, window] = o + 1 - first
-            sums[1, window] += sales[s, o] - (sales[s, leaving] if leaving >= start else 0.0)
-        else:
-            sums[0, window] = max(o + 1 - first, 0)
-            sums[1, window] = 0.0
-            for past in range(first, o + 1):
-                sums[1, window] += sales[s, past]
+def _spread(sales: Matrix, s: int, latest: int, n: int, sums: Sums, out: Vector) -> None:
+    """Fill standard deviation, maximum and share of sales of the last n days of a weekday."""
+    out[:] = np.nan
+    if n == 0:
+        return
+    before = latest + 7 - 7 * n
+    mean = (sums[0, latest + 7] - sums[0, before]) / n
+    if n > 1:
+        out[0] = np.sqrt(max(sums[1, latest + 7] - sums[1, before] - n * mean * mean, 0.0) / (n - 1))
+    highest = sales[s, latest]
+    for week in range(1, n):
+        highest = max(highest, sales[s, latest - 7 * week])
+    out[1] = highest
+    out[2] = (sums[2, latest + 7] - sums[2, before]) / n
+
+
+@kernel
+def _accumulate_weekdays(sales: Matrix, s: int, start: int, sums: Sums) -> None:
+    """Fill (3, T + 7) sums of y, of y² and of days with a sale: of the day d, d - 7, ... from `start` on, at d + 7."""
+    sums[:, start : start + 7] = 0.0
+    for d in range(start, sales.shape[1]):
+        y = np.float64(sales[s, d])
+        sums[0, d + 7] = sums[0, d] + y
+        sums[1, d + 7] = sums[1, d] + y * y
+        sums[2, d + 7] = sums[2, d] + (y > 0)

@@ -1,0 +1,63 @@
+"""Sums from a first day to any day: what a window sold is the difference of two of them.
+
+Units are whole numbers, so that the sums are exact, in any order, and a window's value depends on its own days alone.
+Rows come in the order of series, so that a kernel makes a series' sums once and reads them for all of its rows.
+
+Here: the sums of a series, and of the groups. Not here: any feature.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from m5_assets.forecasting.features.base import Matrix, kernel
+
+Sums = npt.NDArray[np.float64]
+
+
+@kernel
+def accumulate(values: Matrix, row: int, start: int, sums: Sums) -> None:
+    """Sum the powers of a row's units.
+
+    Args:
+        values: (N, T) units.
+        row: the series.
+        start: the first day that counts; it may lie after the last one.
+        sums: (P, T + 1) filled from `start` on: sums[p - 1, d] is the sum of y**p over the days from `start` to d - 1.
+    """
+    for power in range(len(sums)):
+        total = 0.0
+        for day in range(start, values.shape[1]):
+            sums[power, day] = total
+            y = np.float64(values[row, day])
+            term = y
+            for _ in range(power):
+                term *= y
+            total += term
+        sums[power, values.shape[1]] = total
+
+
+@kernel
+def known_days(origin: int, start: int, window: int) -> int:
+    """Return how many of the window's days, which end at the origin, are not before `start`."""
+    return max(min(window, origin + 1 - start), 0)
+
+
+@kernel
+def mean_between(sums: Sums, row: int, first: int, last: int) -> float:
+    """Return the mean of the days first..last (inclusive), and NaN for a window that starts before the panel.
+
+    `sums` is of all rows, as `group_sums` returns it.
+    """
+    if first < 0 or last < first:
+        return np.nan
+    mean: float = (sums[row, last + 1] - sums[row, first]) / (last - first + 1)
+    return mean
+
+
+def group_sums(totals: Matrix) -> Sums:
+    """Return (groups, T + 1) sums of the groups' units before each day."""
+    sums = np.zeros((len(totals), totals.shape[1] + 1))
+    np.cumsum(totals, axis=1, dtype=np.float64, out=sums[:, 1:])
+    return sums
