@@ -18,7 +18,7 @@ DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 BACKFILL_FROM ?= 2015-05-25
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-load benchmark-chaos-load images images-check compose-up compose-down
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load images images-check compose-up compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -87,6 +87,9 @@ benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20
 
 benchmark-chaos: dev ## Weeks struck by kill -9, a full disk, a failing S3; 20 times each; root; hours, goes on where it was
 	$(BIN)/python benchmarks/chaos.py --times 20 --together 3 --trials $(M5_HOME)/chaos-trials.jsonl --output docs/chaos.md
+
+benchmark-weekly: install ## Where the time of the newest weekly run went: its steps, Dagster around them
+	$(BIN)/python benchmarks/weekly_split.py
 
 benchmark-load: install ## A week's load against a bare COPY of the same rows
 	$(BIN)/python benchmarks/postgres_load.py
