@@ -21,6 +21,7 @@ from moto.server import ThreadedMotoServer
 from m5_assets.deployment.releases import Environment, Release, compose
 from m5_assets.resources.jobs import Kind
 from m5_assets_tests.infrastructure import moto_gaps
+from m5_assets_tests.infrastructure.policies import Rights
 
 ROOT = Path(__file__).parents[2]
 INFRASTRUCTURE = ROOT / "infrastructure"
@@ -82,7 +83,7 @@ class Account:
     """An account in which the stacks of an environment have been created."""
 
     release: Release
-    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+    found: dict[str, Rights] = field(default_factory=dict, repr=False)
 
     def stack(self, part: str) -> Any:
         return boto3.client("cloudformation").describe_stacks(StackName=self._name(part))["Stacks"][0]
@@ -94,14 +95,18 @@ class Account:
         found = boto3.client("cloudformation").describe_stack_resources(StackName=self._name(part))["StackResources"]
         return {entry["LogicalResourceId"] for entry in found if "LogicalResourceId" in entry}
 
-    def policies(self, role: str) -> list[dict[str, Any]]:
-        """Return the policy documents of a role, with every reference resolved."""
+    def rights(self, role: str) -> Rights:
+        """Return what a role is given, with every reference resolved."""
         if role not in self.found:
             iam = boto3.client("iam")
             names = iam.list_role_policies(RoleName=role)["PolicyNames"]
             texts = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
+            arn = iam.get_role(RoleName=role)["Role"].get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+            boundary: Any = (
+                iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]["Document"] if arn else None
+            )
             # moto returns what CloudFormation made as Python's text of a dictionary instead of JSON.
-            self.found[role] = [ast.literal_eval(text) for text in texts]
+            self.found[role] = Rights([ast.literal_eval(str(text)) for text in texts], boundary)
         return self.found[role]
 
     def trust(self, role: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A small evaluator of IAM policies: what the documents of one role allow. Identity policies of one account only.
+"""A small evaluator of IAM policies: what one role may do. Identity policies and boundaries of one account only.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html: a Deny decides, else an
 Allow, else the answer is no. An element or operator that it does not know is an error, never a guess.
@@ -7,7 +7,8 @@ Allow, else the answer is no. An element or operator that it does not know is an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Context = Mapping[str, str]
@@ -16,13 +17,31 @@ Context = Mapping[str, str]
 _KNOWN = {"Sid", "Effect", "Action", "Resource", "Condition"}
 
 
-def allows(documents: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context | None = None) -> bool:
-    """Whether a role with these policy documents may do this."""
+@dataclass(frozen=True)
+class Rights:
+    """What a role is given.
+
+    Attributes:
+        policies: the documents of its policies.
+        boundary: the document of its permissions boundary, the most that its policies can allow; None without one.
+    """
+
+    policies: Sequence[Mapping[str, Any]]
+    boundary: Mapping[str, Any] | None = None
+
+
+def allows(rights: Rights, action: str, resource: str, context: Context | None = None) -> bool:
+    """Whether a role with these rights may do this."""
+    within = rights.boundary is None or _decide([rights.boundary], action, resource, context or {})
+    return within and _decide(rights.policies, action, resource, context or {})
+
+
+def _decide(documents: Sequence[Mapping[str, Any]], action: str, resource: str, context: Context) -> bool:
     effects = {
         statement["Effect"]
         for document in documents
         for statement in _listed(document["Statement"])
-        if _applies(statement, action, resource, context or {})
+        if _applies(statement, action, resource, context)
     }
     return effects == {"Allow"}
 

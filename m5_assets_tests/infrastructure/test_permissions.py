@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from botocore import xform_name
 from m5_assets.sagemaker.kinds import KINDS
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, ROOT, Account
 from m5_assets_tests.infrastructure.moto_gaps import SECRET_ARN
-from m5_assets_tests.infrastructure.policies import Context, allows
+from m5_assets_tests.infrastructure.policies import Context, Rights, allows
 
 pytestmark = pytest.mark.xdist_group("infrastructure")
 
@@ -24,7 +25,7 @@ AWS = f"us-east-1:{ACCOUNT}"
 ORCHESTRATOR = "m5-prod-orchestrator"
 TO_SAGEMAKER = {"iam:PassedToService": "sagemaker.amazonaws.com"}
 TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
-BY_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+BY_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com", "kms:ResourceAliases": "alias/m5-prod-data"}
 IN_CLUSTER = {"ecs:cluster": f"arn:aws:ecs:{AWS}:cluster/m5-prod"}
 
 # Job and model names of a week, as m5_assets.sagemaker.naming makes them.
@@ -108,8 +109,8 @@ def _orchestrator_calls() -> list[tuple[str, str, Context]]:
 
 
 def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> None:
-    documents = account.policies(ORCHESTRATOR)
-    assert [call for call in _orchestrator_calls() if not allows(documents, *call)] == []
+    rights = account.rights(ORCHESTRATOR)
+    assert [call for call in _orchestrator_calls() if not allows(rights, *call)] == []
 
 
 @pytest.mark.parametrize(
@@ -147,17 +148,17 @@ def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> Non
     ],
 )  # fmt: skip
 def test_the_orchestrator_may_do_nothing_else(account: Account, action: str, resource: str, context: Context) -> None:
-    assert not allows(account.policies(ORCHESTRATOR), action, resource, context)
+    assert not allows(account.rights(ORCHESTRATOR), action, resource, context)
 
 
 def test_the_lakes_key_is_used_through_s3_alone(account: Account) -> None:
     key = account.outputs("keys")["DataKeyArn"]
     for role in (ORCHESTRATOR, "m5-prod-job-features", "m5-prod-job-gbm"):
-        documents = account.policies(role)
-        assert allows(documents, "kms:Decrypt", key, BY_S3)
-        assert allows(documents, "kms:GenerateDataKey", key, BY_S3)
-        assert not allows(documents, "kms:Decrypt", key)
-        assert not allows(documents, "kms:ScheduleKeyDeletion", key, BY_S3)
+        rights = account.rights(role)
+        assert allows(rights, "kms:Decrypt", key, BY_S3)
+        assert allows(rights, "kms:GenerateDataKey", key, BY_S3)
+        assert not allows(rights, "kms:Decrypt", key)
+        assert not allows(rights, "kms:ScheduleKeyDeletion", key, BY_S3)
 
 
 READS = {
@@ -177,101 +178,162 @@ DATASETS = sorted({name for names in (*READS.values(), *WRITES.values()) for nam
 
 @pytest.mark.parametrize("kind", sorted(READS))
 def test_a_job_reads_its_inputs_and_writes_its_results_and_no_more(account: Account, kind: str) -> None:
-    documents = account.policies(f"m5-prod-job-{kind}")
+    rights = account.rights(f"m5-prod-job-{kind}")
     keys = {name: f"{LAKE}/lake/{name}/week=2016-05-16/0a1b/file.parquet" for name in DATASETS}
-    assert [name for name, key in keys.items() if allows(documents, "s3:GetObject", key)] == sorted(READS[kind])
-    assert [name for name, key in keys.items() if allows(documents, "s3:PutObject", key)] == sorted(WRITES[kind])
-    assert not any(allows(documents, "s3:DeleteObject", key) for key in keys.values())
-    assert not allows(documents, "s3:GetObject", f"{LAKE}/landing/calendar.csv")
-    assert allows(documents, "s3:ListBucket", LAKE, {"s3:prefix": "lake/features/"})
-    assert not allows(documents, "s3:ListBucket", LAKE, {"s3:prefix": "landing/"})
+    assert [name for name, key in keys.items() if allows(rights, "s3:GetObject", key)] == sorted(READS[kind])
+    assert [name for name, key in keys.items() if allows(rights, "s3:PutObject", key)] == sorted(WRITES[kind])
+    assert not any(allows(rights, "s3:DeleteObject", key) for key in keys.values())
+    assert not allows(rights, "s3:GetObject", f"{LAKE}/landing/calendar.csv")
+    assert allows(rights, "s3:ListBucket", LAKE, {"s3:prefix": "lake/features/"})
+    assert not allows(rights, "s3:ListBucket", LAKE, {"s3:prefix": "landing/"})
 
 
 @pytest.mark.parametrize("kind", sorted(READS))
 def test_a_job_pulls_its_own_image_logs_and_reports_as_itself(account: Account, kind: str) -> None:
-    documents = account.policies(f"m5-prod-job-{kind}")
+    rights = account.rights(f"m5-prod-job-{kind}")
     step = kind if kind == "features" else f"{kind}-model"
     other = "gbm-model" if kind != "gbm" else "lstm-model"
     for action in ("s3:GetObject", "s3:PutObject"):
-        assert allows(documents, action, f"{LAKE}/lake/pipes/{step}-2016-05-16-0a1b-a1/messages/1.json")
-        assert not allows(documents, action, f"{LAKE}/lake/pipes/{other}-2016-05-16-0a1b-a1/messages/1.json")
+        assert allows(rights, action, f"{LAKE}/lake/pipes/{step}-2016-05-16-0a1b-a1/messages/1.json")
+        assert not allows(rights, action, f"{LAKE}/lake/pipes/{other}-2016-05-16-0a1b-a1/messages/1.json")
     repositories = {name: f"arn:aws:ecr:{AWS}:repository/m5-prod/{name}" for name in (*READS, "platform")}
-    assert [n for n, arn in repositories.items() if allows(documents, "ecr:BatchGetImage", arn)] == [kind]
-    assert allows(documents, "ecr:GetAuthorizationToken", "*")
+    assert [n for n, arn in repositories.items() if allows(rights, "ecr:BatchGetImage", arn)] == [kind]
+    assert allows(rights, "ecr:GetAuthorizationToken", "*")
     group = f"arn:aws:logs:{AWS}:log-group:/aws/sagemaker/TrainingJobs:log-stream:x"
-    assert allows(documents, "logs:PutLogEvents", group)
-    assert not allows(documents, "logs:DeleteLogGroup", group)
-    assert allows(documents, "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"})
-    assert not allows(documents, "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/EC2"})
+    assert allows(rights, "logs:PutLogEvents", group)
+    assert not allows(rights, "logs:DeleteLogGroup", group)
+    assert allows(rights, "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"})
+    assert not allows(rights, "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/EC2"})
     for action in ("iam:PassRole", "sagemaker:CreateTrainingJob", "secretsmanager:GetSecretValue", "sts:AssumeRole"):
-        assert not allows(documents, action, "*", TO_SAGEMAKER)
+        assert not allows(rights, action, "*", TO_SAGEMAKER)
 
 
 def test_a_job_places_network_interfaces_in_its_subnets_alone(account: Account) -> None:
     network = account.outputs("network")
-    documents = account.policies("m5-prod-job-lstm")
+    rights = account.rights("m5-prod-job-lstm")
     arn = f"arn:aws:ec2:{AWS}"
     for resource in (f"subnet/{network['PrivateSubnetA']}", f"security-group/{network['JobsSecurityGroupId']}"):
-        assert allows(documents, "ec2:CreateNetworkInterface", f"{arn}:{resource}")
+        assert allows(rights, "ec2:CreateNetworkInterface", f"{arn}:{resource}")
     for resource in ("subnet/subnet-1", f"security-group/{network['PlatformSecurityGroupId']}"):
-        assert not allows(documents, "ec2:CreateNetworkInterface", f"{arn}:{resource}")
+        assert not allows(rights, "ec2:CreateNetworkInterface", f"{arn}:{resource}")
     mine, other = ({"ec2:Vpc": f"{arn}:vpc/{vpc}"} for vpc in (network["VpcId"], "vpc-1"))
-    assert allows(documents, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", mine)
-    assert not allows(documents, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", other)
+    assert allows(rights, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", mine)
+    assert not allows(rights, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", other)
 
 
 def test_ecs_starts_tasks_with_the_databases_password_and_can_do_no_more(account: Account) -> None:
-    documents = account.policies("m5-prod-execution")
-    assert allows(documents, "secretsmanager:GetSecretValue", SECRET_ARN)
-    assert not allows(documents, "secretsmanager:GetSecretValue", SECRET_ARN.replace("rds!db-1234", "other"))
-    assert allows(documents, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/platform")
-    assert not allows(documents, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
-    assert not allows(documents, "s3:GetObject", f"{LAKE}/lake/x")
+    rights = account.rights("m5-prod-execution")
+    assert allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN)
+    assert not allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN.replace("rds!db-1234", "other"))
+    assert allows(rights, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/platform")
+    assert not allows(rights, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
+    assert not allows(rights, "s3:GetObject", f"{LAKE}/lake/x")
 
 
 def test_the_dashboards_role_connects_and_reads_no_data(account: Account) -> None:
-    documents = account.policies("m5-prod-dashboards")
+    rights = account.rights("m5-prod-dashboards")
     subnet = account.outputs("network")["PrivateSubnetA"]
-    assert allows(documents, "ec2:CreateNetworkInterface", f"arn:aws:ec2:{AWS}:subnet/{subnet}")
-    assert not allows(documents, "ec2:CreateNetworkInterface", f"arn:aws:ec2:{AWS}:subnet/subnet-1")
-    assert not allows(documents, "s3:GetObject", f"{LAKE}/lake/x")
-    assert not allows(documents, "secretsmanager:GetSecretValue", SECRET_ARN)
+    assert allows(rights, "ec2:CreateNetworkInterface", f"arn:aws:ec2:{AWS}:subnet/{subnet}")
+    assert not allows(rights, "ec2:CreateNetworkInterface", f"arn:aws:ec2:{AWS}:subnet/subnet-1")
+    assert not allows(rights, "s3:GetObject", f"{LAKE}/lake/x")
+    assert not allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN)
 
 
 def test_a_workflow_deploys_but_cannot_change_who_may(account: Account) -> None:
-    documents = account.policies("m5-prod-deploy")
+    rights = account.rights("m5-prod-deploy")
     stack = f"arn:aws:cloudformation:{AWS}:stack/m5-prod-%s/0a1b"
-    assert allows(documents, "cloudformation:ExecuteChangeSet", stack % "lake")
-    assert not allows(documents, "cloudformation:ExecuteChangeSet", stack % "delivery")
-    assert not allows(documents, "cloudformation:ExecuteChangeSet", f"arn:aws:cloudformation:{AWS}:stack/other/0a1b")
+    assert allows(rights, "cloudformation:ExecuteChangeSet", stack % "lake")
+    assert not allows(rights, "cloudformation:ExecuteChangeSet", stack % "delivery")
+    assert not allows(rights, "cloudformation:ExecuteChangeSet", f"arn:aws:cloudformation:{AWS}:stack/other/0a1b")
     to_cloudformation = {"iam:PassedToService": "cloudformation.amazonaws.com"}
-    assert allows(documents, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", to_cloudformation)
-    assert not allows(documents, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", to_cloudformation)
-    assert allows(documents, "ecr:PutImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
-    assert allows(documents, "s3:PutObject", f"{LAKE}/deployments/20261122T000000Z.json")
-    assert not allows(documents, "s3:GetObject", f"{LAKE}/lake/x")
+    assert allows(rights, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", to_cloudformation)
+    assert not allows(rights, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", to_cloudformation)
+    assert allows(rights, "ecr:PutImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
+    assert allows(rights, "s3:PutObject", f"{LAKE}/deployments/20261122T000000Z.json")
+    assert not allows(rights, "s3:GetObject", f"{LAKE}/lake/x")
     trust = account.trust("m5-prod-deploy")["Statement"][0]
     assert trust["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"] == (
         "repo:example/m5-assets:environment:prod"
     )
 
 
-def test_cloudformation_makes_the_platforms_roles_and_no_others(account: Account) -> None:
-    documents = account.policies("m5-prod-stacks")
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/m5-prod-boundary"
+
+
+def test_cloudformation_makes_the_platforms_roles_within_the_boundary_and_no_others(account: Account) -> None:
+    rights = account.rights("m5-prod-stacks")
     region = {"aws:RequestedRegion": "us-east-1"}
     role = f"arn:aws:iam::{ACCOUNT}:role/%s"
-    assert allows(documents, "iam:PutRolePolicy", role % "m5-prod-job-gbm", region)
-    for name in ("Admin", "m5-prod-deploy", "m5-prod-stacks"):
-        assert not allows(documents, "iam:PutRolePolicy", role % name, region)
-    assert allows(documents, "rds:CreateDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", region)
-    assert not allows(documents, "rds:CreateDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", {"aws:RequestedRegion": "x"})
+    for action in ("CreateRole", "PutRolePolicy", "PutRolePermissionsBoundary"):
+        within = {**region, "iam:PermissionsBoundary": BOUNDARY}
+        assert allows(rights, f"iam:{action}", role % "m5-prod-job-gbm", within)
+        other = {**region, "iam:PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess"}
+        assert not allows(rights, f"iam:{action}", role % "m5-prod-job-gbm", other)
+        assert not allows(rights, f"iam:{action}", role % "m5-prod-job-gbm", region)
+        for name in ("Admin", "m5-prod-deploy", "m5-prod-stacks"):
+            assert not allows(rights, f"iam:{action}", role % name, within)
+    for action in ("DeleteRolePermissionsBoundary", "AttachRolePolicy"):
+        assert not allows(rights, f"iam:{action}", role % "m5-prod-job-gbm", {"iam:PermissionsBoundary": BOUNDARY})
+    for action in ("CreatePolicyVersion", "SetDefaultPolicyVersion", "DeletePolicy"):
+        assert not allows(rights, f"iam:{action}", BOUNDARY, region)
+    assert allows(rights, "rds:CreateDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", region)
+    assert not allows(rights, "rds:CreateDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", {"aws:RequestedRegion": "x"})
     for action in (
         "iam:CreateUser",
         "iam:CreateAccessKey",
         "sagemaker:CreateTrainingJob",
         "organizations:LeaveOrganization",
     ):
-        assert not allows(documents, action, "*", region)
+        assert not allows(rights, action, "*", region)
+
+
+def test_every_role_but_those_that_deploy_has_the_boundary(account: Account) -> None:
+    iam = boto3.client("iam")
+    roles = [role["RoleName"] for role in iam.list_roles()["Roles"] if role["RoleName"].startswith("m5-prod-")]
+    bounded = {
+        name: iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+        for name in roles
+    }
+    assert len(bounded) == 10
+    assert {name for name, arn in bounded.items() if arn != BOUNDARY} == {"m5-prod-deploy", "m5-prod-stacks"}
+
+
+def test_a_role_that_is_given_everything_gains_the_platforms_rights_alone(account: Account) -> None:
+    everything = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+    boundary = account.rights(ORCHESTRATOR).boundary
+    rights = Rights([everything], boundary)
+    assert [call for call in _orchestrator_calls() if not allows(rights, *call)] == []
+    for action, resource, context in (
+        ("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-x", {"iam:PermissionsBoundary": BOUNDARY}),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", TO_TASKS),
+        ("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", {}),
+        ("cloudformation:CreateStack", f"arn:aws:cloudformation:{AWS}:stack/m5-prod-x/1", {}),
+        ("s3:GetObject", "arn:aws:s3:::another-bucket/x", {}),
+        ("s3:PutBucketPolicy", LAKE, {}),
+        ("s3:PutObject", f"{LAKE}/deployments/20261122T000000Z.json", {}),
+        ("rds:ModifyDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", {}),
+        ("kms:ScheduleKeyDeletion", account.outputs("keys")["DataKeyArn"], BY_S3),
+        ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{AWS}:secret:another", {}),
+        ("ecr:PutImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm", {}),
+        ("ecs:RegisterTaskDefinition", "*", {}),
+        ("sagemaker:CreateNotebookInstance", f"arn:aws:sagemaker:{AWS}:notebook-instance/x", {}),
+    ):
+        assert not allows(rights, action, resource, context), action
+    # AWS counts 6,144 characters, white space apart: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    assert len(json.dumps(boundary, separators=(",", ":"))) <= 6144 - 500  # longer regions and names of environments
+
+
+def test_no_policy_promises_more_than_the_boundary(account: Account) -> None:
+    """Each action that a policy names must be in the boundary too, else the statement has no effect."""
+    for role in boto3.client("iam").list_roles()["Roles"]:
+        rights = account.rights(role["RoleName"])
+        if rights.boundary is not None:
+            assert _actions(rights.policies) - _actions([rights.boundary]) == set(), role["RoleName"]
+
+
+def _actions(documents: Sequence[Mapping[str, Any]]) -> set[str]:
+    named = [statement["Action"] for document in documents for statement in document["Statement"]]
+    return {action for entry in named for action in ([entry] if isinstance(entry, str) else entry)}
 
 
 @pytest.mark.parametrize(
@@ -308,7 +370,7 @@ def test_every_wildcard_resource_has_its_reason() -> None:
 
 def test_no_call_of_the_code_is_missing_here() -> None:
     services = sorted({service for service, _ in OPERATIONS} | {"quicksight", "sts", "secretsmanager"})
-    found = {(service, name) for service in services for name in _operations_called(service)}
+    found = {(service, name) for service in services for name in _operations_called(service, _sources())}
     # `kind.method("Create")` and the like stand for three operations each.
     verbs = {match for path in _sources() for match in re.findall(r'\.method\(["\'](\w+)["\']\)', path.read_text())}
     assert verbs == {"Create", "Describe", "Stop", "List"}
@@ -336,13 +398,13 @@ def _sources() -> list[Path]:
     return [path for path in found if "boto" in path.read_text() or "sagemaker" in path.as_posix()]
 
 
-def _operations_called(service: str) -> set[str]:
+def _operations_called(service: str, sources: Sequence[Path]) -> set[str]:
     """Return the operations of a service whose methods, or paginators, the modules call by name."""
     operations: list[str] = boto3.client(service, region_name="us-east-1").meta.service_model.operation_names  # type: ignore[call-overload]  # any service
     # Methods of a single word, such as `publish` or `search`, are other objects' too.
     methods = {xform_name(name): name for name in operations if "_" in xform_name(name)}
     called: set[str] = set()
-    for path in _sources():
+    for path in sources:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 called.add(node.attr)
@@ -351,24 +413,57 @@ def _operations_called(service: str) -> set[str]:
     return {name for method, name in methods.items() if method in called}
 
 
+def test_a_workflow_may_make_every_call_of_the_deployment(account: Account) -> None:
+    sources = sorted((ROOT / "m5_assets/deployment").glob("*.py"))
+    clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
+    # Who one is, AWS tells everybody.
+    calls = {(c, name) for c in clients - {"sts"} for name in _operations_called(c, sources)}
+    assert {("cloudformation", "ExecuteChangeSet"), ("ecr", "DescribeImages"), ("s3", "PutObject")} <= calls
+    rights = account.rights("m5-prod-deploy")
+    where: dict[str, tuple[str, Context]] = {
+        "cloudformation": (f"arn:aws:cloudformation:{AWS}:stack/m5-prod-lake/0a1b", {}),
+        "ecr": (f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm", {}),
+        "s3": (f"{LAKE}/deployments/20261122T000000Z.json", {}),
+    }
+    # The calls whose action has another name, or which know no resource such as those above.
+    apart: dict[str, tuple[str, str, Context]] = {
+        "GetAuthorizationToken": ("ecr:GetAuthorizationToken", "*", {}),
+        "ListObjectsV2": ("s3:ListBucket", LAKE, {"s3:prefix": "deployments/"}),
+        "ValidateTemplate": ("cloudformation:ValidateTemplate", "*", {}),
+    }
+    for service, name in sorted(calls):
+        assert allows(rights, *apart.get(name, (f"{service}:{name}", *where[service]))), name
+
+
+def test_a_job_may_make_every_call_of_its_program(account: Account) -> None:
+    sources = sorted((ROOT / "m5_assets/containers").glob("*.py"))
+    clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
+    assert clients == {"s3"}  # the messages of Dagster Pipes; SageMaker itself brings and takes the files
+    called = _operations_called("s3", sources) | {"GetObject", "PutObject"}  # the latter two are dagster_pipes' own
+    for kind in READS:
+        prefix = kind if kind == "features" else f"{kind}-model"
+        message = f"{LAKE}/lake/pipes/{prefix}-2016-05-16-0a1b-a1/messages/1.json"
+        assert [n for n in called if not allows(account.rights(f"m5-prod-job-{kind}"), f"s3:{n}", message)] == []
+
+
 def test_the_evaluator_knows_deny_wildcards_and_conditions() -> None:
     def one(effect: str, **more: Any) -> dict[str, Any]:
         return {"Statement": {"Effect": effect, "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*", **more}}
 
     key = "arn:aws:s3:::b/key"
-    assert allows([one("Allow")], "S3:getobject", key)
-    assert not allows([one("Allow")], "s3:PutObject", key)
-    assert not allows([one("Allow")], "s3:GetObject", "arn:aws:s3:::c/key")
-    assert not allows([one("Allow"), one("Deny")], "s3:GetObject", key)
-    assert not allows([], "s3:GetObject", key)
+    assert allows(Rights([one("Allow")]), "S3:getobject", key)
+    assert not allows(Rights([one("Allow")]), "s3:PutObject", key)
+    assert not allows(Rights([one("Allow")]), "s3:GetObject", "arn:aws:s3:::c/key")
+    assert not allows(Rights([one("Allow"), one("Deny")]), "s3:GetObject", key)
+    assert not allows(Rights([]), "s3:GetObject", key)
     conditional = one("Allow", Condition={"StringLike": {"k": ["a*", "b"]}})
-    assert allows([conditional], "s3:GetObject", key, {"k": "b"})
-    assert not allows([conditional], "s3:GetObject", key, {"k": "c"})
-    assert not allows([conditional], "s3:GetObject", key)
+    assert allows(Rights([conditional]), "s3:GetObject", key, {"k": "b"})
+    assert not allows(Rights([conditional]), "s3:GetObject", key, {"k": "c"})
+    assert not allows(Rights([conditional]), "s3:GetObject", key)
     absent = one("Allow", Condition={"Null": {"k": "true"}})
-    assert allows([absent], "s3:GetObject", key)
-    assert not allows([absent], "s3:GetObject", key, {"k": "c"})
+    assert allows(Rights([absent]), "s3:GetObject", key)
+    assert not allows(Rights([absent]), "s3:GetObject", key, {"k": "c"})
     for unknown in ({"Condition": {"DateLessThan": {"k": "1"}}}, {"NotAction": "s3:*"}):
         with pytest.raises(NotImplementedError):
-            allows([one("Allow", **unknown)], "s3:GetObject", key)
-    assert json.dumps(conditional)  # plain JSON, as IAM's documents are
+            allows(Rights([one("Allow", **unknown)]), "s3:GetObject", key)
+    assert json.dumps(conditional)  # plain JSON, as IAM's rights are
