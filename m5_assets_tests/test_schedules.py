@@ -107,9 +107,18 @@ def test_spans_join_consecutive_weeks() -> None:
     assert [(a.key, b.key) for a, b in spans(weeks)] == [("2016-04-18", "2016-05-02"), ("2016-05-16", "2016-05-16")]
 
 
+def _evaluation(instance: dg.DagsterInstance, at: str) -> dg.ScheduleEvaluationContext:
+    """Return the context of an evaluation, to be closed.
+
+    It opens the instance a second time. Left to the garbage collector, it would look for its database in the middle of
+    another test, when the folder is gone.
+    """
+    return dg.build_schedule_context(instance=instance, scheduled_execution_time=_at(at))
+
+
 def _tick(instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, at: str) -> list[dg.RunRequest]:
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at(at))
-    found = weekly(context, lake=lake, landing=landing)
+    with _evaluation(instance, at) as context:
+        found = weekly(context, lake=lake, landing=landing)
     return found if isinstance(found, list) else []
 
 
@@ -133,11 +142,11 @@ def test_a_week_that_is_not_landed_is_not_asked_for(
     instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, tmp_path: Path
 ) -> None:
     _made(lake, "ensemble_forecast", "2016-05-16")
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at("2026-11-16T02:00"))
-    found = weekly(context, lake=lake, landing=landing)
+    with _evaluation(instance, "2026-11-16T02:00") as context:
+        found = weekly(context, lake=lake, landing=landing)
+        nowhere = weekly(context, lake=lake, landing=LandingResource(root=str(tmp_path / "nowhere")))
     assert isinstance(found, dg.SkipReason)
     assert "landed through 2016-05-22" in str(found.skip_message)
-    nowhere = weekly(context, lake=lake, landing=LandingResource(root=str(tmp_path / "nowhere")))
     assert isinstance(nowhere, dg.SkipReason)
     assert "missing file" in str(nowhere.skip_message)
 
@@ -150,17 +159,17 @@ def test_accuracy_is_asked_for_once_the_four_weeks_are_loaded(instance: dg.Dagst
     _made(lake, "ensemble_forecast", "2016-03-21", "2016-04-18", "2016-04-25")
     _made(lake, "forecast_accuracy", "2016-03-21")
     _made(lake, "raw_sales", *(Week.parse("2016-03-21").shift(i).key for i in range(9)))
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at("2016-05-30T04:00"))
-    requests = weekly_accuracy(context, lake=lake)
-    assert isinstance(requests, list)
-    assert [request.partition_key for request in requests] == ["2016-04-18"]
-    _made(lake, "forecast_accuracy", "2016-04-18")
-    assert isinstance(weekly_accuracy(context, lake=lake), dg.SkipReason)
+    with _evaluation(instance, "2016-05-30T04:00") as context:
+        requests = weekly_accuracy(context, lake=lake)
+        assert isinstance(requests, list)
+        assert [request.partition_key for request in requests] == ["2016-04-18"]
+        _made(lake, "forecast_accuracy", "2016-04-18")
+        assert isinstance(weekly_accuracy(context, lake=lake), dg.SkipReason)
 
 
 def test_housekeeping_is_asked_for_once_a_tick(instance: dg.DagsterInstance) -> None:
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=_at("2016-05-30T06:30"))
-    assert weekly_housekeeping(context).run_key == "housekeeping@2016-05-30T06:30"  # type: ignore[union-attr]
+    with _evaluation(instance, "2016-05-30T06:30") as context:
+        assert weekly_housekeeping(context).run_key == "housekeeping@2016-05-30T06:30"  # type: ignore[union-attr]
 
 
 def test_the_settings_of_these_tests_are_live() -> None:

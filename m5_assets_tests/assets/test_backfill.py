@@ -28,7 +28,7 @@ pytestmark = pytest.mark.xdist_group("week")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    write_sample(tmp_path / "landing", items=7, weeks=54, seed=4)
+    write_sample(tmp_path / "landing", items=7, weeks=57, seed=4)
     yield Home(tmp_path)
     EmbeddedServer(tmp_path).stop()
 
@@ -39,12 +39,11 @@ def _jobs(home: Home) -> list[str]:
 
 def _kill_in_training(home: Home) -> None:
     """Start the backfill, and kill it with its steps once the first training runs: the job itself goes on."""
-    process = subprocess.Popen(
-        home.command(*BACKFILL), env=home.environment, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    log = (home.path / "killed.log").open("w")
+    process = subprocess.Popen(home.command(*BACKFILL), env=home.environment, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 300
     while not any(name.startswith("lstm-model") for name in _jobs(home)):
-        assert process.poll() is None, "it ended before it trained"
+        assert process.poll() is None, (home.path / "killed.log").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)

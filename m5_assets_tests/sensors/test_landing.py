@@ -66,8 +66,8 @@ class Place:
     cursor: str | None = None
 
     def look(self) -> dg.SensorResult:
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
-        found = landed_files(context, lake=self.lake, landing=LandingResource(root=str(self.folder)))
+        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
+            found = landed_files(context, lake=self.lake, landing=self.landing)
         assert isinstance(found, dg.SensorResult)
         self.cursor = found.cursor
         return found
