@@ -3,6 +3,7 @@
 Here: the package's public names. Not here: formulas (one module a family), the panel (`forecasting.panel`).
 """
 
+from m5_assets.forecasting.features.aggregates import Aggregates
 from m5_assets.forecasting.features.base import Feature, Rows
 from m5_assets.forecasting.features.catalogue import CATALOGUE, MODEL_FEATURES, NAMES, compute
 from m5_assets.forecasting.features.context import Context
@@ -13,6 +14,7 @@ __all__ = [
     "KEY_COLUMNS",
     "MODEL_FEATURES",
     "NAMES",
+    "Aggregates",
     "Context",
     "Feature",
     "Rows",

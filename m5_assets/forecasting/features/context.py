@@ -1,7 +1,7 @@
-"""The arrays that features are computed from, built once from a whole panel.
+"""The arrays that features are computed from: a panel's own, and those of the groups that its series belong to.
 
-Here: codes, totals of the hierarchy, mean prices, calendar arrays; all of them may be read at any day, so a kernel
-decides what is known at a row's origin. Not here: anything that depends on an origin.
+Here: codes, calendar arrays; all of them may be read at any day, so a kernel decides what is known at a row's origin.
+Not here: the groups' totals and prices (`aggregates`), and anything that depends on an origin.
 """
 
 from __future__ import annotations
@@ -13,23 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from m5_assets.forecasting.features import holidays
-from m5_assets.forecasting.features.base import Integers, Matrix, Rows, kernel
-from m5_assets.forecasting.features.cumulative import Sums, group_sums
+from m5_assets.forecasting.features.aggregates import Aggregates
+from m5_assets.forecasting.features.base import Integers, Matrix, Rows
+from m5_assets.forecasting.features.cumulative import Sums
 from m5_assets.forecasting.panel import HORIZON, Panel
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "total": (),
-    "state": ("state_id",),
-    "store": ("store_id",),
-    "cat": ("cat_id",),
-    "dept": ("dept_id",),
-    "state_dept": ("state_id", "dept_id"),
-    "store_cat": ("store_id", "cat_id"),
-    "store_dept": ("store_id", "dept_id"),
-    "item": ("item_id",),
-    "item_state": ("item_id", "state_id"),
-}
-"""Levels of the hierarchy above the series, and the keys that name their groups."""
 
 EVENT_NAMES = (
     *("Chanukah End", "Christmas", "Cinco De Mayo", "ColumbusDay", "Easter", "Eid al-Fitr", "EidAlAdha"),
@@ -45,14 +32,14 @@ EVENT_TYPES = ("Cultural", "National", "Religious", "Sporting")
 
 @dataclass(frozen=True)
 class Context:
-    """Arrays over N series, T known days and the 28 days after them.
+    """Arrays over N series, T known days and the 28 days after them; groups are numbered over all series there are.
 
     Attributes:
         sales: (N, T) units sold.
         price: (N, T + 28) price, NaN where not offered.
         release: (N,) first day with a price.
         first_sale: (N,) first day of the panel with a sale; T where none.
-        codes: for each level of `GROUPS`, (N,) the series' group, numbered in the order of the sorted keys.
+        codes: for each level of `aggregates.GROUPS`, (N,) the series' group, numbered in the order of the sorted keys.
         totals: for each level, (groups, T) units sold by the group.
         sums: for each level, (groups, T + 1) units sold by the group before each day.
         mean_price: for the levels store_dept, store_cat and item, (groups, T + 28) the mean price on offer.
@@ -92,11 +79,15 @@ class Context:
         return sorted(self.series["store_id"].unique().tolist())
 
     @classmethod
-    def build(cls, panel: Panel) -> Context:
-        """Return the context of a panel that holds all stores; takes about as much memory again as the panel."""
+    def build(cls, panel: Panel, aggregates: Aggregates | None = None) -> Context:
+        """Return the context of a panel; takes about as much memory again as the panel.
+
+        Args:
+            panel: all series; or some of them, such as a store's.
+            aggregates: of all series; without them the panel is taken to hold all.
+        """
+        groups = aggregates or Aggregates.of([panel])
         sales, price = np.ascontiguousarray(panel.sales), np.ascontiguousarray(panel.price)
-        codes = {level: _codes(panel.series, keys) for level, keys in GROUPS.items()}
-        totals = {level: _sum(sales, code) for level, code in codes.items()}
         sold = sales > 0
         dates = panel.calendar["date"].to_numpy().astype("datetime64[D]")
         return cls(
@@ -104,11 +95,11 @@ class Context:
             price=price,
             release=panel.release.astype(np.int32),
             first_sale=np.where(sold.any(axis=1), sold.argmax(axis=1), panel.days).astype(np.int32),
-            codes=codes,
-            totals=totals,
-            sums={level: group_sums(total) for level, total in totals.items()},
-            mean_price={level: _mean_price(price, codes[level]) for level in ("store_dept", "store_cat", "item")},
-            offered=_sum(np.isfinite(price).astype(np.float32), codes["item"]),
+            codes=groups.codes(panel.series),
+            totals=groups.totals,
+            sums=groups.sums,
+            mean_price=groups.mean_price,
+            offered=groups.offered,
             snap=np.ascontiguousarray(panel.snap().T.astype(np.float32)),
             dates=dates,
             event=_events(panel.calendar),
@@ -125,45 +116,6 @@ class Context:
         ahead = np.arange(1, HORIZON + 1, dtype=np.int32)
         horizon = np.tile(ahead, len(series))
         return Rows(np.repeat(series, HORIZON), self.days - 1 + horizon, horizon)
-
-
-def _codes(series: pd.DataFrame, keys: tuple[str, ...]) -> Integers:
-    if not keys:
-        return np.zeros(len(series), np.int32)
-    return series.groupby(list(keys), sort=True).ngroup().to_numpy().astype(np.int32)
-
-
-def _sum(values: Matrix, code: Integers) -> Matrix:
-    """Return (groups, days) sums; exact, as units and counts are whole numbers far below 2**24."""
-    total = np.zeros((int(code.max()) + 1, values.shape[1]), np.float32)
-    _add(values, code, total)
-    return total
-
-
-@kernel
-def _add(values: Matrix, code: Integers, total: Matrix) -> None:
-    for row in range(len(values)):
-        for day in range(values.shape[1]):
-            total[code[row], day] += values[row, day]
-
-
-def _mean_price(price: Matrix, code: Integers) -> Matrix:
-    mean = np.full((int(code.max()) + 1, price.shape[1]), np.nan, np.float32)
-    _average(price, code, np.zeros(mean.shape), np.zeros(mean.shape, np.int32), mean)
-    return mean
-
-
-@kernel
-def _average(price: Matrix, code: Integers, total: npt.NDArray[np.float64], count: Integers, mean: Matrix) -> None:
-    for row in range(len(price)):
-        for day in range(price.shape[1]):
-            if np.isfinite(price[row, day]):
-                total[code[row], day] += price[row, day]
-                count[code[row], day] += 1
-    for group in range(len(mean)):
-        for day in range(mean.shape[1]):
-            if count[group, day] > 0:
-                mean[group, day] = total[group, day] / count[group, day]
 
 
 def _events(calendar: pd.DataFrame) -> Integers:

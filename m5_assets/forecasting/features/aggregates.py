@@ -1,0 +1,177 @@
+"""What the features of a series look at of all other series: totals of the hierarchy's groups and their mean prices.
+
+Here: how the panels of stores, one after the other, are added up, so that no more than one is held. Not here: a series'
+own arrays (`context`). The order of the stores and their division into panels do not change a bit: sums of units are
+exact, and a sum of prices is either within one store or has one price a store, added in the order of the stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from m5_assets.forecasting.features.base import Integers, Matrix, kernel
+from m5_assets.forecasting.features.cumulative import Sums, group_sums
+from m5_assets.forecasting.panel import Panel
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "total": (),
+    "state": ("state_id",),
+    "store": ("store_id",),
+    "cat": ("cat_id",),
+    "dept": ("dept_id",),
+    "state_dept": ("state_id", "dept_id"),
+    "store_cat": ("store_id", "cat_id"),
+    "store_dept": ("store_id", "dept_id"),
+    "item": ("item_id",),
+    "item_state": ("item_id", "state_id"),
+}
+"""Levels of the hierarchy above the series, and the keys that name their groups."""
+
+PRICED = ("store_dept", "store_cat", "item")
+"""Levels whose mean price is known."""
+
+Keys = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Aggregates:
+    """Groups of all series, over T known days and the 28 days after them.
+
+    Attributes:
+        keys: for each level of `GROUPS`, the sorted keys of its groups.
+        totals: for each level, (groups, T) units sold by the group.
+        sums: for each level, (groups, T + 1) units sold by the group before each day.
+        mean_price: for the levels of `PRICED`, (groups, T + 28) the mean price on offer.
+        offered: (items, T + 28) stores that offer the item.
+    """
+
+    keys: dict[str, Keys]
+    totals: dict[str, Matrix]
+    sums: dict[str, Sums]
+    mean_price: dict[str, Matrix]
+    offered: Matrix
+
+    @classmethod
+    def of(cls, panels: Iterable[Panel]) -> Aggregates:
+        """Add up panels of whole stores, given in the order of their names; memory grows with the groups alone."""
+        units = {level: _Sums() for level in GROUPS}
+        prices = {level: _Sums() for level in PRICED}
+        counts = {level: _Sums() for level in PRICED}
+        for panel in panels:
+            price = np.ascontiguousarray(panel.price)
+            for level, columns in GROUPS.items():
+                keys, code = _groups(panel.series, columns)
+                units[level].add(keys, _sum(np.ascontiguousarray(panel.sales), code, len(keys)))
+                if level in PRICED:
+                    total, count = _sum_known(price, code, len(keys))
+                    prices[level].add(keys, total)
+                    counts[level].add(keys, count)
+        offered = {level: sums.sorted() for level, sums in counts.items()}
+        totals = {level: sums.sorted() for level, sums in units.items()}
+        return cls(
+            {level: sums.keys() for level, sums in units.items()},
+            totals,
+            {level: group_sums(total) for level, total in totals.items()},
+            {level: _mean(prices[level].sorted(), offered[level]) for level in PRICED},
+            offered["item"].astype(np.float32),
+        )
+
+    def codes(self, series: pd.DataFrame) -> dict[str, Integers]:
+        """Return for each level (N,) the group of each series, a place in the level's `keys`.
+
+        Raises:
+            ValueError: a series of a group that was not added up.
+        """
+        found = {}
+        for level, columns in GROUPS.items():
+            place = {key: number for number, key in enumerate(self.keys[level])}
+            keys, code = _groups(series, columns)
+            unknown = [key for key in keys if key not in place]
+            if unknown:
+                raise ValueError(f"no aggregates of {level} {'/'.join(unknown[0])}; they must be of all stores")
+            found[level] = np.array([place[key] for key in keys], np.int32)[code]
+        return found
+
+
+class _Sums:
+    """Rows of sums by key, in the order in which the keys came."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, ...], int] = {}
+        self._rows: npt.NDArray[Any] | None = None
+
+    def add(self, keys: Keys, rows: npt.NDArray[Any]) -> None:
+        """Add a row to each of these keys, none of which comes twice."""
+        if self._rows is None:
+            self._rows = np.zeros((0, rows.shape[1]), rows.dtype)
+        places = [self._places.setdefault(key, len(self._places)) for key in keys]
+        news = len(self._places) - len(self._rows)
+        if news:
+            self._rows = np.concatenate([self._rows, np.zeros((news, rows.shape[1]), rows.dtype)])
+        self._rows[places] += rows
+
+    def keys(self) -> Keys:
+        """Return the keys, sorted."""
+        return sorted(self._places)
+
+    def sorted(self) -> npt.NDArray[Any]:
+        """Return the rows in the order of the sorted keys.
+
+        Raises:
+            ValueError: nothing was added.
+        """
+        if self._rows is None:
+            raise ValueError("no panels were given")
+        return self._rows[[self._places[key] for key in self.keys()]]
+
+
+def _groups(series: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Keys, Integers]:
+    """Return the sorted keys of the series' groups, and (N,) each series' place among them."""
+    if not columns:
+        return [()], np.zeros(len(series), np.int32)
+    grouped = series.groupby(list(columns), sort=True)
+    keys = [key if isinstance(key, tuple) else (key,) for key in grouped.size().index]
+    return keys, grouped.ngroup().to_numpy().astype(np.int32)
+
+
+def _sum(values: Matrix, code: Integers, groups: int) -> Matrix:
+    """Return (groups, days) sums; exact, as units are whole numbers whose sums stay far below 2**24."""
+    total = np.zeros((groups, values.shape[1]), np.float32)
+    _add(values, code, total)
+    return total
+
+
+@kernel
+def _add(values: Matrix, code: Integers, total: Matrix) -> None:
+    for row in range(len(values)):
+        for day in range(values.shape[1]):
+            total[code[row], day] += values[row, day]
+
+
+def _sum_known(price: Matrix, code: Integers, groups: int) -> tuple[npt.NDArray[np.float64], Integers]:
+    """Return (groups, days) sums of the prices that are known, and their numbers."""
+    total, count = np.zeros((groups, price.shape[1])), np.zeros((groups, price.shape[1]), np.int32)
+    _add_known(price, code, total, count)
+    return total, count
+
+
+@kernel
+def _add_known(price: Matrix, code: Integers, total: npt.NDArray[np.float64], count: Integers) -> None:
+    for row in range(len(price)):
+        for day in range(price.shape[1]):
+            if np.isfinite(price[row, day]):
+                total[code[row], day] += price[row, day]
+                count[code[row], day] += 1
+
+
+def _mean(total: npt.NDArray[np.float64], count: Integers) -> Matrix:
+    """Return total / count, and NaN where nothing was counted."""
+    mean = np.full(total.shape, np.nan)
+    np.divide(total, count, out=mean, where=count.astype(bool))
+    return mean.astype(np.float32)
