@@ -44,7 +44,7 @@ _CHECK_FAILED = "DagsterAssetCheckFailedError"
 
 
 def failed_runs(instance: dg.DagsterInstance, ui: str) -> Iterator[Incident]:
-    """Yield a failed run where no later run of the same job and week has succeeded.
+    """Yield a failed run where no later run of the same job has succeeded that did its work, or more.
 
     Left out: runs that Dagster is about to try again, and runs in which nothing but a blocking check failed, which
     `failed_checks` tells with its finding. The runs of one backfill are one incident.
@@ -55,7 +55,13 @@ def failed_runs(instance: dg.DagsterInstance, ui: str) -> Iterator[Incident]:
     last: dict[tuple[str, ...], dg.DagsterRun] = {}
     for record in ended:  # the latest first
         last.setdefault(_same_work(record.dagster_run), record.dagster_run)
-    failed = [run for run in last.values() if run.status == dg.DagsterRunStatus.FAILURE]
+    newest = list(last.values())
+    failed = [
+        run
+        for place, run in enumerate(newest)
+        if run.status == dg.DagsterRunStatus.FAILURE
+        and not any(other.is_success and _covers(other, run) for other in newest[:place])
+    ]
     told = set()
     for run in islice((run for run in failed if run.tags.get(WILL_RETRY_TAG) != "true"), _FAILURES_LOOKED_AT):
         failures = _step_failures(instance, run.run_id)
@@ -70,6 +76,21 @@ def failed_runs(instance: dg.DagsterInstance, ui: str) -> Iterator[Incident]:
 def _same_work(run: dg.DagsterRun) -> tuple[str, ...]:
     chosen = sorted(key.to_user_string() for key in run.asset_selection or ())
     return ("run", run.job_name, _week(run.tags) or "", *chosen)
+
+
+def _covers(run: dg.DagsterRun, other: dg.DagsterRun) -> bool:
+    """Tell whether a run of a job made all that another run of it was to make: of these weeks, these assets."""
+    if run.job_name != other.job_name or (run.asset_selection and not other.asset_selection):
+        return False
+    if run.asset_selection and not set(other.asset_selection or ()) <= set(run.asset_selection):
+        return False
+    (first, last), (other_first, other_last) = _span(run.tags), _span(other.tags)
+    return first <= other_first and other_last <= last
+
+
+def _span(tags: Mapping[str, str]) -> tuple[str, str]:
+    week = tags.get(PARTITION_NAME_TAG, "")
+    return tags.get(ASSET_PARTITION_RANGE_START_TAG, week), tags.get(ASSET_PARTITION_RANGE_END_TAG, week)
 
 
 def _week(tags: Mapping[str, str]) -> str | None:

@@ -119,6 +119,24 @@ def test_a_failed_run_holds_until_a_later_one_succeeds(instance: dg.DagsterInsta
     assert _runs(instance) == []
 
 
+def test_a_run_of_more_mends_a_failed_one_and_a_run_of_less_does_not(instance: dg.DagsterInstance) -> None:
+    job = DEFS.resolve_job_def("made")
+    part, week = {dg.AssetKey("table")}, {"dagster/partition": WEEK.key}
+    span = {"dagster/asset_partition_range_start": WEEK.shift(-2).key, "dagster/asset_partition_range_end": WEEK.key}
+
+    def ended(status: dg.DagsterRunStatus, tags: dict[str, str], assets: set[dg.AssetKey] | None = None) -> None:
+        instance.create_run_for_job(job, status=status, tags=tags, asset_selection=assets)
+
+    ended(dg.DagsterRunStatus.FAILURE, week)
+    ended(dg.DagsterRunStatus.SUCCESS, week, part)
+    assert _runs(instance) == ["made failed, week 2016-05-16"]
+    ended(dg.DagsterRunStatus.SUCCESS, week)
+    ended(dg.DagsterRunStatus.FAILURE, week, part)
+    assert _runs(instance) == ["made failed, week 2016-05-16"]
+    ended(dg.DagsterRunStatus.SUCCESS, span)
+    assert _runs(instance) == []
+
+
 def test_a_run_that_is_about_to_be_tried_again_is_none(instance: dg.DagsterInstance, lake: Lake) -> None:
     _run(instance, lake, "asset", tags={"dagster/will_retry": "true"})
     assert _runs(instance) == []
