@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from m5_assets.resources.landing import BadInput, Landing
+from m5_assets.resources.landing import BadInput, Landing, content_by_week
 
 CALENDAR, PRICES, SALES = "calendar.csv", "sell_prices.csv", "sales_train_evaluation.csv"
 DAYS = range(3, 13)
@@ -301,6 +303,33 @@ def test_bad_input_is_refused_by_name(tmp_path: Path, case: Corruption) -> None:
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
+
+
+@given(seed=st.integers(0, 999), row=st.integers(0, 11), column=st.sampled_from(["store_id", "item_id", "sell_price"]))
+def test_a_week_of_prices_is_named_by_its_rows_in_any_order(seed: int, row: int, column: str) -> None:
+    weeks = [11101, 11102]
+    keys = pd.MultiIndex.from_product([STORES, ITEMS, weeks], names=["store_id", "item_id", "wm_yr_wk"])
+    frame: Any = keys.to_frame(index=False).astype({"wm_yr_wk": "int32"})
+    frame["sell_price"] = np.random.default_rng(seed).uniform(0.1, 9, len(frame)).astype(np.float32)
+    calendar = pd.DataFrame(
+        {"date": pd.to_datetime(["2011-01-29", "2011-01-30", "2011-02-05"]), "wm_yr_wk": [11101, 11101, 11102]}
+    )
+
+    def named(rows: Any) -> dict[str, str]:
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        for place, name in enumerate(("store_id", "item_id")):
+            table = table.set_column(place, name, table[name].cast(pa.string()).dictionary_encode())
+        return content_by_week(table, calendar)
+
+    found = named(frame)
+    assert list(found) == ["2011-01-29", "2011-02-05"]
+    assert named(frame.sample(frac=1, random_state=seed)) == found
+    changed = frame.copy()
+    changed.loc[row, column] = "X" if column != "sell_price" else frame.loc[row, "sell_price"] * 2
+    other = named(changed)
+    assert [week for week in found if other[week] != found[week]] == [
+        list(found)[weeks.index(frame.loc[row, "wm_yr_wk"])]
+    ]
 
 
 @settings(deadline=None, max_examples=40)
