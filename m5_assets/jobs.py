@@ -9,7 +9,7 @@ from m5_assets import housekeeping as cleaning
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 
-IN_ORDER = {"m5/order": "weekly"}
+_IN_ORDER = {"m5/order": "weekly"}
 """Runs with this tag run one at a time, in the order asked for (dagster.yaml): a week carries the last one's models."""
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -30,6 +30,7 @@ DASHBOARDS = dg.AssetSelection.groups("dashboards")
 weekly_forecast = dg.define_asset_job(
     "weekly_forecast",
     selection=LANDING | FORECAST | RDS_HISTORY | RDS_FORECAST | DASHBOARDS,
+    tags=_IN_ORDER,
     op_retry_policy=RETRIES,
     description="A week from the landed files to PostgreSQL: its sales, features, models in force, forecasts, load, "
     "refresh of QuickSight.",

@@ -10,7 +10,7 @@ import datetime as dt
 import dagster as dg
 
 from m5_assets.due import FORECAST, due_weeks, replay_week, unfinished_weeks
-from m5_assets.jobs import IN_ORDER, accuracy, housekeeping, weekly_forecast
+from m5_assets.jobs import accuracy, housekeeping, weekly_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import BadInput
 from m5_assets.resources.landing.resource import LandingResource
@@ -48,9 +48,7 @@ def weekly(
         none = f"no week is due: sales are landed through {landed[1]}"
     # The key is the tick's: a week that failed is asked for again at the next one, and never twice at the same.
     requests = [
-        dg.RunRequest(
-            run_key=f"{week}@{context.scheduled_execution_time:%Y-%m-%dT%H:%M}", partition_key=week.key, tags=IN_ORDER
-        )
+        dg.RunRequest(run_key=f"{week}@{context.scheduled_execution_time:%Y-%m-%dT%H:%M}", partition_key=week.key)
         for week in weeks
         if week.key not in under_way
     ]

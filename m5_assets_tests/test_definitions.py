@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from m5_assets.definitions import defs
 
@@ -38,6 +39,18 @@ def test_lineage_jobs_and_schedules_change_only_on_purpose() -> None:
         LINEAGE.write_text(found)
         pytest.fail(f"{LINEAGE.name} was missing and has been written: read and commit it")
     assert found == LINEAGE.read_text()
+
+
+def test_a_backfill_in_the_ui_runs_loads_and_features_at_once_and_forecasts_week_by_week_in_order() -> None:
+    weeks_a_run = {
+        name: defs.resolve_job_def(name).backfill_policy.max_partitions_per_run
+        for name in ("weekly_forecast", "back_history", "feature_weeks", "accuracy")
+    }
+    assert weeks_a_run == {"weekly_forecast": 1, "back_history": None, "feature_weeks": None, "accuracy": 1}
+    in_force = yaml.safe_load((Path(__file__).parents[1] / "dagster.yaml").read_text())["concurrency"]["runs"]
+    (limit,) = in_force["tag_concurrency_limits"]
+    assert limit["limit"] == 1
+    assert limit["key"] in defs.resolve_job_def("weekly_forecast").tags
 
 
 def test_every_asset_is_described_owned_and_grouped() -> None:

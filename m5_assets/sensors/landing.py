@@ -34,7 +34,7 @@ from m5_assets.due import (
     unfinished_weeks,
     weeks_to_load,
 )
-from m5_assets.jobs import IN_ORDER, back_history, weekly_forecast
+from m5_assets.jobs import back_history, weekly_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import BadInput
 from m5_assets.resources.landing.resource import LandingResource
@@ -171,9 +171,7 @@ def _was_asked(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
 
 
 def _forecast(week: Week, seen: Seen) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=f"{week} {_landing(seen)}", job_name=weekly_forecast.name, partition_key=week.key, tags=IN_ORDER
-    )
+    return dg.RunRequest(run_key=f"{week} {_landing(seen)}", job_name=weekly_forecast.name, partition_key=week.key)
 
 
 def _mark_stale(context: dg.SensorEvaluationContext, lake: Lake) -> list[Week]:

@@ -1,4 +1,4 @@
-"""`m5 backfill` killed in the middle and called again: real processes, real jobs, a real database."""
+"""`m5 backfill` killed in the middle and called again: real processes, real jobs, a database of its own address."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ pytestmark = pytest.mark.xdist_group("week")
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     write_sample(tmp_path / "landing", items=7, weeks=57, seed=4)
-    yield Home(tmp_path)
-    EmbeddedServer(tmp_path).stop()
+    server = EmbeddedServer(tmp_path / "elsewhere")
+    yield Home(tmp_path, server.ensure_running().render_as_string(hide_password=False))
+    server.stop()
 
 
 def _jobs(home: Home) -> list[str]:
@@ -63,9 +64,10 @@ def test_a_killed_backfill_goes_on_where_it_was_and_pays_no_job_twice(home: Home
         **dict.fromkeys(("gbm-model", "lstm-model", "totals-model"), 1),  # the second week carries them forward
         **dict.fromkeys(("gbm-predictions", "lstm-predictions", "totals-forecast"), 2),
     }
-    engine = PostgresResource(home=str(home.path)).engine()
+    engine = PostgresResource(url=home.database_url, home=str(home.path)).engine()
     assert loaded_weeks(engine, forecast) == {FIRST.first_day, LAST.first_day}
     assert [read_forecast(engine, week.first_day).num_rows for week in (FIRST, LAST)] == [7 * 10 * 28] * 2
+    assert not (home.path / "postgres").exists()  # the address was meant for every process
     with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
         runs = instance.get_runs(dg.RunsFilter(job_name="weekly_forecast"))
     found = [(run.tags["dagster/partition"], run.status.value) for run in reversed(runs)]

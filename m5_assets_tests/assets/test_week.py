@@ -44,6 +44,7 @@ class Home:
     """A platform of its own: landing folder, lake, jobs, database, Dagster instance."""
 
     path: Path
+    database_url: str = ""
 
     @property
     def lake(self) -> Lake:
@@ -53,6 +54,7 @@ class Home:
     def environment(self) -> dict[str, str]:
         return {k: v for k, v in os.environ.items() if not k.startswith(("M5_", "DAGSTER_"))} | {
             "M5_HOME": str(self.path),
+            "M5_DATABASE_URL": self.database_url,
             "M5_LAST_WEEK": "2016-05-16",
             "M5_HISTORY_WEEKS": "56",
             "M5_ALIGNMENT": "1",
