@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 import m5_assets
 from m5_assets.deployment.changes import Change, StackPlan, discard, plan_stack
@@ -36,12 +37,19 @@ class Deployment:
         poll_seconds: between two looks at a stack that changes.
 
     Raises:
-        UserError: the credentials are of another account than the environment's.
+        UserError: there are no credentials, they are no longer valid, or they are of another account than the
+            environment's.
     """
 
     def __init__(self, environment: Environment, checkout: Path, *, poll_seconds: float = 5.0) -> None:
         self.environment, self._checkout, self._poll = environment, checkout, poll_seconds
-        account = boto3.client("sts", region_name=environment.region).get_caller_identity()["Account"]
+        try:
+            account = boto3.client("sts", region_name=environment.region).get_caller_identity()["Account"]
+        except (BotoCoreError, ClientError) as problem:
+            raise UserError(
+                f"AWS cannot tell who is deploying: {problem}. Give this shell credentials of account "
+                f"{environment.account}, such as `export AWS_PROFILE=...` after `aws sso login` (docs/aws.md)"
+            ) from None
         if account != environment.account:
             raise UserError(
                 f"these credentials are of account {account}, but environment {environment.name} belongs to "

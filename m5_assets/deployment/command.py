@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from m5_assets.deployment import CHECKOUT, Deployment, Environment, StackPlan
 from m5_assets.deployment.changes import risky
@@ -29,20 +30,33 @@ def run(
         UserError: what the user can mend; StackFailed among them.
     """
     environment = Environment.load(name, checkout / "infrastructure" / "environments")
+    try:
+        _run(environment, only_plan=only_plan, yes=yes, undo=undo, checkout=checkout, poll_seconds=poll_seconds)
+    except (BotoCoreError, ClientError) as problem:
+        raise UserError(
+            f"AWS refused, or could not be reached: {problem}. A stack whose change had begun goes on changing; "
+            "mend the cause and run the same command again"
+        ) from None
+
+
+def _run(
+    environment: Environment, *, only_plan: bool, yes: bool, undo: bool, checkout: Path, poll_seconds: float
+) -> None:
     deployment = Deployment(environment, checkout, poll_seconds=poll_seconds)
     release = deployment.previous() if undo else deployment.current()
-    click.echo(f"{'Back to' if undo else 'Release'} {release.id}{f' of {release.made}' if undo else ''}: {name}")
+    click.echo(f"{environment.name}: {f'back to {release.id} of {release.made}' if undo else f'release {release.id}'}")
     plans = deployment.plan(release)
     try:
         _show(plans)
         if only_plan or not _agreed(plans, yes):
             deployment.discard(plans)
+            click.echo("Nothing was changed.")
             return
     except (click.Abort, UserError):
         deployment.discard(plans)
         raise
     deployment.carry_out(release, plans, lambda plan: _agreed_late(plan, yes))
-    click.echo(f"{name} is at release {release.id}")
+    click.echo(f"{environment.name} is at release {release.id}")
 
 
 def _show(plans: Sequence[StackPlan]) -> None:

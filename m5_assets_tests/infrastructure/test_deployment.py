@@ -65,7 +65,9 @@ def test_a_plan_shows_everything_and_changes_nothing(checkout: Checkout) -> None
 
 
 def test_no_is_no(checkout: Checkout) -> None:
-    assert "Deploy this?" in deploy(checkout, answer="n\n")
+    shown = deploy(checkout, answer="n\n")
+    assert "Deploy this?" in shown
+    assert shown.endswith("Nothing was changed.\n")
     assert stacks(checkout) == {}
 
 
@@ -92,7 +94,7 @@ def test_a_life_of_deployments(checkout: Checkout, caplog: pytest.LogCaptureFixt
     shown = deploy(checkout, yes=True)
     assert (shown.count(": unchanged"), shown.count("changes of resources")) == (12, 4)
     assert time_zone(checkout) == "Asia/Tokyo"
-    assert "Back to" in deploy(checkout, yes=True, undo=True)
+    assert ": back to" in deploy(checkout, yes=True, undo=True)
     assert time_zone(checkout) == "UTC"
     deploy(checkout, yes=True, undo=True)
     assert time_zone(checkout) == "Asia/Tokyo"
@@ -122,6 +124,23 @@ def test_another_accounts_credentials_are_refused(checkout: Checkout) -> None:
     checkout.write_environment(account="999999999999")
     with pytest.raises(UserError, match=f"account {ACCOUNT}, but environment .* belongs to 999999999999"):
         deploy(checkout)
+
+
+def test_without_credentials_the_remedy_is_named(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(checkout.root / "none"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(UserError, match=f"Unable to locate credentials.*account {ACCOUNT}.*AWS_PROFILE"):
+        deploy(checkout, only_plan=True)
+
+
+def test_a_service_that_does_not_answer_is_named(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(UserError, match=r"could not be reached: .*127\.0\.0\.1:1.*same command again"):
+        deploy(checkout, only_plan=True)
 
 
 @pytest.mark.parametrize(
