@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5_assets.assets.presentation import column_schema, preview
-from m5_assets.forecasting.history import DailyUnits
+from m5_assets.forecasting.history import DailyUnits, write_by_store
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing import BadInput, LandedTotals, content_by_week
 from m5_assets.resources.landing.resource import LandingResource
@@ -56,7 +56,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingResource, lake:
         columns = slice((start - first).days, (week.origin - first).days + 1)
         table = DailyUnits(sales.series, start, np.ascontiguousarray(sales.units[:, columns])).table()
         with lake.staging() as staged:
-            pq.write_table(table, staged / "sales.parquet", compression="zstd")
+            write_by_store(table, staged / "sales.parquet")
             attributes = {
                 "rows": table.num_rows,
                 "landed_first_day": first.isoformat(),

@@ -5,16 +5,20 @@
 Inputs `sales` and `totals` (weekly files, none later than the last origin's week), `prices`, `calendar`. For every
 `--origin` an output of its name, with the folders `panel` (what training and the LSTM read), `horizon` (28 rows a
 series: what the GBM predicts from) and `totals` (the store-departments' long history). The inputs are read once; each
-origin is then given what a job of its own would have been given, so that its files are the same bytes. On several
-instances each reads all of the input, because features of a store look at the other stores, and writes its share of
-the stores. Not here: how a feature is computed.
+origin is then given what a job of its own would have been given, so that its files are the same bytes.
+
+One store is held at a time: a first pass makes the panels, writes this instance's share of them and adds up what
+features look at of other stores (on several instances each adds up all of them); a second reads the panels of its share
+again and computes their features. So memory does not grow with the stores. Not here: how a feature is computed.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,11 +33,14 @@ from m5_assets.containers.contract import (
     processing_output,
     reporting,
 )
-from m5_assets.forecasting.features import CATALOGUE, Context, write_horizon
-from m5_assets.forecasting.history import DailyUnits, build_panel, join_weeks, read_weeks
-from m5_assets.forecasting.panel import HORIZON, Panel, write_panel
+from m5_assets.forecasting.features import CATALOGUE, Aggregates, Context, write_horizon
+from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_weeks, share_series
+from m5_assets.forecasting.panel import HORIZON, Panel, read_panel, write_panel
 from m5_assets.forecasting.totals.history import TotalsHistory, write_totals
 from m5_assets.forecasting.totals.weekly import history_of, read_weekly_totals
+
+_KEPT_STORES = 12
+"""Stores whose sales and prices stay in memory for the next origin: M5's ten. Of more, the others are read again."""
 
 
 @dataclass(frozen=True)
@@ -50,55 +57,83 @@ class Window:
     sales_since: dt.date
     totals_since: dt.date
 
+    def sees(self, week: WeekFile) -> bool:
+        """Tell whether a week of sales is one that the features see."""
+        return self.sales_since <= week.first_day and week.last_day <= self.origin
+
 
 @dataclass(frozen=True)
 class Tables:
-    """The job's inputs, later origins' sales among them: only `known` gives them to an origin.
+    """The job's inputs, later origins' sales among them: only `panels` and `totals_of` give them to an origin.
 
     Attributes:
         weeks: of sales, oldest first.
+        prices: the file with those of all calendar weeks.
         totals: rows of the store-departments' totals.
-        prices: of all calendar weeks.
         calendar: of all days.
+        keep: number of stores whose tables are kept.
+        kept: those tables.
     """
 
-    weeks: list[DailyUnits]
+    weeks: list[WeekFile]
+    prices: Path
     totals: pd.DataFrame
-    prices: pa.Table
     calendar: pa.Table
+    keep: int
+    kept: dict[str, tuple[list[DailyUnits], pa.Table]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls) -> Tables:
-        """Read the inputs."""
+    def read(cls, keep: int) -> Tables:
+        """Read the inputs but sales and prices, which are read by store."""
         (prices,), (calendar,) = processing_input("prices"), processing_input("calendar")
         return cls(
-            read_weeks(processing_input("sales")),
+            [WeekFile.of(path) for path in processing_input("sales")],
+            prices,
             read_weekly_totals(processing_input("totals")),
-            pq.read_table(prices),
             pq.read_table(calendar),
+            keep,
         )
 
-    def known(self, window: Window) -> tuple[Panel, TotalsHistory]:
-        """Return the panel and the totals of an origin.
+    def stores(self, window: Window) -> list[str]:
+        """Return the stores of an origin, in alphabetical order.
 
         Raises:
             ValueError: the sales do not end on the origin.
         """
-        weeks = [w for w in self.weeks if window.sales_since <= w.first_day and w.last_day <= window.origin]
-        history = join_weeks(weeks)
-        if history.last_day != window.origin:
-            raise ValueError(f"the sales end on {history.last_day}, but the features are those of {window.origin}")
+        weeks = [week for week in self.weeks if window.sees(week)]
+        last = max((week.last_day for week in weeks), default=None)
+        if last != window.origin:
+            raise ValueError(f"the sales end on {last}, but the features are those of {window.origin}")
+        return sorted(set().union(*(week.stores for week in weeks)))
+
+    def panel(self, window: Window, store: str) -> Panel:
+        """Return a store's panel of an origin."""
+        weeks, prices = self._tables_of(store)
+        known = [units for week, units in zip(self.weeks, weeks, strict=True) if window.sees(week)]
+        return build_panel(join_weeks(known), prices, self.calendar)
+
+    def _tables_of(self, store: str) -> tuple[list[DailyUnits], pa.Table]:
+        if store in self.kept:
+            return self.kept[store]
+        prices = pq.read_table(self.prices, filters=[("store_id", "=", store)])
+        found = share_series(week.read(store) for week in self.weeks), prices
+        if len(self.kept) < self.keep:
+            self.kept[store] = found
+        return found
+
+    def totals_of(self, window: Window) -> TotalsHistory:
+        """Return the totals of an origin."""
         dates = self.totals["date"]
-        totals = self.totals[(dates >= window.totals_since) & (dates <= window.origin)]
-        return build_panel(history, self.prices, self.calendar), history_of(totals, self.calendar)
+        known = self.totals[(dates >= window.totals_since) & (dates <= window.origin)]
+        return history_of(known, self.calendar)
 
 
 def run() -> None:
     """Compute the features of one or several origins."""
     windows = _windows()
     with reporting() as report:
-        report.progress(f"reading {len(processing_input('sales'))} weeks of sales", 0.0)
-        tables = Tables.read()
+        report.progress(f"looking at {len(processing_input('sales'))} weeks of sales", 0.0)
+        tables = Tables.read(keep=_KEPT_STORES if len(windows) > 1 else 0)
         made = []
         for number, window in enumerate(windows):
             begun = 0.1 + 0.9 * number / len(windows)
@@ -123,27 +158,37 @@ def _windows() -> list[Window]:
 
 def _write(tables: Tables, window: Window, report: Report, begun: float, share: float) -> dict[str, Any]:
     """Write the files of one origin and return what is worth to be shown; `share` of the job's work is this."""
-    panel, totals = tables.known(window)
-    report.progress(f"{window.origin}: a panel of {len(panel.series):,} series x {panel.days} days", begun)
     folders = {name: processing_output(f"{window.origin}/{name}") for name in ("panel", "horizon", "totals")}
-    stores = panel.stores()
+    stores = tables.stores(window)
     own = place().share(stores)
-    for store, part in own:
-        write_panel(part, folders["panel"] / f"{store}.parquet")
+    totals = tables.totals_of(window)
     if place().rank == 0:
         write_totals(totals, folders["totals"] / "totals.parquet")
-    context = Context.build(panel)
-    for number, (store, _) in enumerate(own, start=1):
+    shown: dict[str, Any] = {"series": 0, "live_series": 0}
+
+    def panels() -> Iterator[Panel]:
+        for number, store in enumerate(stores, start=1):
+            panel = tables.panel(window, store)
+            if store in own:
+                write_panel(panel, folders["panel"] / f"{store}.parquet")
+            shown["series"] += len(panel.series)
+            shown["live_series"] += int((panel.release < panel.days).sum())
+            shown["days_of_history"] = panel.days
+            yield panel
+            report.progress(f"{window.origin}: panel of {store}", begun + share * 0.4 * number / len(stores))
+
+    aggregates = Aggregates.of(panels())
+    for number, store in enumerate(own, start=1):
+        context = Context.build(read_panel(folders["panel"] / f"{store}.parquet"), aggregates)
         write_horizon(context, store, folders["horizon"] / f"{store}.parquet")
-        report.progress(f"{window.origin}: features of {store}", begun + share * (0.2 + 0.8 * number / len(own)))
+        report.progress(f"{window.origin}: features of {store}", begun + share * (0.4 + 0.6 * number / len(own)))
+    first_day = window.origin - dt.timedelta(days=shown["days_of_history"] - 1)
     return {
-        "series": len(panel.series),
-        "days_of_history": panel.days,
-        "first_day": f"{panel.calendar['date'].iloc[0]:%Y-%m-%d}",
+        **shown,
+        "first_day": first_day.isoformat(),
         "stores": len(stores),
         "days_of_totals": totals.days,
         "features": len(CATALOGUE),
-        "live_series": int((panel.release < panel.days).sum()),
     }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, SERIES_COLUMNS, Panel
@@ -61,13 +62,22 @@ class DailyUnits:
         return pa.table(columns)
 
 
-def read_daily(file: Source) -> DailyUnits:
-    """Read one tidy table of units.
+def write_by_store(table: pa.Table, path: Path) -> None:
+    """Write a table that is sorted by store_id as Parquet with a row group a store: one is read without the rest."""
+    codes = table["store_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        for begin, end in pairwise(bounds):
+            writer.write_table(table.slice(begin, end - begin))
+
+
+def read_daily(file: Source, store: str | None = None) -> DailyUnits:
+    """Read one tidy table of units, or a store's rows of it.
 
     Raises:
         ValueError: it does not hold one row for every series and day.
     """
-    table = pq.read_table(file)
+    table = pq.read_table(file, filters=None if store is None else [("store_id", "=", store)])
     dates = table["date"].to_numpy().astype("datetime64[D]")
     days = int((dates.max() - dates.min()).astype(int)) + 1 if len(dates) else 0
     if not days or len(dates) % days or (dates.reshape(-1, days) != dates[0] + np.arange(days)).any():
@@ -75,6 +85,58 @@ def read_daily(file: Source) -> DailyUnits:
     heads = table.take(np.arange(0, len(dates), days))
     series = pd.DataFrame({name: heads[name].to_pandas().astype(str) for name in SERIES_COLUMNS})
     return DailyUnits(series, dates[0].item(), table["units"].to_numpy().reshape(-1, days))
+
+
+@dataclass(frozen=True)
+class WeekFile:
+    """A weekly table of sales that is read store by store.
+
+    Attributes:
+        path: of the file.
+        first_day: the first of its days.
+        days: how many they are.
+        stores: the stores that it holds.
+    """
+
+    path: Path
+    first_day: dt.date
+    days: int
+    stores: frozenset[str]
+
+    @classmethod
+    def of(cls, path: Path) -> WeekFile:
+        """Look at a file, a row group at a time."""
+        first, last = dt.date.max, dt.date.min
+        stores: set[str] = set()
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["store_id", "date"])
+                days = pc.min_max(table["date"]).as_py()
+                first, last = min(first, days["min"]), max(last, days["max"])
+                stores.update(pc.unique(table["store_id"]).to_pylist())
+        return cls(path, first, (last - first).days + 1, frozenset(stores))
+
+    @property
+    def last_day(self) -> dt.date:
+        """The last of its days."""
+        return self.first_day + dt.timedelta(days=self.days - 1)
+
+    def read(self, store: str) -> DailyUnits:
+        """Return the units of a store; of no series, where the file does not hold it.
+
+        Raises:
+            ValueError: there is not one row for every series and day of the file.
+        """
+        if store not in self.stores:
+            none = pd.DataFrame({name: pd.Series(dtype=str) for name in SERIES_COLUMNS})
+            return DailyUnits(none, self.first_day, np.zeros((0, self.days), np.int32))
+        units = read_daily(self.path, store)
+        if (units.first_day, units.last_day) != (self.first_day, self.last_day):
+            raise ValueError(
+                f"{self.path}: {store} has the days {units.first_day} to {units.last_day} of {self.first_day} to "
+                f"{self.last_day}; materialise it again"
+            )
+        return units
 
 
 def join_stores(parts: Sequence[DailyUnits]) -> DailyUnits:
@@ -95,14 +157,17 @@ def join_stores(parts: Sequence[DailyUnits]) -> DailyUnits:
 
 
 def read_weeks(files: Iterable[Source]) -> list[DailyUnits]:
-    """Read weekly tables; weeks of the same series share one `series`, which `join_weeks` is fast on."""
-    weeks: list[DailyUnits] = []
-    for file in files:
-        week = read_daily(file)
-        if weeks and week.series.equals(weeks[-1].series):
-            week = replace(week, series=weeks[-1].series)
-        weeks.append(week)
-    return weeks
+    """Read weekly tables, oldest first, as `join_weeks` takes them."""
+    return share_series(read_daily(file) for file in files)
+
+
+def share_series(weeks: Iterable[DailyUnits]) -> list[DailyUnits]:
+    """Return the weeks; those of the same series share one `series`, which `join_weeks` is fast on."""
+    shared: list[DailyUnits] = []
+    for week in weeks:
+        known = shared and week.series.equals(shared[-1].series)
+        shared.append(replace(week, series=shared[-1].series) if known else week)
+    return shared
 
 
 def join_weeks(weeks: Sequence[DailyUnits]) -> DailyUnits:

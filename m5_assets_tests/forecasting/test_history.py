@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m5_assets.forecasting.history import DailyUnits, build_panel, join_stores, join_weeks, read_daily, read_weeks
+from m5_assets.forecasting.history import (
+    DailyUnits,
+    WeekFile,
+    build_panel,
+    join_stores,
+    join_weeks,
+    read_daily,
+    read_weeks,
+    share_series,
+    write_by_store,
+)
 from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, SERIES_COLUMNS
 
 FIRST = dt.date(2016, 1, 4)  # a Monday
@@ -62,6 +73,45 @@ def test_a_series_that_joins_later_has_zeros_before() -> None:
     expected = UNITS[:, :14].copy()
     expected[2, :7] = 0
     np.testing.assert_array_equal(found.units, expected)
+
+
+def test_a_store_alone_has_the_rows_of_all(tmp_path: Path) -> None:
+    files = []
+    for day in range(0, 21, 7):
+        known = _series(PAIRS[: 2 if day == 7 else 3])  # the second store is missing from a week
+        units = UNITS[: len(known), day : day + 7]
+        table = DailyUnits(known, FIRST + dt.timedelta(days=day), np.ascontiguousarray(units)).table()
+        files.append(WeekFile.of(_written(table, tmp_path / f"{day}.parquet")))
+    whole = join_weeks(read_weeks(file.path for file in files))
+    assert [sorted(file.stores) for file in files] == [["CA_1", "TX_1"], ["CA_1"], ["CA_1", "TX_1"]]
+    for store in ("CA_1", "TX_1"):
+        rows = np.flatnonzero(whole.series["store_id"] == store)
+        alone = join_weeks(share_series(file.read(store) for file in files))
+        pd.testing.assert_frame_equal(alone.series, whole.series.iloc[rows].reset_index(drop=True))
+        np.testing.assert_array_equal(alone.units, whole.units[rows])
+        assert (alone.first_day, alone.last_day) == (whole.first_day, whole.last_day)
+
+
+def test_a_store_with_fewer_days_than_its_file_is_refused(tmp_path: Path) -> None:
+    table = DailyUnits(_series(PAIRS), FIRST, UNITS[:, :7].copy()).table()
+    short = pa.concat_tables([table.slice(0, 14), table.slice(14, 5)])
+    file = WeekFile.of(_written(short, tmp_path / "week.parquet"))
+    assert len(file.read("CA_1").series) == 2
+    with pytest.raises(ValueError, match="TX_1 has the days 2016-01-04 to 2016-01-08 of 2016-01-04 to 2016-01-10"):
+        file.read("TX_1")
+
+
+def test_a_table_is_written_with_a_row_group_a_store(tmp_path: Path) -> None:
+    table = DailyUnits(_series(PAIRS), FIRST, UNITS).table()
+    with pq.ParquetFile(_written(table, tmp_path / "week.parquet")) as file:
+        stores = [set(file.read_row_group(group)["store_id"].to_pylist()) for group in range(file.num_row_groups)]
+        assert stores == [{"CA_1"}, {"TX_1"}]
+    assert read_daily(tmp_path / "week.parquet").units.tolist() == UNITS.tolist()
+
+
+def _written(table: pa.Table, path: Path) -> Path:
+    write_by_store(table, path)
+    return path
 
 
 def test_a_missing_week_is_named() -> None:
