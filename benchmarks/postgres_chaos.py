@@ -52,10 +52,10 @@ def of_value(table: pa.Table, value: int) -> pa.Table:
 def load(home: Path, table: pa.Table, value: int, begun: Event) -> None:
     """Load in a process of its own; its exit code is 1 where PostgreSQL went away."""
     engine = create_engine(EmbeddedServer(home).ensure_running())
-    load_series(engine, schema.forecast, WARM_UP, table, "0")  # a process's first load is slower
+    load_series(engine, schema.forecast, WARM_UP, [table], "0")  # a process's first load is slower
     begun.set()
     try:
-        load_series(engine, schema.forecast, WEEK, table, str(value))
+        load_series(engine, schema.forecast, WEEK, [table], str(value))
     except OperationalError:
         sys.exit(1)
 
@@ -130,10 +130,10 @@ def main() -> None:
         try:
             engine = create_engine(server.ensure_running())
             migrate.upgrade(engine)
-            load_series(engine, schema.forecast, OTHER_WEEK, of_value(table, 0), "0")
-            load_series(engine, schema.forecast, WEEK, of_value(table, 1), "1")
+            load_series(engine, schema.forecast, OTHER_WEEK, [of_value(table, 0)], "0")
+            load_series(engine, schema.forecast, WEEK, [of_value(table, 1)], "1")
             begin = time.monotonic()
-            load_series(engine, schema.forecast, WEEK, of_value(table, 1), "1")
+            load_series(engine, schema.forecast, WEEK, [of_value(table, 1)], "1")
             span = time.monotonic() - begin
             engine.dispose()
             print(f"{table.num_rows:,} rows a week, a load takes {span:.1f} s", flush=True)
@@ -165,7 +165,7 @@ def main() -> None:
                     flush=True,
                 )
             engine = engine_when_quiet(server)
-            load_series(engine, schema.forecast, WEEK, of_value(table, latest + 1), str(latest + 1))
+            load_series(engine, schema.forecast, WEEK, [of_value(table, latest + 1)], str(latest + 1))
             look(engine, table.num_rows, options.series, (latest + 1, latest + 1))
             print(
                 f"a load afterwards: whole; {left_behind(server, engine):.0f} MB of files were left behind by the kills"

@@ -111,7 +111,7 @@ def main() -> None:
         try:
             engine = create_engine(server.ensure_running())
             migrate.upgrade(engine)
-            load_series(engine, schema.forecast, WEEK, table, "first")  # the series' numbers, once
+            load_series(engine, schema.forecast, WEEK, [table], "first")  # the series' numbers, once
             columns = ", ".join(rows.columns)
             binary = (f"({columns}) FROM STDIN (FORMAT binary)", content)
             plain = (f"({columns}) FROM STDIN", text_rows(rows))
@@ -140,7 +140,7 @@ def main() -> None:
 def timed_load(engine: Engine, table: pa.Table) -> float:
     """Return the seconds of a whole load."""
     begin = time.perf_counter()
-    load_series(engine, schema.forecast, WEEK, table, "benchmark")
+    load_series(engine, schema.forecast, WEEK, [table], "benchmark")
     return time.perf_counter() - begin
 
 

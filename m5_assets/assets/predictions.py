@@ -4,6 +4,8 @@ The jobs need nothing of each other and run at the same time where the machine a
 answer (`m5_assets.containers`).
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,11 +23,14 @@ from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 
 def read_predictions(lake: Lake, manifest: Manifest) -> DailyUnits:
     """Return a model's forecast of all stores, (N, 28)."""
-    parts = []
-    for file in manifest.files:
+    return join_stores(list(predictions_by_store(lake, manifest)))
+
+
+def predictions_by_store(lake: Lake, manifest: Manifest) -> Iterator[DailyUnits]:
+    """Yield a model's forecast store by store, in alphabetical order, so that no more than one is in memory."""
+    for file in sorted(manifest.files, key=lambda file: Path(file.key).name.partition(".parquet")[0]):
         with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
-            parts.append(read_daily(stream))
-    return join_stores(parts)
+            yield read_daily(stream)
 
 
 def read_totals_forecast(lake: Lake, manifest: Manifest) -> pd.DataFrame:
@@ -78,18 +83,22 @@ def _predict(
 ) -> dg.MaterializeResult[Any]:
     dataset, week = f"{kind}_predictions", Week.parse(context.partition_key)
     manifest, shown = _transform(context, lake, jobs, kind, dataset, part)
-    forecast = read_predictions(lake, manifest)
-    if forecast.units.shape[1] != HORIZON_DAYS or forecast.last_day != week.last_forecast_day:
-        raise dg.Failure(f"{dataset}, week {week}: covers {forecast.first_day} to {forecast.last_day}, not its 28 days")
+    series, units, first = 0, 0.0, None
+    for store in predictions_by_store(lake, manifest):
+        if store.units.shape[1] != HORIZON_DAYS or store.last_day != week.last_forecast_day:
+            raise dg.Failure(f"{dataset}, week {week}: covers {store.first_day} to {store.last_day}, not its 28 days")
+        series, units, first = series + len(store.series), units + float(store.units.sum(dtype=float)), first or store
+    if first is None:
+        raise dg.Failure(f"{dataset}, week {week}: no store was forecast")
     lake.commit(manifest)
-    table = forecast.table()
+    table = first.table()
     return dg.MaterializeResult(
         metadata={
             **shown,
-            "dagster/row_count": forecast.units.size,
+            "dagster/row_count": series * HORIZON_DAYS,
             "dagster/column_schema": column_schema(table),
-            "series": len(forecast.series),
-            "units": float(forecast.units.sum(dtype=float)),
+            "series": series,
+            "units": units,
             "preview": preview(table),
         }
     )

@@ -5,7 +5,10 @@ An asset a table, named as the table. A load is one transaction: readers see the
 Not here: tables and loading (`m5_assets.resources.postgres`).
 """
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,9 +20,9 @@ import pyarrow.compute as pc
 from sqlalchemy import Engine
 
 from m5_assets.assets.accuracy import read_accuracy, read_aggregate_accuracy
-from m5_assets.assets.ensemble import MODELS, read_forecast
+from m5_assets.assets.ensemble import MODELS, forecast_by_store
 from m5_assets.assets.predictions import read_totals_forecast
-from m5_assets.forecasting.history import DailyUnits, build_panel, read_daily
+from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.forecasting.outlook import outlook
 from m5_assets.forecasting.panel import HORIZON, SERIES_COLUMNS, Panel, concat, read_panel
 from m5_assets.resources.lake import Lake
@@ -84,16 +87,13 @@ def calendar(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresRe
 )
 def sales(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
     """Load the weeks' sales."""
-    prices, engine, results = _Prices(lake), _database(postgres), []
-    for number, key in enumerate(context.partition_keys, start=1):
-        week = Week.parse(key)
-        manifest = lake.get("raw_sales", key)
-        with lake.filesystem.open_input_file(lake.path(manifest.files[0].key)) as stream:
-            sold = read_daily(stream)
-        price = prices.since(sold.series, sold.first_day)[:, : sold.units.shape[1]]
-        table = sold.table().append_column("sell_price", pa.array(price.reshape(-1)))
-        results.append(load_series(engine, schema.sales, week.first_day, table, context.run.run_id))
-        context.log.info(f"{number} of {len(context.partition_keys)} weeks loaded, {results[-1].rows:,} rows each")
+    weeks = [Week.parse(key) for key in context.partition_keys]
+    prices = _Prices(lake, min(weeks).first_day, max(weeks).origin)
+    engine, results = _database(postgres), []
+    for number, week in enumerate(weeks, start=1):
+        tables = _Anew(partial(_priced_sales, lake, week, prices))
+        results.append(load_series(engine, schema.sales, week.first_day, tables, context.run.run_id))
+        context.log.info(f"{number} of {len(weeks)} weeks loaded, {results[-1].rows:,} rows each")
     return _loaded(results)
 
 
@@ -109,10 +109,9 @@ def sales(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResou
 def forecast(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
     """Load the week's forecast."""
     week = Week.parse(context.partition_key)
-    table = read_forecast(lake, week)
-    price = _Prices(lake).since(_series_of(table), week.origin)[:, 1:]
-    table = table.append_column("sell_price", pa.array(price.reshape(-1)))
-    return _loaded([load_series(_database(postgres), schema.forecast, week.first_day, table, context.run.run_id)])
+    prices = _Prices(lake, week.origin, week.origin)
+    tables = _Anew(lambda: (_priced(table, prices, week.origin) for table in forecast_by_store(lake, week)))
+    return _loaded([load_series(_database(postgres), schema.forecast, week.first_day, tables, context.run.run_id)])
 
 
 @dg.asset(
@@ -128,12 +127,10 @@ def series_outlook(
 ) -> dg.MaterializeResult[Any]:
     """Compute and load the week's outlook."""
     week = Week.parse(context.partition_key)
-    table, panel = read_forecast(lake, week), _read_panel(lake, week)
-    if not _series_of(table).equals(panel.series):
-        raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
-    units = {model: table[model].to_numpy().reshape(-1, HORIZON) for model in MODELS}
-    rows = pa.Table.from_pandas(outlook(panel, units), preserve_index=False)
-    return _loaded([load_series(_database(postgres), schema.series_outlook, week.first_day, rows, context.run.run_id)])
+    tables = _Anew(lambda: (_outlook(lake, week, table) for table in forecast_by_store(lake, week)))
+    return _loaded(
+        [load_series(_database(postgres), schema.series_outlook, week.first_day, tables, context.run.run_id)]
+    )
 
 
 @dg.asset(
@@ -177,8 +174,9 @@ def store_dept_forecast(
     """Sum and load the week's forecast."""
     week = Week.parse(context.partition_key)
     keys = ["store_id", "dept_id", "date"]
-    summed = read_forecast(lake, week).group_by([*keys, "state_id"]).aggregate([(model, "sum") for model in MODELS])
-    summed = summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names]).to_pandas()
+    sums = [(model, "sum") for model in MODELS]
+    parts = [t.group_by([*keys, "state_id"]).aggregate(sums).to_pandas() for t in forecast_by_store(lake, week)]
+    summed = pd.concat(parts, ignore_index=True).rename(columns=lambda name: name.removesuffix("_sum"))
     totals = read_totals_forecast(lake, lake.get("totals_forecast", week.key)).rename(columns={"units": "totals"})
     text = {"store_id": str, "dept_id": str}
     joined = summed.astype(text).merge(totals[[*keys, "totals"]].astype(text), on=keys, how="outer", indicator=True)
@@ -232,31 +230,87 @@ def aggregate_accuracy(
 
 
 class _Prices:
-    """The lake's prices by day."""
+    """The lake's prices of some days.
 
-    def __init__(self, lake: Lake) -> None:
-        self._prices, self._calendar = _table(lake, "sell_prices"), _table(lake, "calendar")
-        self._dates = pd.to_datetime(self._calendar["date"].to_pandas())
+    Args:
+        lake: the lake.
+        first: the first of the days.
+        last: the last day from which prices are asked for; they reach 28 days beyond it.
+    """
 
-    def since(self, series: pd.DataFrame, first: object) -> npt.NDArray[np.float32]:
-        """Return (N, 29) prices in force on the day `first` and the 28 days after it; NaN: not on offer."""
-        begin = pd.Timestamp(first)  # type: ignore[arg-type]
-        days = (self._dates >= begin) & (self._dates <= begin + pd.Timedelta(days=HORIZON))
+    def __init__(self, lake: Lake, first: dt.date, last: dt.date) -> None:
+        self._calendar = _table(lake, "calendar")
+        dates = pd.to_datetime(self._calendar["date"].to_pandas())
+        days = (dates >= pd.Timestamp(first)) & (dates <= pd.Timestamp(last) + pd.Timedelta(days=HORIZON))
         weeks = pc.unique(self._calendar.filter(pa.array(days))["wm_yr_wk"])
-        known = self._prices.filter(pc.is_in(self._prices["wm_yr_wk"], weeks))
-        day = DailyUnits(series, begin.date(), np.zeros((len(series), 1), np.int32))
+        groups = lake.read_groups(lake.get("sell_prices").files[0])
+        parts = [part.filter(pc.is_in(part["wm_yr_wk"], weeks)) for part in groups]
+        self._prices = pa.concat_tables(parts).unify_dictionaries()
+
+    def since(self, series: pd.DataFrame, first: dt.date) -> npt.NDArray[np.float32]:
+        """Return (N, 29) prices in force on the day `first` and the 28 days after it; NaN: not on offer."""
+        stores = pa.array(series["store_id"].unique().tolist())
+        known = self._prices.filter(pc.is_in(self._prices["store_id"], stores))
+        day = DailyUnits(series, first, np.zeros((len(series), 1), np.int32))
         return build_panel(day, known, self._calendar).price
 
 
-def _series_of(forecast: pa.Table) -> pd.DataFrame:
-    """Return the N series of a forecast's N x 28 rows, as in a panel."""
-    heads = forecast.select(SERIES_COLUMNS).take(np.arange(0, forecast.num_rows, HORIZON))
+class _Anew:
+    """Tables that are made each time they are gone through, so that none is kept.
+
+    Args:
+        make: gives them.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[pa.Table]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return self._make()
+
+
+def _priced_sales(lake: Lake, week: Week, prices: _Prices) -> Iterator[pa.Table]:
+    """Yield a week's sales with their prices, by store."""
+    for table in lake.read_groups(lake.get("raw_sales", week.key).files[0]):
+        yield _priced(table, prices, pc.min(table["date"]).as_py())
+
+
+def _priced(table: pa.Table, prices: _Prices, since: dt.date) -> pa.Table:
+    """Return N x D rows of series, sorted by series and day, with their prices.
+
+    Args:
+        table: the rows.
+        prices: of their days.
+        since: a day up to 28 days before the last of theirs, and not after the first.
+    """
+    dates = pc.min_max(table["date"]).as_py()
+    begin, end = (dates["min"] - since).days, (dates["max"] - since).days + 1
+    price = prices.since(_series_of(table, end - begin), since)[:, begin:end]
+    return table.append_column("sell_price", pa.array(price.reshape(-1)))
+
+
+def _outlook(lake: Lake, week: Week, table: pa.Table) -> pa.Table:
+    """Return the outlook of the series of a part of the forecast."""
+    series = _series_of(table, HORIZON)
+    panel = _read_panel(lake, week, series["store_id"].unique().tolist())
+    if not series.equals(panel.series):
+        raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
+    units = {model: table[model].to_numpy().reshape(-1, HORIZON) for model in MODELS}
+    return pa.Table.from_pandas(outlook(panel, units), preserve_index=False)
+
+
+def _series_of(table: pa.Table, days: int) -> pd.DataFrame:
+    """Return the N series of N x days rows, as in a panel."""
+    heads = table.select(SERIES_COLUMNS).take(np.arange(0, table.num_rows, days))
     return pd.DataFrame({name: heads[name].to_pandas().astype(str) for name in SERIES_COLUMNS})
 
 
-def _read_panel(lake: Lake, week: Week) -> Panel:
-    stores = []
-    for file in lake.get("features", week.key).under("panel"):
-        with lake.filesystem.open_input_stream(lake.path(file.key), compression=None) as stream:
-            stores.append(read_panel(pa.BufferReader(stream.read())))
-    return concat(stores)
+def _read_panel(lake: Lake, week: Week, stores: Sequence[str]) -> Panel:
+    files = {Path(file.key).stem: file for file in lake.get("features", week.key).under("panel")}
+    panels = []
+    for store in sorted(set(stores) & set(files)):
+        with lake.filesystem.open_input_stream(lake.path(files[store].key), compression=None) as stream:
+            panels.append(read_panel(pa.BufferReader(stream.read())))
+    if not panels:
+        raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
+    return concat(panels)

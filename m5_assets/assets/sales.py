@@ -33,6 +33,16 @@ def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
     return join_weeks(read_weeks(lake.filesystem.open_input_file(path) for path in paths))
 
 
+def units_a_day(lake: Lake, weeks: list[Week]) -> pd.Series[float]:
+    """Return the units of all series by day of weeks that are in the lake; no more than a row group is in memory."""
+    parts = []
+    for week in weeks:
+        for rows in lake.read_groups(lake.get("raw_sales", week.key).files[0], ["date", "units"]):
+            parts.append(rows.to_pandas().groupby("date")["units"].sum())
+    sums = pd.concat(parts).groupby(level=0).sum()
+    return pd.Series(sums.to_numpy(float), pd.DatetimeIndex(sums.index))
+
+
 def units_of(series: pd.DataFrame, sales: DailyUnits) -> npt.NDArray[np.int32]:
     """Return the (N, D) sales of these series; zero for one that the sales do not hold: it was not sold yet."""
     rows = pd.MultiIndex.from_frame(sales.series).get_indexer(pd.MultiIndex.from_frame(series[sales.series.columns]))

@@ -140,7 +140,13 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
     def read_table(self, file: LakeFile) -> pa.Table:
         """Return a Parquet file of a partition."""
         with self.filesystem.open_input_file(self.path(file.key)) as stream:
-            return pq.read_table(stream)
+            return pq.read_table(stream).unify_dictionaries()  # row groups may have different ones
+
+    def read_groups(self, file: LakeFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield a Parquet file's row groups, one after the other, so that no more than one is in memory."""
+        with self.filesystem.open_input_file(self.path(file.key)) as stream, pq.ParquetFile(stream) as parquet:
+            for group in range(parquet.num_row_groups):
+                yield parquet.read_row_group(group, columns)
 
     def get(self, dataset: str, partition: str | None = None, *, remedy: str | None = None) -> Manifest:
         """Return the manifest of a partition.

@@ -133,7 +133,7 @@ def _load_history(engine: Engine, business: Business) -> None:
         )
         if number == HISTORY_WEEKS - 3:  # a week's promotion
             sales.loc[(sales["item_id"] == "FOODS_1_001") & (sales["store_id"] == "CA_1"), "sell_price"] = PRICE * 0.8
-        load.load_series(engine, schema.sales, days[0], arrow(sales), RUN)
+        load.load_series(engine, schema.sales, days[0], [arrow(sales)], RUN)
         _load_totals(engine, sales, days[0])
         if number >= HISTORY_WEEKS - 5:  # the weeks of the forecast, a year before, sold as much as these
             shifted = [day + dt.timedelta(days=35) - LAST_YEAR for day in days]
@@ -151,8 +151,8 @@ def _load_forecast(engine: Engine, business: Business, week: Week) -> None:
     days = [week.origin + dt.timedelta(days=n + 1) for n in range(28)]
     members = {name: values.reshape(-1) for name, values in business.forecast(week).items()}
     rows = _long(business.series, days).assign(sell_price=PRICE, **members)
-    load.load_series(engine, schema.forecast, week.first_day, arrow(rows), RUN)
-    load.load_series(engine, schema.series_outlook, week.first_day, arrow(business.outlook(week)), RUN)
+    load.load_series(engine, schema.forecast, week.first_day, [arrow(rows)], RUN)
+    load.load_series(engine, schema.series_outlook, week.first_day, [arrow(business.outlook(week))], RUN)
     totals = rows.groupby(["store_id", "dept_id", "date"], as_index=False)[list(members)].sum()
     totals["totals"] = totals["ensemble"]
     load.load_week(engine, schema.store_dept_forecast, week.first_day, arrow(totals), RUN)

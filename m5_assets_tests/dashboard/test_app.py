@@ -236,9 +236,9 @@ def test_a_list_is_made_anew_after_a_load(engine: Engine, business: Business) ->
     with served(create_app(lambda: engine)) as address:
         listed = f"{address}/exceptions.csv?week={SCORED}&kind=new_item"
         before = httpx.get(listed).text
-        load.load_series(engine, schema.series_outlook, SCORED.first_day, arrow(new), RUN)
+        load.load_series(engine, schema.series_outlook, SCORED.first_day, [arrow(new)], RUN)
         after = httpx.get(listed).text
-        load.load_series(engine, schema.series_outlook, SCORED.first_day, arrow(outlook), RUN)
+        load.load_series(engine, schema.series_outlook, SCORED.first_day, [arrow(outlook)], RUN)
         assert httpx.get(listed).text == before
     assert before.count("\n") < after.count("\n") == len(outlook) + 1
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from m5_assets.resources.postgres import load, schema
 from m5_assets.resources.postgres.copying import copy_from, read_csv
@@ -44,7 +44,7 @@ def forecast_of(count: int = 5, value: float = 1.0, first: int = 0, days: int = 
 
 
 def load_forecast(engine: Engine, week: dt.date, table: pa.Table, run_id: str = RUN) -> load.LoadResult:
-    return load.load_series(engine, schema.forecast, week, table, run_id)
+    return load.load_series(engine, schema.forecast, week, [table], run_id)
 
 
 def ask(engine: Engine, query: str) -> list[tuple[object, ...]]:
@@ -113,6 +113,22 @@ def test_the_hash_tells_contents_apart(data: st.DataObject) -> None:
         table.column_names.index(column), column, pa.array(values, table.schema.field(column).type)
     )
     assert SeriesRows.of(schema.forecast, changed).sha256() != SeriesRows.of(schema.forecast, table).sha256()
+
+
+def test_a_week_in_parts_is_the_week(engine: Engine) -> None:
+    table = forecast_of()
+    names = ["item_id", "dept_id", "cat_id", "store_id", "state_id"]
+    coded = pa.table({n: table[n].dictionary_encode() if n in names else table[n] for n in table.column_names})
+    half = table.num_rows // 2
+    parts = [coded.slice(begin, half) for begin in (0, half)]  # a store each, with the dictionaries of both
+    result = load.load_series(engine, schema.forecast, WEEK, parts, RUN)
+    assert result.rows == table.num_rows
+    assert load.read_forecast(engine, WEEK).equals(table)
+    with pytest.raises(IntegrityError, match="forecast_2016_04_18_loading_key"):
+        load.load_series(engine, schema.forecast, WEEK, [table, table.slice(0, 28)], RUN)
+    with pytest.raises(ValueError, match="no rows"):
+        load.load_series(engine, schema.forecast, WEEK, [], RUN)
+    assert load.read_forecast(engine, WEEK).equals(table)
 
 
 def test_series_keep_their_numbers(engine: Engine) -> None:

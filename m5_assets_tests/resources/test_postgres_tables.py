@@ -107,7 +107,7 @@ def test_totals_replace_their_week_and_must_be_the_sums_of_the_sales(engine: Eng
         3, "date", pa.array([day - dt.timedelta(days=7) for day in earlier["date"].to_pylist()], pa.date32())
     )
     load.load_store_dept_sales(engine, WEEK - dt.timedelta(days=7), earlier, RUN)  # no sales are known of that week
-    load.load_series(engine, schema.sales, WEEK, sales_of(3), RUN)
+    load.load_series(engine, schema.sales, WEEK, [sales_of(3)], RUN)
     load.load_store_dept_sales(engine, WEEK, totals_of(sales_of(3)), RUN)
     load.load_store_dept_sales(engine, WEEK, totals_of(sales_of(3)), RUN)
     query = "SELECT count(*), sum(units) FROM m5.store_dept_sales"

@@ -12,9 +12,9 @@ import hashlib
 import io
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,32 +68,40 @@ class Contradiction(UserError):
     """Totals that are not the sums of what they are totals of."""
 
 
-def load_series(engine: Engine, target: Table, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
+def load_series(engine: Engine, target: Table, week: dt.date, tables: Iterable[pa.Table], run_id: str) -> LoadResult:
     """Replace a week of a table of series: `schema.sales`, `schema.forecast` or `schema.series_outlook`.
 
-    Series that the database does not know get the next numbers, by store and item; known ones keep theirs.
+    The rows come in parts, such as a store each, of which one is in memory at a time. Series that the database does not
+    know get the next numbers, by part, store and item; known ones keep theirs.
 
     Args:
         engine: of a database that `migrate.upgrade` brought up to date.
         target: the table.
         week: the first day of the week.
-        table: the string columns item_id, dept_id, cat_id, store_id and state_id, and the target's columns but week and
-            series_id, in any order of rows.
+        tables: the parts, gone through twice, each with whole series: the string columns item_id, dept_id, cat_id,
+            store_id and state_id, and the target's columns but week and series_id, in any order of rows.
         run_id: the Dagster run, for the log of loads.
 
     Raises:
-        ValueError: rows that cannot be loaded, see `SeriesRows.of`; nothing was changed.
+        ValueError: no parts, or rows that cannot be loaded, see `SeriesRows.of`; nothing was changed.
         NotAWriter: the connecting user may not load.
+        sqlalchemy.exc.IntegrityError: a series that is in two parts; nothing was changed.
         sqlalchemy.exc.OperationalError: the server went away, or a reader held the table for over a minute; nothing
             was changed.
     """
-    rows = SeriesRows.of(target, table)
-    with _load(engine, target, week, len(rows), rows.sha256(), run_id) as (connection, result):
-        series_id = upsert_series(connection, rows.series)
-        with new_partition(connection, target, week) as new:
-            columns = f"({', '.join(rows.columns)})"
-            copy_from(connection, f"{new} {columns} FROM STDIN (FORMAT binary, FREEZE)", rows.stream(week, series_id))
-    return result
+    with _load(engine, target, week, run_id) as load:
+        # All series first: who waits for their lock must not hold one on the table, which its holder may wait for.
+        numbers = [upsert_series(load.connection, SeriesRows.of(target, table).series) for table in tables]
+        if not numbers:
+            raise ValueError(f"{target.name}, week {week}: no rows")
+        with new_partition(load.connection, target, week) as new:
+            for table, series_id in zip(tables, numbers, strict=True):
+                rows = SeriesRows.of(target, table)
+                columns = f"({', '.join(rows.columns)})"
+                stream = rows.stream(week, series_id)
+                copy_from(load.connection, f"{new} {columns} FROM STDIN (FORMAT binary, FREEZE)", stream)
+                load.add(len(rows), rows.sha256())
+    return load.result
 
 
 def load_week(engine: Engine, target: Table, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
@@ -113,14 +121,16 @@ def load_week(engine: Engine, target: Table, week: dt.date, table: pa.Table, run
             limits; nothing was changed.
     """
     rows = _rows(target, table.append_column("week", pa.array([week] * table.num_rows, pa.date32())))
-    with _load(engine, target, week, rows.num_rows, _sha256(rows), run_id) as (connection, result):
+    with _load(engine, target, week, run_id) as load:
+        connection = load.connection
+        load.add(rows.num_rows, _sha256(rows))
         if target.dialect_options["postgresql"]["partition_by"]:
             with new_partition(connection, target, week) as new:
                 copy_csv(connection, new, rows)
         else:
             connection.execute(delete(target).where(target.c.week == week))
             copy_csv(connection, str(target), rows)
-    return result
+    return load.result
 
 
 def load_store_dept_sales(engine: Engine, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
@@ -143,12 +153,14 @@ def load_store_dept_sales(engine: Engine, week: dt.date, table: pa.Table, run_id
     last = week + dt.timedelta(days=6)
     if days["min"] < week or days["max"] > last:
         raise ValueError(f"{target.name}: rows of {days['min']} to {days['max']}, which is not the week {week}")
-    with _load(engine, target, week, rows.num_rows, _sha256(rows), run_id) as (connection, result):
+    with _load(engine, target, week, run_id) as load:
+        connection = load.connection
+        load.add(rows.num_rows, _sha256(rows))
         upsert_stores(connection, table)
         connection.execute(delete(target).where(target.c.date.between(week, last)))
         copy_csv(connection, str(target), rows)
         _compare_with_sales(connection, week)
-    return result
+    return load.result
 
 
 def load_calendar(engine: Engine, calendar: pa.Table, snap: pa.Table, run_id: str) -> list[LoadResult]:
@@ -207,19 +219,36 @@ def read_forecast(engine: Engine, week: dt.date) -> pa.Table:
     return rows
 
 
+@dataclass
+class _Load:
+    """A load under way: its transaction, and what it wrote so far."""
+
+    connection: Connection
+    rows: int = 0
+    hashes: list[str] = field(default_factory=list)
+
+    def add(self, rows: int, sha256: str) -> None:
+        """Count a part that was written."""
+        self.rows += rows
+        self.hashes.append(sha256)
+
+    @property
+    def result(self) -> LoadResult:
+        """What it wrote."""
+        return LoadResult(self.rows, hashlib.sha256("".join(self.hashes).encode()).hexdigest())
+
+
 @contextmanager
-def _load(
-    engine: Engine, target: Table, week: dt.date, rows: int, sha256: str, run_id: str
-) -> Iterator[tuple[Connection, LoadResult]]:
+def _load(engine: Engine, target: Table, week: dt.date, run_id: str) -> Iterator[_Load]:
     """Give the transaction of one load, which is logged in it."""
     begin = time.monotonic()
-    result = LoadResult(rows, sha256)
     with engine.begin() as connection:
         act_as_owner(connection)
         _one_at_a_time(connection, target, week)
-        yield connection, result
-        _log_load(connection, target, week, result, run_id)
-    _log.info("%s %s: %d rows loaded in %.1f s", target.name, week, rows, time.monotonic() - begin)
+        load = _Load(connection)
+        yield load
+        _log_load(connection, target, week, load.result, run_id)
+    _log.info("%s %s: %d rows loaded in %.1f s", target.name, week, load.rows, time.monotonic() - begin)
 
 
 def _one_at_a_time(connection: Connection, target: Table, week: dt.date | None) -> None:

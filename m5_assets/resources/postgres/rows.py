@@ -233,7 +233,9 @@ def _ranks(column: pa.ChunkedArray) -> Ints:
     encoded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.combine_chunks()
     order = np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(str))
+    codes = encoded.indices.to_numpy()
+    used = np.bincount(codes, minlength=len(order)) > 0  # a part of a table may bring the dictionary of the whole
     rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    ranks: Ints = rank[encoded.indices.to_numpy()]
+    rank[order] = np.cumsum(used[order]) - 1
+    ranks: Ints = rank[codes]
     return ranks

@@ -37,17 +37,18 @@ def upsert_series(connection: Connection, series: pa.Table) -> npt.NDArray[np.in
     Returns:
         (S,) the number of each series.
     """
-    placed = series.append_column("position", pa.array(np.arange(len(series), dtype=np.int32)))
-    numbers = _known(connection, placed)
+    columns = ", ".join(f"{name} text" for name in SERIES_COLUMNS)
+    connection.execute(text(f"CREATE TEMPORARY TABLE IF NOT EXISTS incoming (position int, {columns}) ON COMMIT DROP"))
+    connection.execute(text("TRUNCATE incoming"))
+    copy_csv(connection, "incoming", series.append_column("position", pa.array(np.arange(len(series), dtype=np.int32))))
+    connection.execute(text("ANALYZE incoming"))  # a few of many series are found by their key
+    numbers = _known(connection)
     if numbers.null_count:
         # Loads that bring news wait for each other; the others, nearly all, pass by. Readers see the old rows.
         connection.execute(text("LOCK TABLE m5.series IN SHARE ROW EXCLUSIVE MODE"))
-        columns = ", ".join(f"{name} text" for name in SERIES_COLUMNS)
-        connection.execute(text(f"CREATE TEMPORARY TABLE incoming (position int, {columns}) ON COMMIT DROP"))
-        copy_csv(connection, "incoming", placed)
         for upsert in _UPSERTS:
             connection.execute(text(upsert))
-        numbers = _known(connection, placed)
+        numbers = _known(connection)
     found: npt.NDArray[np.int32] = numbers.to_numpy()
     return found
 
@@ -59,8 +60,9 @@ def upsert_stores(connection: Connection, rows: pa.Table) -> None:
     connection.execute(statement, sorted(stores, key=lambda row: str(row["store_id"])))
 
 
-def _known(connection: Connection, placed: pa.Table) -> pa.ChunkedArray:
-    """Return (S,) the numbers of series by position; null where the database does not know one just so."""
-    types = {"series_id": pa.int32()} | dict.fromkeys(SERIES_COLUMNS, pa.string())
-    known = read_csv(connection, f"SELECT {', '.join(types)} FROM m5.series_hierarchy", types)  # noqa: S608  # our own names
-    return placed.join(known, keys=list(SERIES_COLUMNS)).sort_by("position")["series_id"]
+def _known(connection: Connection) -> pa.ChunkedArray:
+    """Return (S,) the numbers of the incoming series; null where the database does not know one just so."""
+    keys = ", ".join(SERIES_COLUMNS)
+    types = {"position": pa.int32(), "series_id": pa.int32()}
+    query = f"SELECT {', '.join(types)} FROM incoming LEFT JOIN m5.series_hierarchy USING ({keys}) ORDER BY position"  # noqa: S608  # our own names
+    return read_csv(connection, query, types)["series_id"]
