@@ -67,7 +67,7 @@ MODEL_FEATURES: tuple[str, ...] = (
     *("store_dept_ratio_7_28", "store_dept_ratio_28_91", "store_dept_weekday_profile_8"),
     *("store_dept_year_index_1", "store_dept_year_index_2", "store_dept_year_day_1", "store_dept_year_growth_1"),
 )
-"""The features that the gradient-boosted model uses: those that carry it; the rest serves analysis and other models."""
+"""The features that the gradient-boosted model uses: the choice is reasoned in `docs/model-features.md`."""
 
 CHUNK = 4_080
 """Rows computed at a time: small enough to stay in the cache of a core, large enough to hide the calls' cost; an odd

@@ -26,7 +26,7 @@ from m5_assets.forecasting.progress import Progress, phases
 
 logger = logging.getLogger(__name__)
 
-FEATURES_EFFORT = 60
+FEATURES_EFFORT = 17
 """What computing a row's features costs, in the time a tree takes for a row."""
 MIN_HISTORY = 56
 """Days of the panel before the first training day, so that the windows hold something."""
