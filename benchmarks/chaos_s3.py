@@ -52,7 +52,7 @@ class FailingS3:
         status = random.choice(["500 InternalError", "503 SlowDown", ""])  # noqa: S311  # no secret
         if not status:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            return []
+            raise ConnectionAbortedError  # which the server takes as the client's
         body = _ERROR.format(code=status.split()[1]).encode()
         start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [body]
