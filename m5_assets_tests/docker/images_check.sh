@@ -6,6 +6,8 @@
 #   3. A sample week outside, then each of its jobs in its image: the bytes must be the same (replay.py).
 #   4. The Compose stack, service by service once those before it are healthy; the same week forecast in it; the row
 #      counts; everything down and up again, with the data still there.
+#   5. The platform's image as AWS has it (infrastructure/Dockerfile), its services with the commands, environments and
+#      health checks of the stacks' task definitions (aws_tasks.py).
 #
 # What it leaves: images, and below $WORK the bases and a picture of the UI. A second run reuses the bases and layers.
 set -euo pipefail
@@ -71,18 +73,23 @@ lent_mounts() {
     done | sort -u
 }
 
-build() {
-    local name mounts started
+# build_image NAME TAG FILE CONTEXT [OPTION...]
+build_image() {
+    local image=m5-$1:$2 file=$3 context=$4 mounts started=$SECONDS log=$WORK/build-$1-$2.log
     mapfile -t mounts < <(lent_mounts | tr ' ' '\n')
-    for name in features gbm totals lstm platform; do
-        started=$SECONDS
-        buildah bud --isolation chroot --pull=never --format docker --layers "${mounts[@]}" \
-            --build-arg LOCAL_JOBS=yes --build-arg REVISION="$(git rev-parse HEAD)" \
-            --file "docker/Dockerfile.$name" --tag "m5-$name:$TAG" . > "$WORK/build-$name.log" 2>&1 \
-            || { tail -20 "$WORK/build-$name.log" >&2; exit 1; }
-        say "m5-$name: built in $((SECONDS - started)) s," \
-            "$(podman image inspect --format '{{.Size}}' "m5-$name:$TAG" | numfmt --to=iec)"
+    buildah bud --isolation chroot --pull=never --format docker --layers "${mounts[@]}" \
+        --build-arg REVISION="$(git rev-parse HEAD)" "${@:5}" \
+        --file "$file" --tag "$image" "$context" > "$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
+    say "$image: built in $((SECONDS - started)) s," \
+        "$(podman image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
+}
+
+build() {
+    local name
+    for name in features gbm totals lstm; do
+        build_image "$name" "$TAG" "docker/Dockerfile.$name" .
     done
+    build_image platform "$TAG" docker/Dockerfile.platform . --build-arg LOCAL_JOBS=yes
 }
 
 # The same small week everywhere: settings as lines NAME=VALUE.
@@ -162,9 +169,25 @@ check_stack() {
     say "down and up again: the rows are still there"
 }
 
+# As `m5 deploy` builds it, but for RDS's certificates: here an authority of our own signs the database's.
+check_aws() {
+    local context=$WORK/aws
+    say "the platform's image on AWS"
+    rm -rf "$context"
+    mkdir -p "$context/infrastructure" "$context/certificates"
+    cp infrastructure/{dagster,workspace}.yaml "$context/infrastructure/"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=stand-in of RDS's authority" \
+        -keyout "$context/certificates/ca.key" -out "$context/certificates/ca.pem" 2> /dev/null
+    sed 's|https://truststore[^ ]*|certificates/ca.pem|' infrastructure/Dockerfile > "$context/Dockerfile"
+    build_image platform slim docker/Dockerfile.platform .
+    build_image platform aws "$context/Dockerfile" "$context" --build-arg PLATFORM=localhost/m5-platform:slim
+    .venv/bin/python -W ignore -m m5_assets_tests.docker.aws_tasks localhost/m5-platform:aws "$context/certificates"
+}
+
 install_engine
 make_bases
 build
 check_jobs
 check_stack
+check_aws
 say "all is well"

@@ -2,6 +2,7 @@
 # The entry point of the stand-in for the image postgres:16 (images_check.sh): POSTGRES_USER, POSTGRES_PASSWORD,
 # POSTGRES_DB and /docker-entrypoint-initdb.d as its documentation describes them.
 set -euo pipefail
+shopt -s nullglob
 bin=$(echo /usr/lib/postgresql/*/bin)
 data=/var/lib/postgresql/data
 if [ "$(id -u)" -eq 0 ]; then

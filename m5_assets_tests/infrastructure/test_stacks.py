@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,21 @@ def test_the_linter_finds_nothing_with_all_its_rules() -> None:
         [linter, "-c", "I", "-t", *TEMPLATES], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_guide_names_stacks_and_outputs_that_there_are(account: Account) -> None:
+    text = (INFRASTRUCTURE.parent / "docs/aws.md").read_text()
+    of_network = set(re.findall(r"\$\(out (\w+)\)", text))
+    assert {"PrivateSubnetA", "DashboardsSecurityGroupId"} <= of_network <= set(account.outputs("network"))
+    for part, line in re.findall(r"--stack-name m5-\$E-(\w+) (.*)", text):
+        for key in re.findall(r"OutputKey=='(\w+)'", line):
+            assert key in account.outputs(part)
+    assert set(re.findall(r"--task-definition m5-\$E-(\w+)", text)) == {"run"}
+    listed = text[text.index("## What is made") : text.index("Choices, and why")]
+    named = {
+        name for row in re.findall(r"^\| (`[^|]+) \|", listed, re.MULTILINE) for name in re.findall(r"`(.+?)`", row)
+    }
+    assert named == {part.name for part in PARTS}
 
 
 def test_every_template_belongs_to_a_stack() -> None:
