@@ -34,7 +34,7 @@ from m5_assets.containers.contract import (
     reporting,
 )
 from m5_assets.forecasting.features import CATALOGUE, Aggregates, Context, write_horizon
-from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_weeks, share_series
+from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_weeks, read_store, share_series
 from m5_assets.forecasting.panel import HORIZON, Panel, read_panel, write_panel
 from m5_assets.forecasting.totals.history import TotalsHistory, write_totals
 from m5_assets.forecasting.totals.weekly import history_of, read_weekly_totals
@@ -115,8 +115,7 @@ class Tables:
     def _tables_of(self, store: str) -> tuple[list[DailyUnits], pa.Table]:
         if store in self.kept:
             return self.kept[store]
-        prices = pq.read_table(self.prices, filters=[("store_id", "=", store)])
-        found = share_series(week.read(store) for week in self.weeks), prices
+        found = share_series(week.read(store) for week in self.weeks), read_store(self.prices, store)
         if len(self.kept) < self.keep:
             self.kept[store] = found
         return found

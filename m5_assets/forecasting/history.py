@@ -71,13 +71,26 @@ def write_by_store(table: pa.Table, path: Path) -> None:
             writer.write_table(table.slice(begin, end - begin))
 
 
-def read_daily(file: Source, store: str | None = None) -> DailyUnits:
-    """Read one tidy table of units, or a store's rows of it.
+def read_store(path: Path, store: str) -> pa.Table:
+    """Read a store's rows of a table, and no row group that cannot hold any of them."""
+    with pq.ParquetFile(path) as file:
+        column = file.schema_arrow.get_field_index("store_id")
+        known = [file.metadata.row_group(g).column(column).statistics for g in range(file.num_row_groups)]
+        groups = [g for g, s in enumerate(known) if s is None or not s.has_min_max or s.min <= store <= s.max]
+        rows = file.read_row_groups(groups, use_threads=False)
+    return rows.filter(pc.equal(rows["store_id"], store))
+
+
+def read_daily(file: Source) -> DailyUnits:
+    """Read one tidy table of units.
 
     Raises:
         ValueError: it does not hold one row for every series and day.
     """
-    table = pq.read_table(file, filters=None if store is None else [("store_id", "=", store)])
+    return _daily(pq.read_table(file), file)
+
+
+def _daily(table: pa.Table, file: Source) -> DailyUnits:
     dates = table["date"].to_numpy().astype("datetime64[D]")
     days = int((dates.max() - dates.min()).astype(int)) + 1 if len(dates) else 0
     if not days or len(dates) % days or (dates.reshape(-1, days) != dates[0] + np.arange(days)).any():
@@ -130,7 +143,7 @@ class WeekFile:
         if store not in self.stores:
             none = pd.DataFrame({name: pd.Series(dtype=str) for name in SERIES_COLUMNS})
             return DailyUnits(none, self.first_day, np.zeros((0, self.days), np.int32))
-        units = read_daily(self.path, store)
+        units = _daily(read_store(self.path, store), self.path)
         if (units.first_day, units.last_day) != (self.first_day, self.last_day):
             raise ValueError(
                 f"{self.path}: {store} has the days {units.first_day} to {units.last_day} of {self.first_day} to "
