@@ -29,7 +29,6 @@ from m5_assets.sagemaker import (
     LocalPipesChannel,
     LocalSageMaker,
     PipesSageMakerClient,
-    S3PipesChannel,
     SageMakerJobError,
     SageMakerTransformClient,
     SweptJob,
@@ -125,6 +124,8 @@ class SageMakerJobs:
         if self._local:
             channel: Any = LocalPipesChannel(self.home / "pipes")
         else:
+            from m5_assets.sagemaker import S3PipesChannel  # it loads all of dagster_aws: only where it is used
+
             bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
             channel = S3PipesChannel(boto3.client("s3"), bucket, f"{prefix}/pipes".lstrip("/"))
         return PipesSageMakerClient(

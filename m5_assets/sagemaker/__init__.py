@@ -18,10 +18,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from m5_assets.sagemaker.channel import LocalPipesChannel, PipesChannel, S3PipesChannel
+    from m5_assets.sagemaker.channel import LocalPipesChannel, PipesChannel
     from m5_assets.sagemaker.local.service import LocalSageMaker
     from m5_assets.sagemaker.pipes_client import PipesSageMakerClient, PipesSageMakerInvocation
     from m5_assets.sagemaker.results import SageMakerJobError
+    from m5_assets.sagemaker.s3_channel import S3PipesChannel
     from m5_assets.sagemaker.sweeper import SweptJob, sweep
     from m5_assets.sagemaker.transform_client import SageMakerTransformClient, TransformResult
     from m5_assets.sagemaker.validation import RequestValidationError, validate
@@ -49,7 +50,7 @@ _HOMES = {
     "PipesSageMakerClient": "pipes_client",
     "PipesSageMakerInvocation": "pipes_client",
     "RequestValidationError": "validation",
-    "S3PipesChannel": "channel",
+    "S3PipesChannel": "s3_channel",
     "SageMakerJobError": "results",
     "SageMakerTransformClient": "transform_client",
     "SweptJob": "sweeper",

@@ -3,6 +3,8 @@
 dagster's own injectors and readers draw a random place for each session. Here the place follows from the job's name,
 so that a session which adopts a job (already running, or completed while nobody looked) reads its messages from the
 first one on. Nothing is deleted at the end of a session for the same reason; expire old prefixes by a lifecycle rule.
+
+Not here: places in S3 (`s3_channel`).
 """
 
 from __future__ import annotations
@@ -16,9 +18,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
-from botocore.exceptions import BotoCoreError
 from dagster import PipesContextInjector, PipesMessageReader
-from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
 from dagster_pipes import (
     PipesContextData,
     PipesDefaultContextLoader,
@@ -29,7 +29,6 @@ from dagster_pipes import (
 
 if TYPE_CHECKING:
     from dagster._core.pipes.context import PipesMessageHandler
-    from mypy_boto3_s3 import S3Client
 
 MAX_PARAM_LENGTH = 256
 """Characters of one value in a Processing job's environment; a Training job's may have 512."""
@@ -45,38 +44,6 @@ class PipesChannel(Protocol):
 
     def reader(self, job_name: str) -> PipesMessageReader:
         """How the messages of the job of this name are read, from the first one on."""
-
-
-class S3PipesChannel:
-    """Context and messages travel through S3, below `s3://<bucket>/<prefix>/<job name>/`.
-
-    The job reads and writes them with `dagster_pipes.PipesS3ContextLoader` and `PipesS3MessageWriter`.
-
-    Args:
-        s3_client: A boto3 S3 client.
-        bucket: A bucket that the orchestrator and the job's role may read and write.
-        prefix: A key prefix, short enough for the encoded place to fit 256 characters.
-        interval: Seconds between two looks for new messages.
-    """
-
-    def __init__(self, s3_client: S3Client, bucket: str, prefix: str, *, interval: float = 10.0):
-        self._client = s3_client
-        self._bucket = bucket
-        self._prefix = prefix.strip("/")
-        self._interval = interval
-
-    def injector(self, job_name: str) -> PipesContextInjector:
-        """How the job of this name gets its context."""
-        return _S3ContextInjector(client=self._client, bucket=self._bucket, key_prefix=self._job_prefix(job_name))
-
-    def reader(self, job_name: str) -> PipesMessageReader:
-        """How the messages of the job of this name are read, from the first one on."""
-        reader = _S3MessageReader(client=self._client, bucket=self._bucket, interval=self._interval)
-        reader.key_prefix = f"{self._job_prefix(job_name)}/messages"
-        return reader
-
-    def _job_prefix(self, job_name: str) -> str:
-        return f"{self._prefix}/{job_name}" if self._prefix else job_name
 
 
 class LocalPipesChannel:
@@ -100,52 +67,13 @@ class LocalPipesChannel:
         return _FileMessageReader(self._folder / job_name / "messages.jsonl")
 
 
-class _S3ContextInjector(PipesS3ContextInjector):
-    @contextmanager
-    def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
-        key = f"{self.key_prefix}/context.json"
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=json.dumps(context_data).encode())
-        yield _checked({"bucket": self.bucket, "key": key}, "use a shorter bucket name or prefix")
-
-
-class _S3MessageReader(PipesS3MessageReader):
-    key_prefix: str
-
-    @contextmanager
-    def get_params(self) -> Iterator[PipesParams]:
-        params = {"bucket": self.bucket, "key_prefix": self.key_prefix}
-        yield _checked(params, "use a shorter bucket name or prefix")
-
-    def messages_are_readable(self, params: PipesParams) -> bool:
-        # The base class knows errors that S3 answers with; a lost connection would end the reading for good.
-        try:
-            return super().messages_are_readable(params)
-        except BotoCoreError:
-            return False
-
-    def download_messages_chunk(self, index: int, params: PipesParams) -> str | None:
-        try:
-            return super().download_messages_chunk(index, params)
-        except BotoCoreError:
-            return None
-
-    def download_messages(self, cursor: Any, params: PipesParams) -> tuple[Any, str] | None:
-        # All chunks at once: the base class reads one a second and gives up 10 s after the end, which would lose
-        # most messages of a long job that is adopted after it completed.
-        chunks: list[str] = []
-        while (chunk := super().download_messages(cursor, params)) is not None:
-            cursor = chunk[0]
-            chunks.append(chunk[1])
-        return (cursor, "\n".join(chunks)) if chunks else None
-
-
 class _FileContextInjector(PipesContextInjector):
     def __init__(self, path: Path):
         self._path = path
 
     @contextmanager
     def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
-        params = _checked({PipesDefaultContextLoader.FILE_PATH_KEY: str(self._path)}, "use a folder of a shorter path")
+        params = checked({PipesDefaultContextLoader.FILE_PATH_KEY: str(self._path)}, "use a folder of a shorter path")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(json.dumps(context_data), encoding="utf-8")
@@ -164,7 +92,7 @@ class _FileMessageReader(PipesMessageReader):
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
-        params = _checked({PipesDefaultMessageWriter.FILE_PATH_KEY: str(self._path)}, "use a folder of a shorter path")
+        params = checked({PipesDefaultMessageWriter.FILE_PATH_KEY: str(self._path)}, "use a folder of a shorter path")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
         session_closed = Event()
@@ -201,7 +129,16 @@ class _FileMessageReader(PipesMessageReader):
         return f"Attempted to read messages from the file {self._path}."
 
 
-def _checked(params: dict[str, Any], remedy: str) -> PipesParams:
+def checked(params: dict[str, Any], remedy: str) -> PipesParams:
+    """Return the place as Pipes' parameters.
+
+    Args:
+        params: a place that a loader or writer of dagster_pipes understands.
+        remedy: what to change where it is too long.
+
+    Raises:
+        ValueError: encoded, it is longer than a value in a job's environment may be.
+    """
     length = len(encode_param(params))
     if length > MAX_PARAM_LENGTH:
         raise ValueError(
