@@ -18,7 +18,7 @@ DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 BACKFILL_FROM ?= 2015-05-25
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load images images-check compose-up compose-down
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -96,6 +96,9 @@ benchmark-load: install ## A week's load against a bare COPY of the same rows
 
 benchmark-chaos-load: install ## kill -9 of the loader and of PostgreSQL in mid-load, 20 times each
 	$(BIN)/python benchmarks/postgres_chaos.py
+
+benchmark-growth: install ## Time and memory of a week's stages at 3,049, 30,490 and 304,900 series: an hour, 12 GB of disk
+	$(BIN)/python benchmarks/growth.py --folder $(M5_HOME)/growth --figure docs/growth.png
 
 images: ## The images, by docker: the platform's and one a job kind
 	for name in platform features gbm lstm totals; do docker build --file docker/Dockerfile.$$name --tag m5-$$name .; done

@@ -1,0 +1,533 @@
+"""Time and memory of a week's stages as the series grow: 3,049 (one store), 30,490 (ten), 304,900 (a hundred).
+
+    python benchmarks/growth.py --folder FOLDER [--stores 1 10 100] [--weeks 64] [--figure docs/growth.png]
+
+For each size a lake is generated once: M5's 3,049 items in so many stores, drawn as the sample's are, prices since
+2011. Then the week's programs run as the jobs do, files to files, each a process of its own: the features job; both
+models' servers, which are sent a file a store; the ensemble and the loads of the week as Dagster runs them, into an
+embedded PostgreSQL. Both trainings run for a few rows and steps only: what is counted there is what the panel takes.
+The models that predict are trained once, on the smallest size, with the real number of trees, leaves and weights: the
+time of a prediction does not depend on how good it is. The totals' forecast is last month's mean.
+
+Counted are seconds, seconds of CPU and the peak of resident memory, by process (wait4's rusage); of PostgreSQL the CPU
+of all its processes and the largest private memory of one, looked at ten times a second. Results are kept in the
+folder, a measured size is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5_assets.forecasting.history import DailyUnits, write_by_store
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.sample.calendar import sample_calendar
+from m5_assets.sample.demand import (
+    DEPARTMENTS,
+    STORES,
+    Span,
+    draw_assortment,
+    draw_store,
+    items_by_department,
+)
+from m5_assets.weeks import Week, weeks_between
+
+WEEK = Week.parse("2016-05-16")
+ITEMS = 3049
+SEED = 1
+MODELS = ("gbm", "lstm")
+CONTENT = "application/x-parquet"
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+PRICES = pa.schema([("store_id", _TEXT), ("item_id", _TEXT), ("wm_yr_wk", pa.int32()), ("sell_price", pa.float32())])
+KEYS = ["store_id", "dept_id", "cat_id", "state_id"]
+
+Results = dict[int, dict[str, dict[str, float]]]
+"""By number of series and by process, what it took."""
+
+log = logging.getLogger("growth")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process took.
+
+    Attributes:
+        seconds: from its start to its end.
+        cpu: seconds of CPU, user and system.
+        megabytes: peak of its resident memory.
+    """
+
+    seconds: float
+    cpu: float
+    megabytes: float
+
+
+class Size:
+    """One size: its lake, its jobs' folders and its measurements, below a folder.
+
+    Args:
+        root: the folder.
+        stores: number of stores.
+        weeks: weeks of sales.
+    """
+
+    def __init__(self, root: Path, stores: int, weeks: int) -> None:
+        self.stores, self.weeks, self.root = stores, weeks, root / f"{stores}-stores"
+        self.models = root / "models"
+        self.lake = Lake(root=str(self.root / "lake"))
+
+    @property
+    def series(self) -> int:
+        """Number of series."""
+        return self.stores * ITEMS
+
+    def job(self, name: str) -> Path:
+        """Return an empty /opt/ml for a job."""
+        base = self.root / "jobs" / name
+        shutil.rmtree(base, ignore_errors=True)
+        base.mkdir(parents=True)
+        return base
+
+    def files(self, dataset: str, partition: str | None = None, part: str | None = None) -> list[Path]:
+        """Return the files of a partition of the lake."""
+        manifest = self.lake.get(dataset, partition)
+        return [Path(self.lake.path(f.key)) for f in (manifest.under(part) if part else manifest.files)]
+
+    def take(self, dataset: str, source: Path) -> None:
+        """Put what a job wrote into the lake."""
+        prefix = f"{self.lake.folder(dataset, WEEK.key)}/job"
+        target = Path(self.lake.path(prefix))
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        attributes = {"prefix": prefix, "origin": WEEK.origin.isoformat(), "trained_through": str(WEEK.origin)}
+        self.lake.commit(self.lake.collect(dataset, WEEK.key, prefix, inputs={}, attributes=attributes))
+
+    def put(self, dataset: str, partition: str | None, name: str, write: Callable[[Path], object]) -> None:
+        """Publish a dataset of one file."""
+        with self.lake.staging() as staged:
+            write(staged / name)
+            attributes = {"landed_first_day": str(self.window[0].first_day)}
+            self.lake.publish(dataset, partition, staged, inputs={}, attributes=attributes)
+
+    @property
+    def window(self) -> list[Week]:
+        """The weeks of sales, oldest first."""
+        return weeks_between(WEEK.shift(1 - self.weeks), WEEK)
+
+
+def generate(size: Size) -> None:
+    """Write the lake of a size."""
+    calendar = sample_calendar(WEEK.last_forecast_day)
+    stop = len(calendar) - 28
+    span = Span(calendar, stop - 7 * size.weeks, stop)
+    week_names = calendar["wm_yr_wk"].to_numpy()[::7]
+    counts = items_by_department(ITEMS)
+    assortments = [
+        draw_assortment(np.random.default_rng([SEED, index, 0]), department, np.arange(count) + 1, len(week_names))
+        for index, (department, count) in enumerate(zip(DEPARTMENTS, counts, strict=True))
+    ]
+    items = pd.DataFrame(
+        {
+            "item_id": [name for assortment in assortments for name in assortment.names()],
+            "dept_id": np.repeat([department.name for department in DEPARTMENTS], counts),
+        }
+    )
+    order = items["item_id"].argsort().to_numpy()
+    items = items.iloc[order].reset_index(drop=True)
+    names = sorted(f"{store}{number:03}" for number, store in zip(range(size.stores), _cycle(STORES), strict=False))
+    units = np.empty((size.series, span.stop - span.first), np.int16)
+
+    def prices(path: Path) -> None:
+        with pq.ParquetWriter(path, PRICES, compression="zstd") as writer:
+            for number, store in enumerate(names):
+                drawn = [
+                    draw_store(np.random.default_rng([SEED, index, number + 1]), assortment, store[:4], span)
+                    for index, assortment in enumerate(assortments)
+                ]
+                cents = np.concatenate([part for part, _ in drawn])[order]
+                sold = np.concatenate([part for _, part in drawn])[order]
+                units[number * ITEMS : (number + 1) * ITEMS] = np.minimum(sold, np.iinfo(np.int16).max)
+                writer.write_table(_price_table(store, items["item_id"], cents, week_names))
+                log.info("%d of %d stores drawn", number + 1, len(names))
+
+    size.put("sell_prices", None, "sell_prices.parquet", prices)
+    size.put("calendar", None, "calendar.parquet", _table_writer(_calendar_table(calendar)))
+    series = pd.concat([items.assign(store_id=store) for store in names], ignore_index=True)
+    series = series.assign(cat_id=series["dept_id"].str.partition("_")[0], state_id=series["store_id"].str[:2])
+    series = series[["item_id", "dept_id", "cat_id", "store_id", "state_id"]]
+    group = series.groupby(KEYS, sort=True).ngroup().to_numpy()
+    groups = series[KEYS].drop_duplicates().sort_values(KEYS, ignore_index=True)
+    for number, week in enumerate(size.window):
+        sold = units[:, 7 * number : 7 * number + 7].astype(np.int32)
+        size.put("raw_sales", week.key, "sales.parquet", _sales_writer(DailyUnits(series, week.first_day, sold)))
+        sums = np.zeros((len(groups), 7), np.int64)
+        np.add.at(sums, group, sold)
+        totals = _group_table(groups, week.first_day, sums)
+        size.put("store_dept_sales", week.key, "totals.parquet", _table_writer(totals))
+    last = np.zeros((len(groups), 28))
+    np.add.at(last, group, units[:, -28:])
+    ahead = np.tile(last.reshape(-1, 4, 7).mean(axis=1), 4).astype(np.float32)
+    totals = _group_table(groups, WEEK.shift(1).first_day, ahead)
+    size.put("totals_forecast", WEEK.key, "totals.parquet", _table_writer(totals))
+    weights = json.dumps({"lstm_weight": 0.4, "alignment": 0.8})
+    size.put("ensemble_weights", WEEK.key, "weights.json", lambda path: path.write_text(weights))
+
+
+def _cycle(stores: dict[str, float]) -> Iterator[str]:
+    while True:
+        yield from stores
+
+
+def _sales_writer(units: DailyUnits) -> Callable[[Path], None]:
+    return lambda path: write_by_store(units.table(), path)
+
+
+def _table_writer(table: pa.Table) -> Callable[[Path], None]:
+    return lambda path: pq.write_table(table, path)
+
+
+def _price_table(
+    store: str, item_ids: pd.Series[str], cents: npt.NDArray[np.int64], week_names: npt.NDArray[np.int64]
+) -> pa.Table:
+    item, week = np.nonzero(cents)
+    names = pa.array(item_ids.astype(str), pa.string())
+    return pa.table(
+        {
+            "store_id": pa.DictionaryArray.from_arrays(np.zeros(len(item), np.int32), pa.array([store])),
+            "item_id": pa.DictionaryArray.from_arrays(item.astype(np.int32), names),
+            "wm_yr_wk": pa.array(week_names[week].astype(np.int32)),
+            "sell_price": pa.array((cents[item, week] / 100).astype(np.float32)),
+        },
+        PRICES,
+    )
+
+
+def _calendar_table(calendar: pd.DataFrame) -> pa.Table:
+    frame = calendar.drop(columns=["weekday", "wday", "month", "year"]).astype({"wm_yr_wk": np.int32})
+    snaps = {name: bool for name in frame.columns if name.startswith("snap_")}
+    days = frame["d"].str.removeprefix("d_").astype(np.int32)
+    return pa.Table.from_pandas(
+        frame.assign(date=pd.to_datetime(frame["date"]), d=days).astype(snaps), preserve_index=False
+    )
+
+
+def _group_table(groups: pd.DataFrame, first: dt.date, units: npt.NDArray[Any]) -> pa.Table:
+    count, days = units.shape
+    columns = {name: np.repeat(groups[name].to_numpy(str), days) for name in KEYS}
+    dates = np.tile(np.datetime64(first, "D") + np.arange(days), count)
+    return pa.table({**columns, "date": pa.array(dates, pa.date32()), "units": units.reshape(-1)})
+
+
+def measure_features(size: Size) -> dict[str, Usage]:
+    """Run the features job."""
+    base = size.job("features")
+    inputs = {
+        "sales": [path for week in size.window for path in size.files("raw_sales", week.key)],
+        "totals": [path for week in size.window for path in size.files("store_dept_sales", week.key)],
+        "prices": size.files("sell_prices"),
+        "calendar": size.files("calendar"),
+    }
+    for name, paths in inputs.items():
+        folder = base / "processing/input" / name
+        folder.mkdir(parents=True)
+        for number, path in enumerate(paths):
+            (folder / f"{number:04}.parquet").symlink_to(path)
+    first = str(size.window[0].first_day)
+    usage = _run(base, "features", "--origin", str(WEEK.origin), first, first)
+    size.take("features", base / "processing/output" / str(WEEK.origin))
+    return {"features": usage}
+
+
+def measure_training(size: Size) -> dict[str, Usage]:
+    """Train on all of the panel, but with few rows and steps: what remains is the panel's part."""
+    few = {"gbm": {"max_rows": 50_000, "iterations": 1, "department_iterations": 1}, "lstm": {"windows": 256}}
+    return {f"{kind} training, panel": _train(size, kind, size.job(f"{kind}-panel"), few[kind]) for kind in MODELS}
+
+
+def train_models(size: Size) -> None:
+    """Train the models that predict: all trees and weights, few steps."""
+    for kind, settings in {"gbm": {"max_rows": 6_000_000}, "lstm": {"windows": 256}}.items():
+        base = size.job(f"{kind}-model")
+        _train(size, kind, base, settings)
+        (base / "model").replace(size.models / kind)
+
+
+def _train(size: Size, kind: str, base: Path, settings: dict[str, Any]) -> Usage:
+    (base / "input/config").mkdir(parents=True)
+    text = json.dumps({name: str(value) for name, value in settings.items()})
+    (base / "input/config/hyperparameters.json").write_text(text)
+    channel = base / "input/data/panel"
+    channel.mkdir(parents=True)
+    for path in size.files("features", WEEK.key, "panel"):
+        (channel / path.name).symlink_to(path)
+    return _run(base, kind, "train")
+
+
+def measure_predictions(size: Size) -> dict[str, Usage]:
+    """Run both models' servers and send them their files, one after the other as Batch Transform does."""
+    found = {}
+    for kind, part in zip(MODELS, ("horizon", "panel"), strict=True):
+        base = size.job(kind)
+        shutil.copytree(size.models / kind, base / "model")
+        if kind == "gbm":
+            _know_stores(size, base / "model/gbm.json")
+        answers = base / "answers"
+        answers.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        process, start = _start(base, kind, "serve", port=port), time.monotonic()
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/ping", process)
+        for path in size.files("features", WEEK.key, part):
+            body, headers = path.read_bytes(), {"Content-Type": CONTENT}
+            answer = httpx.post(f"{address}/invocations", content=body, headers=headers, timeout=600)
+            answer.raise_for_status()
+            (answers / f"{path.name}.out").write_bytes(answer.content)
+        process.send_signal(signal.SIGTERM)
+        found[f"{kind} predictions"] = _ended(process, start, ok=(0, 1, -signal.SIGTERM))
+        size.take(f"{kind}_predictions", answers)
+    return found
+
+
+def _know_stores(size: Size, description: Path) -> None:
+    """Tell the model that it was trained on the stores of this size: it checks that codes mean what they did."""
+    names = sorted(path.stem for path in size.files("features", WEEK.key, "horizon"))
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"stores": names}))
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(address).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise RuntimeError(f"the server at {address} does not answer")
+
+
+def measure_assets(size: Size) -> dict[str, Usage]:
+    """Make the ensemble and load the week, as Dagster would, each in a process of its own."""
+    found = {"ensemble": _run_assets(size, "ensemble")}
+    with tempfile.TemporaryDirectory(prefix="m5-growth-", dir=size.root) as folder:
+        Path(folder).chmod(0o755)
+        server = EmbeddedServer(Path(folder))
+        server.ensure_running()
+        try:
+            with _watching(Path(folder) / "postgres/data") as watched:
+                found["load"] = _run_assets(size, "load", folder)
+            found["load, PostgreSQL"] = Usage(found["load"].seconds, watched.cpu, watched.megabytes)
+        finally:
+            server.stop()
+    return found
+
+
+def _run_assets(size: Size, stage: str, home: str = "") -> Usage:
+    command = [sys.executable, __file__, "--folder", str(size.root), "--stage", stage, "--home", home]
+    with (size.root / f"{stage}.log").open("wb") as output:
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=_environment())
+        return _ended(process, start)
+
+
+def run_assets(root: Path, stage: str, home: str) -> None:
+    """Make the assets of a stage, in this process."""
+    import dagster as dg
+
+    from m5_assets.assets import rds
+    from m5_assets.assets.ensemble import ensemble_forecast
+    from m5_assets.resources.postgres import PostgresResource
+
+    resources: dict[str, Any] = {"lake": Lake(root=str(root / "lake"))}
+    assets: list[dg.AssetsDefinition] = [ensemble_forecast]
+    if stage == "load":
+        resources["postgres"] = PostgresResource(home=home)
+        assets = [rds.sales, rds.forecast, rds.series_outlook, rds.store_dept_forecast]
+    for asset in assets:
+        dg.materialize([asset], partition_key=WEEK.key, resources=resources)
+
+
+@dataclass
+class Server:
+    """What PostgreSQL took; complete when the watching ends."""
+
+    cpu: float = 0.0
+    megabytes: float = 0.0
+
+
+@contextmanager
+def _watching(data: Path) -> Iterator[Server]:
+    """Watch the processes of a PostgreSQL."""
+    postmaster = int((data / "postmaster.pid").read_text().split()[0])
+    server, before, stop = Server(), _cpu_of(postmaster), threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.1):
+            for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+                server.megabytes = max(server.megabytes, _private_megabytes(child))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield server
+    finally:
+        stop.set()
+        thread.join()
+    server.cpu = _cpu_of(postmaster) - before
+
+
+def _cpu_of(postmaster: int) -> float:
+    """Return the seconds of CPU of a PostgreSQL's processes, those that have ended among them."""
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    ticks = 0
+    for pid in (str(postmaster), *children):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(map(int, fields[11:15]))  # utime, stime, and both of children that were waited for
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _private_megabytes(pid: str) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        return 0.0
+    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon:")), 0.0)
+
+
+def _run(base: Path, module: str, *arguments: str) -> Usage:
+    start = time.monotonic()
+    return _ended(_start(base, module, *arguments), start)
+
+
+def _start(base: Path, module: str, *arguments: str, port: int = 0) -> subprocess.Popen[bytes]:
+    environment = _environment() | {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(port)}
+    with (base / "log").open("wb") as output:
+        command = [sys.executable, "-m", f"m5_assets.containers.{module}", *arguments]
+        return subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "M5_LAST_WEEK": WEEK.key}
+
+
+def _ended(process: subprocess.Popen[bytes], start: float, ok: tuple[int, ...] = (0,)) -> Usage:
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in ok:
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}; see the log in its folder")
+    return Usage(time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3)
+
+
+def measure(size: Size) -> dict[str, dict[str, float]]:
+    """Return what each process of a size took; what is known is not measured again."""
+    kept = size.root / "results.json"
+    found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
+    stages = {
+        "features": measure_features,
+        "gbm training, panel": measure_training,
+        "gbm predictions": measure_predictions,
+        "load": measure_assets,
+    }
+    for name, stage in stages.items():
+        if name not in found:
+            if name == "gbm predictions" and not (size.models / "lstm").is_dir():
+                size.models.mkdir(exist_ok=True)
+                train_models(size)
+            found |= {process: asdict(usage) for process, usage in stage(size).items()}
+            kept.write_text(json.dumps(found, indent=1))
+            log.info("%s series: %s measured", f"{size.series:,}", name)
+    return found
+
+
+def print_table(results: Results) -> None:
+    """Print a Markdown table: a row a process, two columns a size."""
+    sizes = list(results)
+    print("| | " + " | ".join(f"{size:,}: CPU s | MB" for size in sizes) + " |")
+    print("| --- |" + " --: |" * 2 * len(sizes))
+    for process in _processes(results):
+        found = [results[size].get(process) for size in sizes]
+        cells = [f"{usage['cpu']:,.0f} | {usage['megabytes']:,.0f}" if usage else "- | -" for usage in found]
+        print(f"| {process} | {' | '.join(cells)} |")
+
+
+def _processes(results: Results) -> list[str]:
+    """Return the processes that were measured at any size, in the order of the smallest."""
+    return list(dict.fromkeys(process for found in results.values() for process in found))
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw seconds of CPU and peak memory over the series, both axes logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), dpi=80, layout="constrained")
+    sizes = list(results)
+    for axes, (key, title) in zip(
+        figure.subplots(1, 2), (("cpu", "seconds of CPU"), ("megabytes", "peak memory, MB")), strict=True
+    ):
+        for process in _processes(results):
+            known = [size for size in sizes if process in results[size]]
+            axes.loglog(known, [results[size][process][key] for size in known], marker="o", markersize=3, label=process)
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("series", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside right center")
+    figure.savefig(path, metadata={"Software": None})
+
+
+def main() -> None:
+    """Generate, measure, print and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--stores", type=int, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--weeks", type=int, default=64)
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--stage", choices=["ensemble", "load"], help=argparse.SUPPRESS)
+    parser.add_argument("--home", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if arguments.stage:
+        run_assets(arguments.folder, arguments.stage, arguments.home)
+        return
+    results: Results = {}
+    for stores in arguments.stores:
+        size = Size(arguments.folder.resolve(), stores, arguments.weeks)
+        if size.lake.find("ensemble_weights", WEEK.key) is None:
+            generate(size)
+        results[size.series] = measure(size)
+    print_table(results)
+    if arguments.figure:
+        draw(results, arguments.figure)
+
+
+if __name__ == "__main__":
+    main()
