@@ -52,6 +52,7 @@ _RUN_MONITORING = {"poll_interval_seconds": 5, "free_slots_after_run_end_seconds
 _ANSWER = "{ __typename ... on Error { message } }"
 _LAUNCH = f"mutation($p: ExecutionParams!) {{ launchRun(executionParams: $p) {_ANSWER} }}"
 _REEXECUTE = f"mutation($p: ReexecutionParams!) {{ launchRunReexecution(reexecutionParams: $p) {_ANSWER} }}"
+_RELOAD = "mutation { reloadWorkspace { __typename } }"
 _START_SECONDS = 300.0
 _RETRY_SECONDS = 180.0
 _SETTLE_SECONDS = 10.0
@@ -162,9 +163,6 @@ class Platform:
         self._launch(_REEXECUTE, params)
 
     def _launch(self, mutation: str, params: dict[str, Any]) -> None:
-        body = json.dumps({"query": mutation, "variables": {"p": params}}).encode()
-        url = f"http://127.0.0.1:{self._port}/graphql"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # our own server
         before, said = len(self.runs()), ""
         deadline = time.monotonic() + _START_SECONDS
         while len(self.runs()) == before:  # asked once more only where the first time came to nothing
@@ -172,11 +170,21 @@ class Platform:
                 raise SystemExit(f"the webserver does not launch the week: {said}")
             self.tend()
             try:
-                with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310  # our own server
-                    said = answer.read().decode()
+                said = self._query(mutation, {"p": params})
+                if "PipelineNotFoundError" in said:
+                    # Its code server could not start on the full disk, and it tries that only once.
+                    self._query(_RELOAD, {})
             except OSError as problem:  # it is starting
                 said = str(problem)
                 time.sleep(1.0)
+
+    def _query(self, text: str, variables: dict[str, Any]) -> str:
+        body = json.dumps({"query": text, "variables": variables}).encode()
+        url = f"http://127.0.0.1:{self._port}/graphql"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # our own server
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310  # our own server
+            said: str = answer.read().decode()
+        return said
 
     def runs(self) -> list[dg.DagsterRun]:
         """Return the trial's runs, the latest first."""

@@ -118,13 +118,13 @@ def read_forecast(lake: Lake, week: Week) -> pa.Table:
     """Return the week's forecast as `forecast_table` made it, of all stores.
 
     Raises:
-        MissingInput: see `forecast_by_store`.
+        MissingInput: see `forecast_parts`.
     """
-    return pa.concat_tables(forecast_by_store(lake, week)).unify_dictionaries()
+    return pa.concat_tables(forecast_parts(lake, week)).unify_dictionaries()
 
 
-def forecast_by_store(lake: Lake, week: Week) -> Iterator[pa.Table]:
-    """Yield the week's forecast store by store, or as it is divided in a file of an earlier version.
+def forecast_parts(lake: Lake, week: Week) -> Iterator[pa.Table]:
+    """Yield the week's forecast by whole stores, some at a time.
 
     Raises:
         MissingInput: the week has no forecast, or one that an earlier version made, without all of `MODELS`.

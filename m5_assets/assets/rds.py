@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Engine
 
 from m5_assets.assets.accuracy import read_accuracy, read_aggregate_accuracy
-from m5_assets.assets.ensemble import MODELS, forecast_by_store
+from m5_assets.assets.ensemble import MODELS, forecast_parts
 from m5_assets.assets.predictions import read_totals_forecast
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.forecasting.outlook import outlook
@@ -110,7 +110,7 @@ def forecast(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresRe
     """Load the week's forecast."""
     week = Week.parse(context.partition_key)
     prices = _Prices(lake, week.origin, week.origin)
-    tables = _Anew(lambda: (_priced(table, prices, week.origin) for table in forecast_by_store(lake, week)))
+    tables = _Anew(lambda: (_priced(table, prices, week.origin) for table in forecast_parts(lake, week)))
     return _loaded([load_series(_database(postgres), schema.forecast, week.first_day, tables, context.run.run_id)])
 
 
@@ -127,7 +127,7 @@ def series_outlook(
 ) -> dg.MaterializeResult[Any]:
     """Compute and load the week's outlook."""
     week = Week.parse(context.partition_key)
-    tables = _Anew(lambda: (_outlook(lake, week, table) for table in forecast_by_store(lake, week)))
+    tables = _Anew(lambda: (_outlook(lake, week, table) for table in forecast_parts(lake, week)))
     return _loaded(
         [load_series(_database(postgres), schema.series_outlook, week.first_day, tables, context.run.run_id)]
     )
@@ -175,7 +175,7 @@ def store_dept_forecast(
     week = Week.parse(context.partition_key)
     keys = ["store_id", "dept_id", "date"]
     sums = [(model, "sum") for model in MODELS]
-    parts = [t.group_by([*keys, "state_id"]).aggregate(sums).to_pandas() for t in forecast_by_store(lake, week)]
+    parts = [t.group_by([*keys, "state_id"]).aggregate(sums).to_pandas() for t in forecast_parts(lake, week)]
     summed = pd.concat(parts, ignore_index=True).rename(columns=lambda name: name.removesuffix("_sum"))
     totals = read_totals_forecast(lake, lake.get("totals_forecast", week.key)).rename(columns={"units": "totals"})
     text = {"store_id": str, "dept_id": str}
@@ -270,7 +270,7 @@ class _Anew:
 
 
 def _priced_sales(lake: Lake, week: Week, prices: _Prices) -> Iterator[pa.Table]:
-    """Yield a week's sales with their prices, by store."""
+    """Yield a week's sales with their prices, some stores at a time."""
     for table in lake.read_groups(lake.get("raw_sales", week.key).files[0]):
         yield _priced(table, prices, pc.min(table["date"]).as_py())
 

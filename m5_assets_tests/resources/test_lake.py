@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -90,6 +92,17 @@ def test_partitions_are_those_with_a_manifest(lake: Lake) -> None:
     lake.write_bytes("weekly/week=2016-05-02/half/written.txt", b"no manifest")
     assert lake.partitions("weekly") == ["2016-05-09", "2016-05-16"]
     assert lake.partitions("never") == []
+
+
+def test_small_row_groups_are_read_together_and_all_of_them_in_order(lake: Lake) -> None:
+    with lake.staging() as staged:
+        with pq.ParquetWriter(staged / "rows.parquet", pa.schema([("row", pa.int64())])) as writer:
+            for first, last in ((0, 200_000), (200_000, 300_000), (300_000, 300_007)):
+                writer.write_table(pa.table({"row": pa.array(range(first, last))}))
+        lake.publish("rows", None, staged, inputs={}, attributes={})
+    parts = list(lake.read_groups(lake.get("rows").files[0]))
+    assert [len(part) for part in parts] == [300_000, 7]
+    assert pa.concat_tables(parts)["row"].to_pylist() == list(range(300_007))
 
 
 def test_a_missing_partition_names_itself_and_the_remedy(lake: Lake) -> None:
