@@ -26,7 +26,7 @@ from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.forecasting.outlook import outlook
 from m5_assets.forecasting.panel import HORIZON, SERIES_COLUMNS, Panel, concat, read_panel
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.postgres import PostgresResource, migrate, schema
+from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.resources.postgres.load import (
     Contradiction,
     LoadResult,
@@ -39,6 +39,8 @@ from m5_assets.weeks import WEEKS, Week
 
 
 def _database(postgres: PostgresResource) -> Engine:
+    from m5_assets.resources.postgres import migrate  # Alembic: a tenth of the code location's loading
+
     engine = postgres.engine()
     migrate.upgrade(engine)
     return engine
