@@ -1,0 +1,57 @@
+"""Weeks at random: a platform that lived through them and one that looks back make the same bytes of them.
+
+Everything that a week makes, from its features to its rows in PostgreSQL, with the model trained for it or carried
+forward and the ensemble's weights as far as past weeks have matured. Not here: many more weeks and futures for the
+features alone (`containers/test_features_point_in_time`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.sample import write_sample
+from m5_assets.weeks import Week
+from m5_assets_tests.home import DATASETS, Home, cut_off
+
+FIRST_LANDED, WEEKS_LANDED, HISTORY = Week.parse("2015-04-20"), 57, 30
+SETTINGS = {"M5_HISTORY_WEEKS": str(HISTORY), "M5_MIN_HISTORY_WEEKS": str(HISTORY)}
+
+pytestmark = pytest.mark.xdist_group("week")
+
+
+@pytest.fixture
+def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
+    made = []
+
+    def make(name: str) -> Home:
+        made.append(Home(tmp_path / name, others=SETTINGS))
+        return made[-1]
+
+    yield make
+    for home in made:
+        EmbeddedServer(home.path).stop()
+
+
+def test_weeks_depend_on_nothing_after_their_origin(make_home: Callable[[str], Home]) -> None:
+    draw = random.SystemRandom()  # other weeks each time
+    seed, first = draw.randrange(2**16), draw.randrange(HISTORY - 1, WEEKS_LANDED - 8)
+    weeks = [FIRST_LANDED.shift(first), FIRST_LANDED.shift(first + draw.randint(1, 6))]
+    drawn = f"{weeks[0]}-{weeks[1]}-sample-{seed}"  # in every path that an error names
+    looking_back, lived = make_home(f"looking-back-{drawn}"), make_home(f"lived-{drawn}")
+    write_sample(looking_back.path / "landing", items=7, weeks=WEEKS_LANDED, seed=seed)
+    for week in weeks:
+        looking_back.run("forecast", "--week", week.key)
+        cut_off(looking_back.path / "landing", lived.path / "landing", week)
+        lived.run("forecast", "--week", week.key)
+    for week in weeks:
+        for dataset in DATASETS:
+            assert looking_back.hashes(dataset, week) == lived.hashes(dataset, week), (drawn, week.key, dataset)
+        rows = looking_back.rows(week)
+        assert len(rows) == 7 * 10 * 28
+        pd.testing.assert_frame_equal(rows, lived.rows(week))

@@ -1,0 +1,107 @@
+"""A platform of its own for tests, used through the command line: landing folder, lake, jobs, database, instance.
+
+Not here: its webserver and daemon (`services`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.load import read_forecast
+from m5_assets.weeks import Week
+
+DATASETS = (
+    "store_dept_sales",
+    "features",
+    "gbm_model",
+    "lstm_model",
+    "totals_model",
+    "gbm_predictions",
+    "lstm_predictions",
+    "totals_forecast",
+    "ensemble_weights",
+    "ensemble_forecast",
+)
+"""All that a week makes in the lake."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A platform of its own: landing folder, lake, jobs, database, Dagster instance."""
+
+    path: Path
+    database_url: str = ""
+    others: dict[str, str] = field(default_factory=dict)
+    """Settings that differ from those below."""
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(root=str(self.path / "lake"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {k: v for k, v in os.environ.items() if not k.startswith(("M5_", "DAGSTER_"))} | {
+            "M5_HOME": str(self.path),
+            "M5_DATABASE_URL": self.database_url,
+            "M5_LAST_WEEK": "2016-05-16",
+            "M5_HISTORY_WEEKS": "56",
+            "M5_ALIGNMENT": "1",
+            "M5_GBM_HYPERPARAMETERS": '{"iterations": "5", "department_iterations": "5"}',
+            "M5_TOTALS_HYPERPARAMETERS": '{"trees_iterations": "5", "stack_iterations": "5"}',
+            "M5_LSTM_HYPERPARAMETERS": '{"windows": "1024", "batch_size": "128", "hidden": "16", "encoder_days": "28"}',
+            **self.others,
+        }
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("m5")), *arguments]
+
+    def m5(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    def run(self, *arguments: str) -> str:
+        done = self.m5(*arguments)
+        assert done.returncode == 0, done.stderr[-6000:]
+        return done.stdout
+
+    def hashes(self, dataset: str, week: Week) -> dict[str, str]:
+        """SHA-256 of the partition's files by their names below the version, the model's archive included."""
+        manifest = self.lake.get(dataset, week.key)
+        folder = Lake.folder(dataset, week.key)
+        found = {}
+        for file in manifest.files:
+            content = Path(self.lake.path(file.key)).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == file.sha256
+            found[file.key.removeprefix(folder).split("/", 2)[2]] = file.sha256
+        return found
+
+    def rows(self, week: Week) -> pd.DataFrame:
+        """The week's forecast in the database."""
+        engine = PostgresResource(url=self.database_url, home=str(self.path)).engine()
+        rows: pd.DataFrame = read_forecast(engine, week.first_day).to_pandas()
+        return rows
+
+
+def cut_off(source: Path, target: Path, week: Week) -> None:
+    """Copy the landed files as they were at the week's origin: no later sales, no price or day after the horizon."""
+    target.mkdir(parents=True, exist_ok=True)
+    calendar = pd.read_csv(source / "calendar.csv", dtype=str, keep_default_na=False)
+    calendar = calendar[calendar["date"] <= week.last_forecast_day.isoformat()]
+    known = calendar[calendar["date"] <= week.origin.isoformat()]["d"]
+    calendar.to_csv(target / "calendar.csv", index=False)
+    prices = pd.read_csv(source / "sell_prices.csv", dtype=str)
+    prices[prices["wm_yr_wk"].isin(calendar["wm_yr_wk"])].to_csv(target / "sell_prices.csv", index=False)
+    sales = pd.read_csv(source / "sales_train_evaluation.csv", dtype=str)
+    sales = sales[[c for c in sales.columns if not c.startswith("d_") or c in set(known)]]
+    sales.to_csv(target / "sales_train_evaluation.csv", index=False)
