@@ -17,7 +17,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from m5_assets.assets.known import KnownInputs, calendar_content
 from m5_assets.assets.landing import landed_numbers
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import Landing, content_by_week
+from m5_assets.resources.landing import Landing, content_by_week, sum_totals
 from m5_assets.settings import Settings, settings
 from m5_assets.weeks import Week, last_full_week, week_containing, weeks_between
 
@@ -83,10 +83,10 @@ def landed_contents(reader: Landing) -> Contents:
         begin = sales.first_day + (max(week.first_day, first) - first).days
         by_week[week.key] = sales.content(begin, sales.first_day + (week.origin - first).days)
     contents = {"raw_sales": by_week, "store_dept_sales": dict[str, str]()}
-    if totals:
-        for week in weeks_between(week_containing(days[totals.first_day].date()), week_containing(last)):
-            if numbers := landed_numbers(week, totals, days):
-                contents["store_dept_sales"][week.key] = totals.content(numbers[0], numbers[-1])
+    for source in (*([totals] if totals else []), sum_totals(sales)):  # as `store_dept_sales` takes them
+        for week in weeks_between(week_containing(days[source.first_day].date()), week_containing(last)):
+            if numbers := landed_numbers(week, source, days):
+                contents["store_dept_sales"].setdefault(week.key, source.content(numbers[0], numbers[-1]))
     return contents
 
 
@@ -103,15 +103,23 @@ def weeks_to_load(lake: Lake, contents: Contents, due: Sequence[Week]) -> list[W
     return [Week.parse(key) for key in sorted(wanted - {week.key for week in due})]
 
 
-def totals_to_load(lake: Lake, contents: Contents, others: Sequence[Week]) -> list[Week]:
-    """Return the weeks whose landed totals are not what the lake holds, without the others, which are loaded whole."""
-    changed = _changed(lake, "store_dept_sales", contents) - {week.key for week in others}
-    return [Week.parse(key) for key in sorted(changed)]
+def totals_to_load(lake: Lake, contents: Contents, loading: Sequence[Week], due: Sequence[Week]) -> list[Week]:
+    """Return the weeks whose landed totals are not what the lake holds, and those before the due weeks that it lacks.
+
+    Weeks that are loaded or made anyway are left out: their totals are loaded with them.
+    """
+    wanted = _changed(lake, "store_dept_sales", contents)
+    if due:
+        held = set(lake.partitions("store_dept_sales"))
+        wanted |= {key for key in contents["store_dept_sales"] if key < due[0].key and key not in held}
+    return [Week.parse(key) for key in sorted(wanted - {week.key for week in (*loading, *due)})]
 
 
 def _changed(lake: Lake, dataset: str, contents: Contents) -> set[str]:
     held = {key: lake.get(dataset, key).attributes.get("content") for key in lake.partitions(dataset)}
-    return {key for key, content in contents[dataset].items() if key in held and held[key] != content}
+    # Totals that name no content are sums of raw_sales, which tells of its own corrections.
+    same = {key for key, content in held.items() if content is None and dataset == "store_dept_sales"}
+    return {key for key, content in contents[dataset].items() if key in held and held[key] != content} - same
 
 
 def corrected_tables(lake: Lake, reader: Landing) -> list[str]:

@@ -249,7 +249,7 @@ def _load_corrected() -> None:
     """Load the weeks again that the landed files correct, and prices and calendar as they are landed now."""
     lake, contents = Lake(root=settings().lake), due.landed_contents(landed())
     weeks = due.weeks_to_load(lake, contents, [])
-    for assets, corrected in ((_SALES, weeks), (_TOTALS, due.totals_to_load(lake, contents, weeks))):
+    for assets, corrected in ((_SALES, weeks), (_TOTALS, due.totals_to_load(lake, contents, weeks, []))):
         for first, last in due.spans(corrected):
             log.info("loading corrected weeks %s to %s", first, last)
             _run(back_history_job, _range(first, last), assets)

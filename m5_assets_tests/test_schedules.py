@@ -98,8 +98,9 @@ def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:
     assert [w.key for w in weeks_to_load(lake, corrected, due)] == ["2016-04-25", "2016-05-09"]
     corrected = {**contents, "store_dept_sales": totals | {"2016-05-02": "other"}}
     assert weeks_to_load(lake, corrected, []) == []
-    assert [w.key for w in totals_to_load(lake, corrected, [])] == ["2016-05-02"]
-    assert totals_to_load(lake, corrected, [Week.parse("2016-05-02")]) == []
+    assert [w.key for w in totals_to_load(lake, corrected, [], [])] == ["2016-05-02"]
+    assert [w.key for w in totals_to_load(lake, corrected, [], due)] == ["2016-05-02", "2016-05-09"]
+    assert totals_to_load(lake, corrected, [Week.parse("2016-05-02"), Week.parse("2016-05-09")], due) == []
 
 
 def test_spans_join_consecutive_weeks() -> None:

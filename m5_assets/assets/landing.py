@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits, write_by_store
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import BadInput, LandedTotals, content_by_week
+from m5_assets.resources.landing import BadInput, LandedTotals, content_by_week, sum_totals
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.weeks import WEEKS, Week
 
@@ -88,28 +88,32 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingResource, lake:
     group_name="landing",
     kinds={"csv", "parquet"},
     description="A week of the store-departments' daily totals: summed from the detail where it is loaded, else from "
-    "the optional file of totals that reach further back. Where both exist they must agree.",
+    "the optional file of totals that reach further back, else from the landed sales file. Where loaded detail and "
+    "totals exist they must agree.",
 )
 def store_dept_sales(
     context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake
 ) -> dg.MaterializeResult[Any]:
     """Sum the week's detail, or take its landed totals."""
-    weeks = [Week.parse(key) for key in context.partition_keys]
+    weeks, loaded = [Week.parse(key) for key in context.partition_keys], set(lake.partitions("raw_sales"))
     try:
         reader = landing.open()
         landed, days = reader.totals(), reader.calendar().set_index("d")["date"]
         detail_first = days[reader.sales_days()[0]].date()
+        others = {w for w in weeks if w.key not in loaded and not (landed and landed_numbers(w, landed, days))}
+        summed = sum_totals(reader.sales()) if others else None
     except BadInput as problem:
         raise _refuse(problem) from problem
     first = min(detail_first, days[landed.first_day].date()) if landed else detail_first
     rows = 0
     for number, week in enumerate(weeks, start=1):
-        found = totals_of_week(lake, week, landed, days)
+        source = summed if week in others else landed
+        found = totals_of_week(lake, week, source, days)
         with lake.staging() as staged:
             pq.write_table(found, staged / "totals.parquet", compression="zstd")
             attributes = {"rows": found.num_rows, "landed_first_day": first.isoformat()}
-            if landed and (numbers := landed_numbers(week, landed, days)):
-                attributes["content"] = landed.content(numbers[0], numbers[-1])
+            if source and (numbers := landed_numbers(week, source, days)):
+                attributes["content"] = source.content(numbers[0], numbers[-1])
             lake.publish("store_dept_sales", week.key, staged, inputs={}, attributes=attributes)
         rows += found.num_rows
         if number % 50 == 0 or number == len(weeks):
@@ -129,7 +133,7 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
     """Return the week's totals as a tidy table: store_id, dept_id, cat_id, state_id, date, units.
 
     Raises:
-        dg.Failure: neither detail nor totals hold the week, or they contradict each other.
+        dg.Failure: neither the loaded detail nor what is landed holds the week, or they contradict each other.
     """
     manifest = lake.find("raw_sales", week.key)
     detail = None
@@ -142,7 +146,7 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
     found = detail if detail is not None else totals
     if found is None:
         raise dg.Failure(
-            f"week {week}: neither raw_sales nor the landed totals hold it; materialise raw_sales first",
+            f"week {week}: neither the sales file, the totals nor raw_sales hold it; land a file that holds the week",
             allow_retries=False,
         )
     if detail is not None and totals is not None:
@@ -164,12 +168,8 @@ def _landed_week(week: Week, landed: LandedTotals, days: "pd.Series[Any]") -> pd
     numbers = landed_numbers(week, landed, days)
     if not numbers:
         return None
-    groups = landed.groups.assign(
-        cat_id=landed.groups["dept_id"].str.rsplit("_", n=1).str[0],
-        state_id=landed.groups["store_id"].str.rsplit("_", n=1).str[0],
-    )
     units = landed.units[:, numbers[0] - landed.first_day :]
-    parts = [groups.assign(date=days[number].date(), units=units[:, i]) for i, number in enumerate(numbers)]
+    parts = [landed.groups.assign(date=days[number].date(), units=units[:, i]) for i, number in enumerate(numbers)]
     return pd.concat(parts, ignore_index=True)
 
 

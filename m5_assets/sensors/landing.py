@@ -128,7 +128,7 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     if context.instance.get_runs(dg.RunsFilter(job_name=back_history.name, statuses=NOT_FINISHED_STATUSES), limit=1):
         return _nothing("landed files are being loaded", seen)
     loading = weeks_to_load(lake, seen.contents, due)
-    totals = totals_to_load(lake, seen.contents, [*loading, *due])
+    totals = totals_to_load(lake, seen.contents, loading, due)
     requests = [_load(f"{first} to {last}", _SALES, seen, first, last) for first, last in spans(loading)]
     requests += [_load(f"totals {first} to {last}", _TOTALS, seen, first, last) for first, last in spans(totals)]
     requests += [_load(name, _TABLES[name], seen) for name in seen.tables]

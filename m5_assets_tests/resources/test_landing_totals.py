@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from m5_assets.resources.landing import BadInput, Landing
+from m5_assets.resources.landing import BadInput, Landing, sum_totals
+from m5_assets.sample import write_sample
 from m5_assets_tests.resources.test_landing import write_folder
 
 TOTALS = "sales_store_dept_history.csv"
@@ -19,14 +21,25 @@ def _landing(tmp_path: Path, rows: list[str]) -> Landing:
 def test_totals_are_sorted_by_store_and_department(tmp_path: Path) -> None:
     totals = _landing(tmp_path, ROWS).totals()
     assert totals is not None
-    keys = list(totals.groups.itertuples(index=False, name=None))
-    assert keys == [("CA_1", "FOODS_1"), ("CA_1", "HOBBIES_1"), ("WI_3", "FOODS_1")]
+    assert list(totals.groups.itertuples(index=False, name=None)) == [
+        ("CA_1", "FOODS_1", "FOODS", "CA"),
+        ("CA_1", "HOBBIES_1", "HOBBIES", "CA"),
+        ("WI_3", "FOODS_1", "FOODS", "WI"),
+    ]
     assert (totals.first_day, totals.last_day) == (1, 3)
     assert totals.units.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
-def test_the_file_is_optional(tmp_path: Path) -> None:
-    assert Landing(str(write_folder(tmp_path))).totals() is None
+def test_the_file_is_optional_for_the_detail_can_be_summed(tmp_path: Path) -> None:
+    write_sample(tmp_path, items=7, weeks=3, seed=2)
+    assert Landing(str(tmp_path)).totals() is None
+    summed = sum_totals(Landing(str(tmp_path)).sales())
+    detail = pd.read_csv(tmp_path / "sales_train_evaluation.csv")
+    keys = ["store_id", "dept_id", "cat_id", "state_id"]
+    expected = detail.groupby(keys, as_index=False).sum(numeric_only=True)
+    assert summed.groups.to_dict("list") == expected[keys].to_dict("list")
+    days = [f"d_{day}" for day in range(summed.first_day, summed.last_day + 1)]
+    assert summed.units.tolist() == expected[days].to_numpy().tolist()
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from m5_assets.resources.landing.files import BadInput, Folder, LandingFile
 from m5_assets.resources.landing.official import LandedOfficial, read_official
 from m5_assets.resources.landing.prices import content_by_week, read_prices
 from m5_assets.resources.landing.sales import LandedSales, read_days, read_sales
-from m5_assets.resources.landing.totals import LandedTotals, read_totals
+from m5_assets.resources.landing.totals import LandedTotals, read_totals, sum_totals
 
-__all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing", "content_by_week"]
+__all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing", "content_by_week", "sum_totals"]
 
 CALENDAR = "calendar.csv"
 PRICES = "sell_prices.csv"

@@ -1,4 +1,7 @@
-"""`sales_store_dept_history.csv`: the daily totals of store-departments, kept for longer than the detail; optional."""
+"""The daily totals of store-departments: landed, in `sales_store_dept_history.csv`, or summed from the landed detail.
+
+The file is optional; it may reach further back than the detail.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,15 @@ import pandas as pd
 import pyarrow as pa
 
 from m5_assets.resources.landing.files import BadInput, LandingFile, row_name
-from m5_assets.resources.landing.sales import UNITS, UNITS_REMEDY, check_days, content_of_days, day_columns, read_days
+from m5_assets.resources.landing.sales import (
+    UNITS,
+    UNITS_REMEDY,
+    LandedSales,
+    check_days,
+    content_of_days,
+    day_columns,
+    read_days,
+)
 
 KEY_COLUMNS = ("store_id", "dept_id")
 
@@ -20,7 +31,7 @@ class LandedTotals:
     """Daily totals of G store-departments over T days.
 
     Attributes:
-        groups: G rows with the columns of `KEY_COLUMNS`, sorted by them; index 0..G-1.
+        groups: G rows with the columns of `KEY_COLUMNS`, sorted by them, `cat_id` and `state_id`; index 0..G-1.
         first_day: number of the first day.
         last_day: number of the last day.
         units: (G, T) int32, units sold a day.
@@ -34,11 +45,21 @@ class LandedTotals:
     def content(self, first_day: int, last_day: int) -> str:
         """Name what the file says of these days, as `LandedSales.content` does."""
         columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
-        return content_of_days(self.groups.to_csv(index=False), first_day, self.units[:, columns])
+        keys = self.groups[list(KEY_COLUMNS)].to_csv(index=False)
+        return content_of_days(keys, first_day, self.units[:, columns])
+
+
+def sum_totals(sales: LandedSales) -> LandedTotals:
+    """Return the sums of the detail, on all its days."""
+    columns = [*KEY_COLUMNS, "cat_id", "state_id"]
+    codes = sales.series.groupby(list(KEY_COLUMNS), observed=True).ngroup().to_numpy()  # sorted by the keys
+    groups = sales.series[columns].iloc[np.unique(codes, return_index=True)[1]].astype("str").reset_index(drop=True)
+    units = np.stack([sales.units[codes == code].sum(axis=0, dtype=np.int32) for code in range(len(groups))])
+    return LandedTotals(groups, sales.first_day, sales.last_day, units)
 
 
 def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
-    """Read and check the totals."""
+    """Read and check the file; categories and states are the beginnings of its keys, as M5 names them."""
     days = read_days(file, KEY_COLUMNS)
     check_days(file, days, calendar)
     names = [f"d_{day}" for day in days]
@@ -60,4 +81,7 @@ def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
         rows = (row_name(int(i) + 2, *groups.iloc[i]) for i in np.flatnonzero(twice))
         raise BadInput(file, "duplicate store-departments", "Keep one row for each.", rows)
     order = groups.sort_values(list(KEY_COLUMNS)).index.to_numpy()
-    return LandedTotals(groups.loc[order].reset_index(drop=True), days[0], days[-1], units[order])
+    groups = groups.loc[order].reset_index(drop=True)
+    groups["cat_id"] = groups["dept_id"].str.rsplit("_", n=1).str[0]
+    groups["state_id"] = groups["store_id"].str.rsplit("_", n=1).str[0]
+    return LandedTotals(groups, days[0], days[-1], units[order])
