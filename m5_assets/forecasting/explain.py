@@ -92,12 +92,11 @@ def _logs(model: GBMModel, matrix: npt.NDArray[np.float32], departments: npt.NDA
     members = []
     if GLOBAL in model.boosters:
         members.append(_contributions(model, GLOBAL, matrix))
-    names = np.unique(departments).tolist()
-    if all(name in model.boosters for name in names):
+    if model.config.family != GLOBAL:
         own = np.empty(matrix.shape)
-        for name in names:
+        for name in np.unique(departments).tolist():
             rows = departments == name
-            own[rows] = _contributions(model, name, matrix[rows])
+            own[rows] = _contributions(model, model.member_of(name), matrix[rows])
         members.append(own)
     mean: Floats = np.mean(members, axis=0)
     return mean

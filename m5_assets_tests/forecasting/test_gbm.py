@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m5_assets.forecasting.explain import mean_effects
 from m5_assets.forecasting.features import MODEL_FEATURES, Context, horizon_table
 from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit, training_rows
 from m5_assets.forecasting.panel import HORIZON, Panel, concat
@@ -164,6 +165,23 @@ def test_the_family_decides_the_members(panel: Panel, family: str) -> None:
     model = fit(panel, config, lambda step, share: None)
     assert ("global" in model.boosters) == (family == "global")
     assert forecast(model, panel).sum() > 0
+
+
+def test_a_department_that_is_not_yet_on_sale_is_forecast_by_the_global_member(panel: Panel, tmp_path: Path) -> None:
+    department = panel.series["dept_id"].iloc[0]
+    own = (panel.series["dept_id"] == department).to_numpy()
+    tomorrow = dataclasses.replace(panel, release=np.where(own, panel.days, panel.release).astype(np.int32))
+    small = dataclasses.replace(SMALL, iterations=3, department_iterations=3)
+    model = fit(tomorrow, small, lambda step, share: None)
+    assert department not in model.boosters
+    model.save(tmp_path)
+    forecasts = forecast(GBMModel.load(tmp_path), tomorrow)
+    assert forecasts[own].sum() > 0
+    alone = dataclasses.replace(model, boosters={"global": model.boosters["global"]}, config=GBMConfig(family="global"))
+    np.testing.assert_array_equal(forecasts[own], forecast(alone, tomorrow)[own])
+    assert sum(mean_effects(model, tomorrow).values()) > 0
+    with pytest.raises(ValueError, match=f"{department}.*was not on sale on the training days; train with family=both"):
+        fit(tomorrow, dataclasses.replace(small, family="departments"), lambda step, share: None)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class GBMModel:
     """Trained boosters and what they were trained on.
 
     Attributes:
-        boosters: by member: `GLOBAL`, and the department's name.
+        boosters: by member: `GLOBAL`, and the name of each department that was on sale on the training days.
         features: the F columns, in the order of the matrix.
         departments: names in the order of the feature `dept`.
         stores: names in the order of the feature `store`.
@@ -177,14 +177,22 @@ class GBMModel:
     ) -> npt.NDArray[np.float64]:
         units = np.zeros(len(features))
         for department in np.unique(departments).tolist():
-            if department not in self.boosters:
-                raise ValueError(
-                    f"department {department!r} was not in the training data ({', '.join(self.departments)}); "
-                    "train a new model"
-                )
             rows = departments == department
-            units[rows] = self._predict(department, features[rows])
+            units[rows] = self._predict(self.member_of(department), features[rows])
         return units
+
+    def member_of(self, department: str) -> str:
+        """Return the department's own member, or `GLOBAL` for one that was not on sale on the training days.
+
+        Raises:
+            ValueError: the department is new since the training.
+        """
+        if department not in self.departments:
+            raise ValueError(
+                f"department {department!r} was not in the training data ({', '.join(self.departments)}); "
+                "train a new model"
+            )
+        return department if department in self.boosters else GLOBAL
 
 
 def _file(member: str) -> str:

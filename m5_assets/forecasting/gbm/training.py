@@ -47,7 +47,7 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress, checkpoints: Path |
             earlier one with the same settings and data takes them, to the same model.
 
     Raises:
-        ValueError: the panel is too short to train on.
+        ValueError: the panel is too short to train on, or no member would forecast a department that has no rows.
     """
     finished = FinishedBoosters(checkpoints, training_digest(panel, config))
     context = Context.build(panel)
@@ -80,6 +80,9 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress, checkpoints: Path |
         parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
         for place, name in enumerate(departments):
             part = slice(bounds[place], bounds[place + 1])
+            if part.start == part.stop:
+                _without_rows(name, boosters)
+                continue
             iterations = config.department_iterations
             boosters[name] = _train(name, matrix[part], units[part], parameters, iterations, told[name], finished)
     return GBMModel(
@@ -91,6 +94,12 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress, checkpoints: Path |
         panel.origin.date().isoformat(),
         len(rows),
     )
+
+
+def _without_rows(department: str, boosters: dict[str, lgb.Booster]) -> None:
+    if GLOBAL not in boosters:
+        raise ValueError(f"department {department!r} was not on sale on the training days; train with family=both")
+    logger.warning("department %s was not on sale on the training days: the global member forecasts it", department)
 
 
 def training_rows(context: Context, config: GBMConfig) -> Rows:
