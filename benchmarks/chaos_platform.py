@@ -215,7 +215,7 @@ class Platform:
             state = self.state()
             if state in ("made", "failed") or (state == "running" and self.steps_done() >= steps):
                 return state
-            time.sleep(0.3)
+            time.sleep(1.0)
         return "failed"
 
     def jobs(self) -> list[tuple[str, str]]:
