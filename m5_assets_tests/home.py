@@ -78,12 +78,12 @@ class Home:
     def hashes(self, dataset: str, week: Week) -> dict[str, str]:
         """SHA-256 of the partition's files by their names below the version, the model's archive included."""
         manifest = self.lake.get(dataset, week.key)
-        folder = Lake.folder(dataset, week.key)
         found = {}
         for file in manifest.files:
             content = Path(self.lake.path(file.key)).read_bytes()
             assert hashlib.sha256(content).hexdigest() == file.sha256
-            found[file.key.removeprefix(folder).split("/", 2)[2]] = file.sha256
+            _, _, _, name = file.key.split("/", 3)  # dataset, week (an earlier one where a model is carried), version
+            found[name] = file.sha256
         return found
 
     def rows(self, week: Week) -> pd.DataFrame:
