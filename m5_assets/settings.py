@@ -256,7 +256,7 @@ class Settings(BaseSettings):
     history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales that features and models see")
     min_history_weeks: int = Field(50, ge=5, description="fewer landed weeks than this are refused")
     cadence_weeks: int = Field(4, ge=1, description="a model is trained anew when the last one is this old")
-    lstm_weight: float = Field(0.4, ge=0, le=1, description="the LSTM's share in the ensemble, before past weeks tell")
+    lstm_weight: float = Field(0.2, ge=0, le=1, description="the LSTM's share in the ensemble, before past weeks tell")
     gbm_hyperparameters: dict[str, str] = Field(default_factory=dict, description='JSON, such as {"seed": "1"}')
     lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
     totals_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
