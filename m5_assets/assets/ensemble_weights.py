@@ -3,9 +3,8 @@
 Not here: the fit (`m5_assets.forecasting.ensemble`).
 """
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,14 +12,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets.assets.known import CALENDAR, PRICES, KnownInputs, digest_of
 from m5_assets.assets.measure import day_number, landed_official, measure_of
 from m5_assets.assets.predictions import read_predictions, read_totals_forecast, totals_of
 from m5_assets.assets.presentation import lines_plot, markdown_table
 from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting.ensemble import ALIGNMENTS, SHARES, Floats, PastWeek, Weights, fit_weights, score_grid
 from m5_assets.forecasting.history import DailyUnits
-from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import OFFICIAL
+from m5_assets.resources.lake import Lake, LakeFile, Manifest
+from m5_assets.resources.landing import OFFICIAL, LandedOfficial
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
@@ -57,8 +57,12 @@ def ensemble_weights(
     week = Week.parse(context.partition_key)
     prior = Weights(settings().lstm_weight, settings().alignment)
     known = unbroken_weeks(lake, week)
-    past = matured_weeks(lake, week, known)
-    grids, inputs = _score_grids(context, landing, lake, past, known) if past else ({}, {})
+    past, official = matured_weeks(lake, week, known), landed_official(landing)
+    sources = _sources(lake, official, past, known)
+    kept = _kept_grids(lake, week, sources)
+    if missing := [each for each in past if each not in kept]:
+        kept |= _score_grids(context, lake, official, missing, known)
+    grids = {each: kept[each] for each in past}
     weights = fit_weights(list(grids.values()), prior)
     scores = _scores_table(grids)
     text = {
@@ -70,6 +74,7 @@ def ensemble_weights(
     with lake.staging() as staged:
         (staged / _WEIGHTS_FILE).write_text(json.dumps(text, indent=1) + "\n")
         pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), staged / _SCORES_FILE, compression="zstd")
+        inputs = {name: digest for named in sources.values() for name, digest in named.items()}
         lake.publish("ensemble_weights", week.key, staged, inputs=inputs, attributes={"weeks": text["weeks"]})
     return dg.MaterializeResult(
         metadata={
@@ -79,6 +84,7 @@ def ensemble_weights(
             "lstm_weight_prior": prior.lstm,
             "alignment_prior": prior.alignment,
             "past_weeks": len(past),
+            "past_weeks_scored_now": len(missing),
             **_shown(grids),
         }
     )
@@ -91,10 +97,13 @@ def read_weights(lake: Lake, week: Week) -> Weights:
         MissingInput: they have not been made.
     """
     manifest = lake.get("ensemble_weights", week.key, remedy=f"run `m5 forecast --week {week}`")
-    key = next(file.key for file in manifest.files if file.key.endswith(f"/{_WEIGHTS_FILE}"))
-    with lake.filesystem.open_input_file(lake.path(key)) as stream:
+    with lake.filesystem.open_input_file(lake.path(_file_of(manifest, _WEIGHTS_FILE).key)) as stream:
         text = json.loads(stream.read())
     return Weights(text["lstm_weight"], text["alignment"])
+
+
+def _file_of(manifest: Manifest, name: str) -> LakeFile:
+    return next(file for file in manifest.files if file.key.endswith(f"/{name}"))
 
 
 def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
@@ -118,32 +127,62 @@ def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
     return chosen[::-1]
 
 
+def _sources(
+    lake: Lake, official: LandedOfficial | None, past: Sequence[Week], known: Sequence[Week]
+) -> dict[Week, dict[str, str]]:
+    """Return the digests of what each past week's scores are computed from, by names that hold the week."""
+    inputs, sales = KnownInputs(lake), [lake.get("raw_sales", week.key) for week in known] if past else []
+    found = {}
+    for week in past:
+        named = {dataset: lake.get(dataset, week.key).digest for dataset in _FORECASTS}
+        named["raw_sales"] = digest_of(sales[: known.index(week.shift(_HORIZON_WEEKS)) + 1])
+        named |= {PRICES: inputs.prices(week), CALENDAR: inputs.calendar(week)}
+        if official:
+            named[OFFICIAL] = official.sha256
+        found[week] = {f"{name} {week}": digest for name, digest in named.items()}
+    return found
+
+
+def _kept_grids(lake: Lake, week: Week, sources: Mapping[Week, Mapping[str, str]]) -> dict[Week, Floats]:
+    """Return the scores of past weeks that the same inputs gave already, for this week or for one of those.
+
+    A week's weights are fitted on the past weeks of four weeks ago and one more.
+    """
+    kept: dict[Week, Floats] = {}
+    for earlier in (week, *reversed([*sources])):
+        manifest = lake.find("ensemble_weights", earlier.key) if len(kept) < len(sources) else None
+        if manifest is None:
+            continue
+        table = lake.read_table(_file_of(manifest, _SCORES_FILE)).to_pandas()
+        for past in set(sources) - set(kept):
+            scores = table.loc[table["week"] == past.key, "wrmsse"].to_numpy(float)
+            if len(scores) == len(SHARES) * len(ALIGNMENTS) and sources[past].items() <= manifest.inputs.items():
+                kept[past] = scores.reshape(len(SHARES), len(ALIGNMENTS))
+    return kept
+
+
 def _score_grids(
-    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake, past: list[Week], known: list[Week]
-) -> tuple[dict[Week, Floats], dict[str, str]]:
-    """Return the past weeks' scores by weights, and the digests of what they were computed from."""
-    official, sales = landed_official(landing), read_sales_weeks(lake, known)
-    sold = "".join(lake.get("raw_sales", week.key).digest for week in known)
-    inputs = {name: lake.get(name).digest for name in ("sell_prices", "calendar")}
-    inputs["raw_sales"] = hashlib.sha256(sold.encode()).hexdigest()
-    grids = {}
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    official: LandedOfficial | None,
+    past: Sequence[Week],
+    known: list[Week],
+) -> dict[Week, Floats]:
+    """Return the past weeks' scores by weights."""
+    sales, grids = read_sales_weeks(lake, known), {}
     for number, week in enumerate(past, start=1):
         context.log.info(f"scores of week {week} by weights, {number} of {len(past)}")
-        manifests = {dataset: lake.get(dataset, week.key) for dataset in _FORECASTS}
-        inputs |= {f"{dataset} {week}": manifest.digest for dataset, manifest in manifests.items()}
-        gbm, lstm = (read_predictions(lake, manifests[f"{kind}_predictions"]) for kind in ("gbm", "lstm"))
+        gbm, lstm = (read_predictions(lake, lake.get(f"{kind}_predictions", week.key)) for kind in ("gbm", "lstm"))
         if not gbm.series.equals(lstm.series):
             raise dg.Failure(f"week {week}: the models forecast different series; materialise both predictions again")
-        groups, totals = totals_of(gbm.series, read_totals_forecast(lake, manifests["totals_forecast"]))
+        groups, totals = totals_of(gbm.series, read_totals_forecast(lake, lake.get("totals_forecast", week.key)))
         units, days = units_of(gbm.series, sales), (week.origin - sales.first_day).days + 1
         history = DailyUnits(gbm.series, sales.first_day, units[:, :days])
         measure = measure_of(context, lake, history, day_number(lake, week), official)
-        if official and measure.source == "official":
-            inputs[OFFICIAL] = official.sha256
         actual = units[:, days : days + HORIZON_DAYS]
         errors_by = (measure.hierarchy, measure.weights, measure.scales)
         grids[week] = score_grid(PastWeek(gbm.units, lstm.units, actual, groups, totals, *errors_by))
-    return grids, inputs
+    return grids
 
 
 def _scores_table(grids: dict[Week, Floats]) -> pd.DataFrame:

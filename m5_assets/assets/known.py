@@ -64,8 +64,8 @@ class KnownInputs:
         inputs = {
             "raw_sales": digest_of(sales),
             "store_dept_sales": digest_of(totals),
-            PRICES: self._prices(week),
-            CALENDAR: self._calendar(week),
+            PRICES: self.prices(week),
+            CALENDAR: self.calendar(week),
         }
         return Known(week, sales, totals, self._get("sell_prices"), self._get("calendar"), inputs)
 
@@ -78,8 +78,8 @@ class KnownInputs:
         now = {
             "raw_sales": lambda: self._digest("raw_sales", upto["raw_sales"][-int(features.attributes["weeks"]) :]),
             "store_dept_sales": lambda: self._digest("store_dept_sales", upto["store_dept_sales"]),
-            PRICES: lambda: self._prices(week),
-            CALENDAR: lambda: self._calendar(week),
+            PRICES: lambda: self.prices(week),
+            CALENDAR: lambda: self.calendar(week),
         }
         return [name for name, digest in features.inputs.items() if name in now and now[name]() != digest]
 
@@ -119,14 +119,16 @@ class KnownInputs:
             )
         return [self._get(dataset, w.key) for w in window]
 
-    def _prices(self, week: Week) -> str:
+    def prices(self, week: Week) -> str:
+        """Name what the prices say of the weeks up to the end of the week's horizon."""
         contents = self._get("sell_prices").attributes.get("contents")
         if contents is None:  # loaded by an earlier version
             raise MissingInput("sell_prices", None, "materialise sell_prices again")
         known = (digest for day, digest in sorted(contents.items()) if day <= week.last_forecast_day.isoformat())
         return hashlib.sha256("".join(known).encode()).hexdigest()
 
-    def _calendar(self, week: Week) -> str:
+    def calendar(self, week: Week) -> str:
+        """Name what the calendar says of the days up to the end of the week's horizon."""
         if self._days is None:
             self._days = self._lake.read_table(self._get("calendar").files[0]).to_pandas()
         return calendar_content(self._days, week.last_forecast_day)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from m5_assets.forecasting.ensemble import Weights
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
-from m5_assets.resources.landing import LandedSales, Landing
+from m5_assets.resources.landing import LandedSales, Landing, content_by_week
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings
@@ -61,18 +63,28 @@ class Platform:
         totals = sold.groupby(["store_id", "dept_id", "date"], observed=True, as_index=False)["units"].sum()
         self.publish("totals_forecast", week.key, pa.Table.from_pandas(totals, preserve_index=False))
 
-    def publish(self, dataset: str, week: str | None, table: pa.Table) -> None:
+    def publish(
+        self, dataset: str, week: str | None, table: pa.Table, attributes: Mapping[str, object] | None = None
+    ) -> None:
         with self.lake.staging() as staged:
             pq.write_table(table, staged / "table.parquet")
-            self.lake.publish(dataset, week, staged, inputs={}, attributes={})
+            self.lake.publish(dataset, week, staged, inputs={}, attributes=dict(attributes or {}))
 
-    def fit(self) -> Manifest:
-        return self.make(ensemble_weights)
+    def fit(self, week: Week = WEEK) -> Manifest:
+        return self.make(ensemble_weights, week)
 
-    def make(self, asset: dg.AssetsDefinition) -> Manifest:
+    def make(self, asset: dg.AssetsDefinition, week: Week = WEEK) -> Manifest:
         resources = {"landing": LandingResource(root=str(self.landing)), "lake": self.lake}
-        assert dg.materialize([asset], partition_key=WEEK.key, resources=resources).success
-        return self.lake.get(asset.key.to_user_string(), WEEK.key)
+        assert dg.materialize([asset], partition_key=week.key, resources=resources).success
+        return self.lake.get(asset.key.to_user_string(), week.key)
+
+    def scores(self, manifest: Manifest) -> pd.DataFrame:
+        """The scores that a week's weights were fitted on."""
+        return pd.read_parquet(self.lake.path(_scores_file(manifest)))
+
+
+def _scores_file(manifest: Manifest) -> str:
+    return next(file.key for file in manifest.files if file.key.endswith("scores.parquet"))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +103,8 @@ def platform(landed: Path, tmp_path: Path) -> Platform:
     (tmp_path / "landing").mkdir()
     sales = LandedSales(series, whole.first_day, whole.last_day, whole.units[chosen])
     platform = Platform(Lake(root=str(tmp_path / "lake")), tmp_path / "landing", sales)
-    platform.publish("sell_prices", None, reader.sell_prices())
+    prices = reader.sell_prices()
+    platform.publish("sell_prices", None, prices, {"contents": content_by_week(prices, reader.calendar())})
     platform.publish("calendar", None, pa.Table.from_pandas(reader.calendar(), preserve_index=False))
     for number in range(WEEKS_LANDED):
         week = WEEK.shift(number - WEEKS_LANDED + 5)
@@ -141,8 +154,7 @@ def test_the_scores_are_those_of_the_measure_as_of_each_weeks_origin(platform: P
     gbm, lstm = _random(platform, 1), _random(platform, 2)
     platform.forecast(past, gbm, lstm)
     manifest = platform.fit()
-    key = next(file.key for file in manifest.files if file.key.endswith("scores.parquet"))
-    found = pd.read_parquet(platform.lake.path(key)).set_index(["week", "lstm_weight", "alignment"])["wrmsse"]
+    found = platform.scores(manifest).set_index(["week", "lstm_weight", "alignment"])["wrmsse"]
     history = platform.sold(past, days=-7 * (WEEKS_LANDED - 8))
     reader = [pq.read_table(platform.lake.path(platform.lake.get(d).files[0].key)) for d in ("sell_prices", "calendar")]
     first = past.shift(-3).first_day
@@ -165,6 +177,33 @@ def test_the_same_lake_gives_the_same_bytes_and_later_weeks_change_nothing(platf
         "raw_sales", last.key, DailyUnits(platform.sales.series, last.first_day, platform.sales.units[:, :7]).table()
     )
     assert platform.fit() == before
+
+
+def test_a_past_week_is_scored_once_as_long_as_its_inputs_are_the_same(platform: Platform) -> None:
+    before, past = WEEK.shift(-4), WEEK.shift(-8)
+    for week in (past, before):
+        platform.forecast(week, _random(platform, 1), _random(platform, 2))
+    from_nothing = platform.fit()
+    scored = platform.scores(from_nothing)
+    shutil.rmtree(platform.lake.path(f"ensemble_weights/week={WEEK}"))
+    earlier = platform.fit(before)
+    assert platform.fit() == from_nothing  # one of them scored, the other kept
+
+    # Scores that nobody would compute show whether they were taken or computed.
+    with platform.lake.staging() as staged:
+        pq.write_table(
+            pa.Table.from_pandas(scored[scored["week"] == past.key].assign(wrmsse=7.0), preserve_index=False),
+            staged / "scores.parquet",
+        )
+        platform.lake.publish("ensemble_weights", before.key, staged, inputs=earlier.inputs, attributes={})
+    shutil.rmtree(platform.lake.path(f"ensemble_weights/week={WEEK}"))
+    kept = platform.scores(platform.fit())
+    assert set(kept.loc[kept["week"] == past.key, "wrmsse"]) == {7.0}
+    assert kept[kept["week"] == before.key].equals(scored[scored["week"] == before.key])
+    platform.forecast(past, _random(platform, 1), _random(platform, 3))
+    anew = platform.scores(platform.fit())
+    assert 7.0 not in set(anew["wrmsse"])
+    assert anew[anew["week"] == before.key].equals(scored[scored["week"] == before.key])
 
 
 def test_the_ensemble_uses_the_weights_of_its_week(platform: Platform) -> None:
