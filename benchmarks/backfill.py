@@ -33,16 +33,18 @@ def main() -> None:
     parser.add_argument("--from", dest="first", type=Week.parse, required=True)
     parser.add_argument("--to", dest="last", type=Week.parse, required=True)
     parser.add_argument("--output", type=Path, required=True, help="a Markdown file; the plot lies beside it")
+    parser.add_argument("--circumstances", default="", help="a paragraph on machine, settings and other work beside it")
     options = parser.parse_args()
     lake = Lake(root=settings().lake)
     with dg.DagsterInstance.from_config(os.environ.get("DAGSTER_HOME", str(settings().home / "dagster"))) as instance:
         weeks = pd.DataFrame([week_row(instance, lake, w) for w in weeks_between(options.first, options.last)])
+        others = {job: job_seconds(instance, job) for job in ("back_history", "feature_weeks", "accuracy")}
     if weeks["seconds"].isna().any():
         missing = weeks.loc[weeks["seconds"].isna(), "week"].tolist()
         raise SystemExit(f"no successful forecast run of {', '.join(missing)}: run `m5 backfill` to its end first")
     plot = options.output.with_suffix(".png")
     draw(weeks, plot)
-    options.output.write_text(report(weeks, lake, plot.name, options.first, options.last))
+    options.output.write_text(report(weeks, others, lake, plot.name, options.circumstances))
 
 
 def week_row(instance: dg.DagsterInstance, lake: Lake, week: Week) -> dict[str, object]:
@@ -65,6 +67,12 @@ def week_row(instance: dg.DagsterInstance, lake: Lake, week: Week) -> dict[str, 
     return row | {"bias": whole.at["ensemble", "bias"], "scales": accuracy.attributes["weights_and_scales"]}
 
 
+def job_seconds(instance: dg.DagsterInstance, job: str) -> list[float]:
+    """Return what the successful runs of a job took."""
+    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+    return [(record.end_time or 0) - (record.start_time or 0) for record in instance.get_run_records(filters)]
+
+
 def draw(weeks: pd.DataFrame, path: Path) -> None:
     """Plot accuracy and time by week."""
     figure = Figure(figsize=(9, 6), dpi=90, layout="constrained")
@@ -82,16 +90,18 @@ def draw(weeks: pd.DataFrame, path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
-def report(weeks: pd.DataFrame, lake: Lake, plot: str, first: Week, last: Week) -> str:
+def report(weeks: pd.DataFrame, others: dict[str, list[float]], lake: Lake, plot: str, circumstances: str) -> str:
     """Return the report in Markdown."""
+    first, last = weeks["week"].iloc[0], weeks["week"].iloc[-1]
     scored = weeks.dropna(subset=["ensemble"])
     trained, carried = weeks[weeks["trained"]], weeks[~weeks["trained"]]
     better = int((scored["ensemble"] < scored[["gbm", "lstm"]].min(axis=1)).sum())
     facts = {
         "weeks": f"{len(weeks)}, {first} to {last}",
-        "time of their runs": f"{weeks['seconds'].sum() / 3600:.1f} h",
+        "time of their forecast runs": f"{weeks['seconds'].sum() / 3600:.1f} h",
         "a week with training, median": f"{trained['seconds'].median():.0f} s ({len(trained)} weeks)",
         "a week with the models in force, median": f"{carried['seconds'].median():.0f} s ({len(carried)} weeks)",
+        **{f"`{job}`": f"{sum(took) / 60:.0f} min in {len(took)} runs" for job, took in others.items()},
         "matured and scored": f"{len(scored)}",
         "WRMSSE of the ensemble, mean / median / worst": " / ".join(
             f"{value:.4f}" for value in scored["ensemble"].agg(["mean", "median", "max"])
@@ -106,6 +116,7 @@ def report(weeks: pd.DataFrame, lake: Lake, plot: str, first: Week, last: Week) 
         "",
         f"Made by `m5 backfill --from {first} --to {last}` and `benchmarks/backfill.py`. Own weights and scales are "
         "computed from the sales landed up to the origin; official ones are the competition's.",
+        *(["", circumstances] if circumstances else []),
         "",
         *table(pd.DataFrame(facts.items(), columns=["", "measured"])),
         "",
