@@ -20,7 +20,10 @@ from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-05-16")
 DAYS = pd.Series(pd.date_range("2016-05-16", periods=7), index=range(1, 8))
-GROUPS = pd.DataFrame({"store_id": ["CA_1", "TX_1"], "dept_id": ["FOODS_1", "FOODS_1"]})
+GROUPS = pd.DataFrame(
+    [("CA_1", "FOODS_1", "FOODS", "CA"), ("TX_1", "FOODS_1", "FOODS", "TX")],
+    columns=["store_id", "dept_id", "cat_id", "state_id"],
+)
 SERIES = pd.DataFrame(
     [("FOODS_1_001", "FOODS_1", "FOODS", s, s[:2]) for s in ("CA_1", "TX_1")]
     + [("FOODS_1_002", "FOODS_1", "FOODS", "TX_1", "TX")],
@@ -66,7 +69,7 @@ def test_a_week_whose_detail_begins_on_wednesday_is_completed(lake: Lake) -> Non
 
 
 def test_a_week_that_nothing_holds_is_refused(lake: Lake) -> None:
-    with pytest.raises(dg.Failure, match="neither raw_sales nor the landed totals"):
+    with pytest.raises(dg.Failure, match="neither the sales file, the totals nor raw_sales hold it"):
         totals_of_week(lake, WEEK, None, DAYS)
 
 
