@@ -63,7 +63,7 @@ benchmark-features: install $(PEERS)/.installed ## Features against mlforecast: 
 	$(BIN)/python benchmarks/features_vs_mlforecast.py --peer $(PEERS)/bin/python --landing $(M5_HOME)/landing
 
 test: dev ## All tests; those of the dashboard need chromium and chromium-driver
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder # a file's weeks, services and browsers are made once
 
 lint: dev ## Style, strict types, the arrows between packages
 	$(BIN)/ruff check .

@@ -23,8 +23,6 @@ from m5_assets_tests.home import Home
 FIRST, LAST = Week.parse("2016-04-11"), Week.parse("2016-04-18")
 BACKFILL = ("backfill", "--from", FIRST.key, "--to", LAST.key)
 
-pytestmark = pytest.mark.xdist_group("week")
-
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:

@@ -20,8 +20,6 @@ from m5_assets_tests.home import DATASETS, Home, cut_off
 
 WEEK = Week.parse("2016-04-18")
 
-pytestmark = pytest.mark.xdist_group("week")
-
 
 @pytest.fixture(scope="module")
 def later(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:

@@ -22,8 +22,6 @@ from m5_assets_tests.home import DATASETS, Home, cut_off
 FIRST_LANDED, WEEKS_LANDED, HISTORY = Week.parse("2015-04-20"), 57, 30
 SETTINGS = {"M5_HISTORY_WEEKS": str(HISTORY), "M5_MIN_HISTORY_WEEKS": str(HISTORY)}
 
-pytestmark = pytest.mark.xdist_group("week")
-
 
 @pytest.fixture
 def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:

@@ -45,8 +45,6 @@ from m5_assets_tests.dashboard.sample import (
     arrow,
 )
 
-pytestmark = pytest.mark.xdist_group("dashboard")  # one server and one browser for all of them
-
 PAGES = ("/", "/explore", "/exceptions", "/accuracy")
 
 

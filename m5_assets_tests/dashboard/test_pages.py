@@ -17,8 +17,6 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from m5_assets_tests.dashboard.sample import GONE, NEWEST, SCORED
 
-pytestmark = pytest.mark.xdist_group("dashboard")  # one server and one browser for all of them
-
 PAGES = {
     "/": 1,
     "/explore": 1,

@@ -14,8 +14,6 @@ from m5_assets.report import write_report
 from m5_assets.weeks import Week
 from m5_assets_tests.dashboard.sample import GONE, NEWEST, SCORED, Business
 
-pytestmark = pytest.mark.xdist_group("dashboard")  # one server and one browser for all of them
-
 
 def test_the_report_holds_everything(engine: Engine, business: Business, tmp_path: Path) -> None:
     target = tmp_path / "new" / "week.html"

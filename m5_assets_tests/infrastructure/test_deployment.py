@@ -26,8 +26,6 @@ from m5_assets.resources.lake import Lake
 from m5_assets.settings import JobSettings
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, Checkout, engine_calls
 
-pytestmark = pytest.mark.xdist_group("infrastructure")
-
 
 def deployment(checkout: Checkout) -> Deployment:
     source = Environment.load(checkout.environment, checkout.root / "infrastructure" / "environments")

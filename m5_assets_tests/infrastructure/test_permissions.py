@@ -18,8 +18,6 @@ from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, ROO
 from m5_assets_tests.infrastructure.moto_gaps import SECRET_ARN
 from m5_assets_tests.infrastructure.policies import Context, Rights, allows
 
-pytestmark = pytest.mark.xdist_group("infrastructure")
-
 LAKE = f"arn:aws:s3:::m5-prod-lake-{ACCOUNT}"
 AWS = f"us-east-1:{ACCOUNT}"
 ORCHESTRATOR = "m5-prod-orchestrator"

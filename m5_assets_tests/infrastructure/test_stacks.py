@@ -23,8 +23,6 @@ from m5_assets_tests.infrastructure.conftest import (
     environment,
 )
 
-pytestmark = pytest.mark.xdist_group("infrastructure")
-
 TEMPLATES = sorted((INFRASTRUCTURE / "stacks").glob("*.yaml"))
 LEFT_OUT_BY_MOTO = {
     "AWS::Budgets::Budget",

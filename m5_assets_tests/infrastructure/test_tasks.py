@@ -26,8 +26,6 @@ from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAG
 from m5_assets_tests.resources.conftest import database as database
 from m5_assets_tests.resources.conftest import postgres_home as postgres_home
 
-pytestmark = pytest.mark.xdist_group("infrastructure")
-
 SERVICES = ("run", "code", "daemon", "webserver")
 
 

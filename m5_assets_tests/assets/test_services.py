@@ -1,7 +1,7 @@
 """Weeks made by the services themselves: a backfill from the UI, and a daemon that was off for three weeks.
 
 Real webserver, daemon, runs, jobs and database. Not here: when a week is due (`test_schedules`) and a backfill from
-the command line (`assets/test_backfill`).
+the command line (`test_backfill`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ FIRST, LAST = Week.parse("2016-04-18"), Week.parse("2016-04-25")
 MISSED = weeks_between(LAST.shift(1), LAST.shift(3))
 """Landed while the daemon is off."""
 
-pytestmark = pytest.mark.xdist_group("week")
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
@@ -47,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def instance(home: Home) -> Iterator[dg.DagsterInstance]:
     folder = home.path / "dagster"
     folder.mkdir()
-    (folder / "dagster.yaml").symlink_to(Path(__file__).parents[1] / "dagster.yaml")
+    (folder / "dagster.yaml").symlink_to(Path(__file__).parents[2] / "dagster.yaml")
     with dg.DagsterInstance.from_config(str(folder)) as found:
         yield found
 
