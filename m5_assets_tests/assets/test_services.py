@@ -60,9 +60,9 @@ def services(home: Home, instance: dg.DagsterInstance) -> Iterator[Services]:
     services.close()
 
 
-def _weeks_run(instance: dg.DagsterInstance, tags: dict[str, str] | None = None) -> list[str]:
+def _weeks_run(instance: dg.DagsterInstance) -> list[str]:
     """The weeks of the successful weekly runs, in the order of their start; no two may have run at a time."""
-    records = instance.get_run_records(dg.RunsFilter(job_name="weekly_forecast", tags=tags))
+    records = instance.get_run_records(dg.RunsFilter(job_name="weekly_forecast"))
     assert all(record.dagster_run.status != dg.DagsterRunStatus.FAILURE for record in records)
     ended = sorted((r for r in records if r.dagster_run.is_success), key=lambda record: record.start_time or 0.0)
     for one, following in pairwise(ended):
