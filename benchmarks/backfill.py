@@ -19,6 +19,7 @@ import pandas as pd
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from matplotlib.figure import Figure
 
+from m5_assets.assets.accuracy import read_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, weeks_between
@@ -60,8 +61,7 @@ def week_row(instance: dg.DagsterInstance, lake: Lake, week: Week) -> dict[str, 
     accuracy = lake.find("forecast_accuracy", week.key)
     if accuracy is None:
         return row
-    file = next(f for f in accuracy.files if f.key.endswith("/accuracy.parquet"))
-    table = lake.read_table(file).to_pandas()
+    table = read_accuracy(lake, week)
     whole = table[(table["level"] == 0) & (table["horizon_week"] == 0)].set_index("model")
     row |= {model: whole.at[model, "wrmsse"] for model in MODELS}
     return row | {"bias": whole.at["ensemble", "bias"], "scales": accuracy.attributes["weights_and_scales"]}

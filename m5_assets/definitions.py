@@ -10,27 +10,30 @@ from typing import Any
 
 import dagster as dg
 
-from m5_assets.assets import (
-    accuracy,
-    ensemble,
-    ensemble_weights,
-    features,
-    landing,
-    models,
-    predictions,
-    quicksight,
-    rds,
-)
-from m5_assets.checks import STAGES as CHECKED_STAGES
-from m5_assets.jobs import JOBS
-from m5_assets.resources.jobs import SageMakerJobs
-from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing.resource import LandingResource
-from m5_assets.resources.postgres import PostgresResource
-from m5_assets.resources.quicksight.service import QuickSight
-from m5_assets.schedules import SCHEDULES
-from m5_assets.sensors import SENSORS
-from m5_assets.settings import Settings, settings
+from m5_assets.collector import collector_at_rest
+
+with collector_at_rest():
+    from m5_assets.assets import (
+        accuracy,
+        ensemble,
+        ensemble_weights,
+        features,
+        landing,
+        models,
+        predictions,
+        quicksight,
+        rds,
+    )
+    from m5_assets.checks import STAGES as CHECKED_STAGES
+    from m5_assets.jobs import JOBS
+    from m5_assets.resources.jobs import SageMakerJobs
+    from m5_assets.resources.lake import Lake
+    from m5_assets.resources.landing.resource import LandingResource
+    from m5_assets.resources.postgres import PostgresResource
+    from m5_assets.resources.quicksight.service import QuickSight
+    from m5_assets.schedules import SCHEDULES
+    from m5_assets.sensors import SENSORS
+    from m5_assets.settings import Settings, settings
 
 OWNERS = ["team:demand-forecasting"]
 
@@ -72,4 +75,5 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     ).map_asset_specs(func=lambda spec: spec.replace_attributes(owners=OWNERS))
 
 
-defs = build_defs()
+with collector_at_rest():
+    defs = build_defs()

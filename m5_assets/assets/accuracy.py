@@ -161,7 +161,7 @@ def read_aggregate_accuracy(lake: Lake, week: Week) -> pd.DataFrame:
 def _read(lake: Lake, week: Week, name: str) -> pd.DataFrame:
     remedy = f"run `m5 score --week {week}`"
     manifest = lake.get("forecast_accuracy", week.key, remedy=remedy)
-    found = next((file for file in manifest.files if file.key.endswith(f"/{name}")), None)
+    found = manifest.named(name)
     if found is None:
         raise MissingInput(f"forecast_accuracy with {name}", week.key, remedy)
     frame: pd.DataFrame = lake.read_table(found).to_pandas()

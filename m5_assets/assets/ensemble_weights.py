@@ -19,7 +19,7 @@ from m5_assets.assets.presentation import lines_plot, markdown_table
 from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting.ensemble import ALIGNMENTS, SHARES, Floats, PastWeek, Weights, fit_weights, score_grid
 from m5_assets.forecasting.history import DailyUnits
-from m5_assets.resources.lake import Lake, LakeFile, Manifest
+from m5_assets.resources.lake import Lake, MissingInput
 from m5_assets.resources.landing import OFFICIAL, LandedOfficial
 from m5_assets.resources.landing.resource import LandingResource
 from m5_assets.settings import settings
@@ -96,14 +96,13 @@ def read_weights(lake: Lake, week: Week) -> Weights:
     Raises:
         MissingInput: they have not been made.
     """
-    manifest = lake.get("ensemble_weights", week.key, remedy=f"run `m5 forecast --week {week}`")
-    with lake.filesystem.open_input_file(lake.path(_file_of(manifest, _WEIGHTS_FILE).key)) as stream:
+    remedy = f"run `m5 forecast --week {week}`"
+    found = lake.get("ensemble_weights", week.key, remedy=remedy).named(_WEIGHTS_FILE)
+    if found is None:
+        raise MissingInput(f"ensemble_weights with {_WEIGHTS_FILE}", week.key, remedy)
+    with lake.filesystem.open_input_file(lake.path(found.key)) as stream:
         text = json.loads(stream.read())
     return Weights(text["lstm_weight"], text["alignment"])
-
-
-def _file_of(manifest: Manifest, name: str) -> LakeFile:
-    return next(file for file in manifest.files if file.key.endswith(f"/{name}"))
 
 
 def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
@@ -150,10 +149,13 @@ def _kept_grids(lake: Lake, week: Week, sources: Mapping[Week, Mapping[str, str]
     """
     kept: dict[Week, Floats] = {}
     for earlier in (week, *reversed([*sources])):
-        manifest = lake.find("ensemble_weights", earlier.key) if len(kept) < len(sources) else None
-        if manifest is None:
+        if len(kept) == len(sources):
+            break
+        manifest = lake.find("ensemble_weights", earlier.key)
+        file = manifest.named(_SCORES_FILE) if manifest else None
+        if manifest is None or file is None:
             continue
-        table = lake.read_table(_file_of(manifest, _SCORES_FILE)).to_pandas()
+        table = lake.read_table(file).to_pandas()
         for past in set(sources) - set(kept):
             scores = table.loc[table["week"] == past.key, "wrmsse"].to_numpy(float)
             if len(scores) == len(SHARES) * len(ALIGNMENTS) and sources[past].items() <= manifest.inputs.items():

@@ -82,6 +82,10 @@ class Manifest:
         """The size of all files."""
         return sum(f.bytes for f in self.files)
 
+    def named(self, name: str) -> LakeFile | None:
+        """Return the file of this name; None if the partition was made without it."""
+        return next((f for f in self.files if Path(f.key).name == name), None)
+
     def under(self, folder: str) -> list[LakeFile]:
         """Return the files that lie in this sub-folder of the partition's version."""
         return [f for f in self.files if f"/{folder}/" in f.key]

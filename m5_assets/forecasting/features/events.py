@@ -55,6 +55,7 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
 
 @kernel
 def _events(event: Integers, day: Integers, origin: Integers, out: Matrix) -> None:
+    previous, following, before = _around(event[:, 0])
     for row in range(len(day)):
         t = day[row]
         known = origin[row] + HORIZON
@@ -64,17 +65,23 @@ def _events(event: Integers, day: Integers, origin: Integers, out: Matrix) -> No
         out[row, 3] = event[t - 1, 0] if t > 0 else np.nan
         out[row, 4] = event[t + 1, 0] if t < known else np.nan
         out[row, 5] = event[t + 1, 1] if t < known else np.nan
-        out[row, 6] = np.nan
-        for d in range(t, known + 1):
-            if event[d, 0] > 0:
-                out[row, 6] = d - t
-                break
-        out[row, 7] = np.nan
-        for d in range(t, -1, -1):
-            if event[d, 0] > 0:
-                out[row, 7] = t - d
-                break
-        count = 0
-        for d in range(max(t - NEAR, 0), min(t + NEAR, known) + 1):
-            count += event[d, 0] > 0
-        out[row, 8] = count
+        out[row, 6] = following[t] - t if following[t] <= known else np.nan
+        out[row, 7] = t - previous[t] if previous[t] >= 0 else np.nan
+        out[row, 8] = before[min(t + NEAR, known) + 1] - before[max(t - NEAR, 0)]
+
+
+@kernel
+def _around(event: Integers) -> tuple[Integers, Integers, Integers]:
+    """Return the last day with an event up to each day, -1 if none; the next from it on; how many there are before."""
+    days = len(event)
+    previous, following = np.empty(days, np.int32), np.empty(days, np.int32)
+    before = np.zeros(days + 1, np.int32)
+    last, following_last = -1, days
+    for d in range(days):
+        last = d if event[d] > 0 else last
+        previous[d] = last
+        before[d + 1] = before[d] + (event[d] > 0)
+        back = days - 1 - d
+        following_last = back if event[back] > 0 else following_last
+        following[back] = following_last
+    return previous, following, before

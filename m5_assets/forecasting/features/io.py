@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,7 +33,7 @@ def horizon_table(context: Context, store: str, *, threads: int = 2) -> pa.Table
         columns[name] = pa.array(keys, pa.string()).dictionary_encode()
     columns["date"] = pa.array(context.dates[rows.day], pa.date32())
     for place, name in enumerate(NAMES):
-        columns[name] = pa.array(np.ascontiguousarray(values[:, place]), pa.float32())
+        columns[name] = pa.array(values[:, place], pa.float32())
     return pa.table(columns)
 
 

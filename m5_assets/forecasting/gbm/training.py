@@ -10,6 +10,7 @@ Here: `fit` and `training_rows`. Not here: the features (`features`), what an in
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,11 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress, checkpoints: Path |
     made, *fitted = phases(progress, [FEATURES_EFFORT * len(rows), *trees.values()])
     told = dict(zip(trees, fitted, strict=True))
 
-    matrix = np.empty((len(rows), len(MODEL_FEATURES)), np.float32)
-    for place in range(len(departments)):
-        part = slice(bounds[place], bounds[place + 1])
-        compute(context, rows[part], MODEL_FEATURES, threads=config.threads, out=matrix[part])
-        made(f"features of {departments[place]}", float(bounds[place + 1] / len(rows)))
+    parts = [slice(*ends) for ends in pairwise(bounds.tolist())]
+    matrices = []
+    for department, part in zip(departments, parts, strict=True):
+        matrices.append(compute(context, rows[part], MODEL_FEATURES, threads=config.threads))
+        made(f"features of {department}", part.stop / len(rows))
     units = context.sales[rows.series, rows.day]
     stores = tuple(context.stores)
     del context
@@ -75,16 +76,15 @@ def fit(panel: Panel, config: GBMConfig, progress: Progress, checkpoints: Path |
     boosters = {}
     if config.family != "departments":
         parameters = config.booster_parameters(config.leaves, config.min_leaf_rows)
-        boosters[GLOBAL] = _train(GLOBAL, matrix, units, parameters, config.iterations, told[GLOBAL], finished)
+        boosters[GLOBAL] = _train(GLOBAL, matrices, units, parameters, config.iterations, told[GLOBAL], finished)
     if config.family != GLOBAL:
         parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
-        for place, name in enumerate(departments):
-            part = slice(bounds[place], bounds[place + 1])
-            if part.start == part.stop:
+        for name, part, matrix in zip(departments, parts, matrices, strict=True):
+            if not len(matrix):
                 _without_rows(name, boosters)
                 continue
             iterations = config.department_iterations
-            boosters[name] = _train(name, matrix[part], units[part], parameters, iterations, told[name], finished)
+            boosters[name] = _train(name, [matrix], units[part], parameters, iterations, told[name], finished)
     return GBMModel(
         boosters,
         MODEL_FEATURES,
@@ -127,7 +127,7 @@ def training_rows(context: Context, config: GBMConfig) -> Rows:
 
 def _train(
     name: str,
-    matrix: npt.NDArray[np.float32],
+    matrices: list[npt.NDArray[np.float32]],
     units: npt.NDArray[np.float32],
     parameters: dict[str, Any],
     iterations: int,
@@ -144,7 +144,8 @@ def _train(
         if done % 10 == 0 or done == iterations:
             progress(f"{name}: {done} of {iterations} trees", done / iterations)
 
-    data = lgb.Dataset(matrix, units, feature_name=list(MODEL_FEATURES), params=parameters)
+    filled = [matrix for matrix in matrices if len(matrix)]
+    data = lgb.Dataset(filled, units, feature_name=list(MODEL_FEATURES), params=parameters)
     booster = lgb.train(parameters, data, num_boost_round=iterations, callbacks=[report])
     finished.save(name, booster.model_to_string())
     return booster
