@@ -2,113 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore import xform_name
 
-from m5_assets.sagemaker.kinds import KINDS
-from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, ROOT, Account
+from m5_assets_tests.infrastructure.calls import (
+    AWS,
+    BY_S3,
+    IN_CLUSTER,
+    LAKE,
+    ORCHESTRATOR,
+    TO_SAGEMAKER,
+    TO_TASKS,
+    orchestrator_calls,
+)
+from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, Account
 from m5_assets_tests.infrastructure.moto_gaps import SECRET_ARN
 from m5_assets_tests.infrastructure.policies import Context, Rights, allows
-
-LAKE = f"arn:aws:s3:::m5-prod-lake-{ACCOUNT}"
-AWS = f"us-east-1:{ACCOUNT}"
-ORCHESTRATOR = "m5-prod-orchestrator"
-TO_SAGEMAKER = {"iam:PassedToService": "sagemaker.amazonaws.com"}
-TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
-BY_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com", "kms:ResourceAliases": "alias/m5-prod-data"}
-IN_CLUSTER = {"ecs:cluster": f"arn:aws:ecs:{AWS}:cluster/m5-prod"}
-
-# Job and model names of a week, as m5_assets.sagemaker.naming makes them.
-NAMES = {
-    "processing": ["features-2016-05-16-0a1b2c3d4e5f-a1"],
-    "training": [f"{kind}-model-2016-05-16-0a1b2c3d4e5f-a1" for kind in ("gbm", "lstm", "totals")],
-    "transform": [
-        f"{asset}-2016-05-16-0a1b2c3d4e5f-a1" for asset in ("gbm-predictions", "lstm-predictions", "totals-forecast")
-    ],
-}
-
-# The boto3 operations of the platform's code, and the action that each needs. Those of Dagster's launcher and step logs
-# stand below; `test_no_call_of_the_code_is_missing_here` compares the rest with the code.
-OPERATIONS = {
-    ("logs", "DescribeLogStreams"): "logs:DescribeLogStreams",
-    ("logs", "GetLogEvents"): "logs:GetLogEvents",
-    ("s3", "GetObject"): "s3:GetObject",
-    ("s3", "PutObject"): "s3:PutObject",
-    ("sagemaker", "AddTags"): "sagemaker:AddTags",
-    ("sagemaker", "CreateModel"): "sagemaker:CreateModel",
-    ("sagemaker", "ListTags"): "sagemaker:ListTags",
-    ("quicksight", "CreateIngestion"): "quicksight:CreateIngestion",
-    ("quicksight", "DescribeIngestion"): "quicksight:DescribeIngestion",
-    ("sns", "Publish"): "sns:Publish",
-    ("sts", "GetCallerIdentity"): "sts:GetCallerIdentity",
-    **{
-        ("sagemaker", f"{verb}{kind.title}Job{plural}"): f"sagemaker:{verb}{kind.title}Job{plural}"
-        for kind in KINDS.values()
-        for verb, plural in (("Create", ""), ("Describe", ""), ("Stop", ""), ("List", "s"))
-    },
-}
-
-
-def _orchestrator_calls() -> list[tuple[str, str, Context]]:
-    """List what the orchestrator does on AWS: action, resource, condition keys."""
-    jobs: list[tuple[str, str, Context]] = []
-    for kind, names in NAMES.items():
-        title = kind.capitalize()
-        jobs += [(f"sagemaker:List{title}Jobs", "*", {})]
-        for name in names:
-            arn = f"arn:aws:sagemaker:{AWS}:{kind}-job/{name}"
-            jobs += [(f"sagemaker:{verb}{title}Job", arn, {}) for verb in ("Create", "Describe", "Stop")]
-            jobs += [("sagemaker:AddTags", arn, {}), ("sagemaker:ListTags", arn, {})]
-            jobs += [
-                (action, f"arn:aws:logs:{AWS}:log-group:/aws/sagemaker/{title}Jobs:log-stream:{name}/algo-1-1", {})
-                for action in ("logs:DescribeLogStreams", "logs:GetLogEvents")
-            ]
-    for name in NAMES["transform"]:
-        arn = f"arn:aws:sagemaker:{AWS}:model/{name.removesuffix('-a1')}"
-        jobs += [("sagemaker:CreateModel", arn, {}), ("sagemaker:AddTags", arn, {})]
-    roles = [f"arn:aws:iam::{ACCOUNT}:role/m5-prod-job-{kind}" for kind in ("features", "gbm", "lstm", "totals")]
-    jobs += [("iam:PassRole", role, TO_SAGEMAKER) for role in roles]
-    return [
-        *jobs,
-        ("s3:GetObject", f"{LAKE}/landing/calendar.csv", {}),
-        ("s3:ListBucket", LAKE, {"s3:prefix": "landing/"}),
-        # Looking for a key that may not be there: no prefix is named.
-        ("s3:ListBucket", LAKE, {}),
-        *[
-            (f"s3:{action}", f"{LAKE}/lake/features/week=2016-05-16/manifest.json", {})
-            for action in ("GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts")
-        ],
-        ("s3:PutObject", f"{LAKE}/lake/pipes/features-2016-05-16-0a1b2c3d4e5f-a1/context.json", {}),
-        ("s3:PutObject", f"{LAKE}/dagster/storage/run/compute_logs/step.err", {}),
-        ("s3:GetObject", f"{LAKE}/dagster/storage/run/compute_logs/step.err", {}),
-        # dagster_aws.ecs.EcsRunLauncher
-        ("ecs:RunTask", f"arn:aws:ecs:{AWS}:task-definition/m5-prod-run:7", IN_CLUSTER),
-        ("ecs:TagResource", f"arn:aws:ecs:{AWS}:task/m5-prod/0a1b", {"ecs:CreateAction": "RunTask"}),
-        ("ecs:DescribeTasks", f"arn:aws:ecs:{AWS}:task/m5-prod/0a1b", {}),
-        ("ecs:StopTask", f"arn:aws:ecs:{AWS}:task/m5-prod/0a1b", {}),
-        ("ecs:DescribeTaskDefinition", "*", {}),
-        ("ec2:DescribeNetworkInterfaces", "*", {}),
-        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-orchestrator", TO_TASKS),
-        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-execution", TO_TASKS),
-        ("logs:GetLogEvents", f"arn:aws:logs:{AWS}:log-group:/m5/prod/dagster:log-stream:run/m5/0a1b", {}),
-        ("ssmmessages:OpenDataChannel", "*", {}),
-        ("quicksight:CreateIngestion", f"arn:aws:quicksight:{AWS}:dataset/m5-forecast/ingestion/run-1", {}),
-        ("quicksight:DescribeIngestion", f"arn:aws:quicksight:{AWS}:dataset/m5-forecast/ingestion/run-1", {}),
-        ("sns:Publish", f"arn:aws:sns:{AWS}:m5-prod-alerts", {}),
-    ]
 
 
 def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> None:
     rights = account.rights(ORCHESTRATOR)
-    assert [call for call in _orchestrator_calls() if not allows(rights, *call)] == []
+    assert [call for call in orchestrator_calls() if not allows(rights, *call)] == []
 
 
 @pytest.mark.parametrize(
@@ -300,7 +219,7 @@ def test_a_role_that_is_given_everything_gains_the_platforms_rights_alone(accoun
     everything = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
     boundary = account.rights(ORCHESTRATOR).boundary
     rights = Rights([everything], boundary)
-    assert [call for call in _orchestrator_calls() if not allows(rights, *call)] == []
+    assert [call for call in orchestrator_calls() if not allows(rights, *call)] == []
     for action, resource, context in (
         ("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-x", {"iam:PermissionsBoundary": BOUNDARY}),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", TO_TASKS),
@@ -364,104 +283,3 @@ def test_every_wildcard_resource_has_its_reason() -> None:
                 if "#" not in block and path.stem != "keys":
                     bare.append(f"{path.name}:{number + 1}")
     assert bare == []
-
-
-def test_no_call_of_the_code_is_missing_here() -> None:
-    services = sorted({service for service, _ in OPERATIONS} | {"quicksight", "sts", "secretsmanager"})
-    found = {(service, name) for service in services for name in _operations_called(service, _sources())}
-    # `kind.method("Create")` and the like stand for three operations each.
-    verbs = {match for path in _sources() for match in re.findall(r'\.method\(["\'](\w+)["\']\)', path.read_text())}
-    assert verbs == {"Create", "Describe", "Stop", "List"}
-    # SecretStr has a method of the same name as Secrets Manager's client.
-    found.discard(("secretsmanager", "GetSecretValue"))
-    assert found - set(OPERATIONS) == set()
-
-
-def test_no_service_is_called_that_no_role_knows() -> None:
-    used = {name for path in _sources() for name in re.findall(r'boto3\.client\(\s*["\'](\w+)["\']', path.read_text())}
-    assert used - {service for service, _ in OPERATIONS} == set()
-
-
-def test_every_operation_has_an_example_that_is_allowed() -> None:
-    shown = {action for action, _, _ in _orchestrator_calls()}
-    # Who one is, AWS tells everybody: it needs no permission.
-    assert set(OPERATIONS.values()) - shown == {"sts:GetCallerIdentity"}
-
-
-def _sources() -> list[Path]:
-    """List the modules that speak to AWS with the orchestrator's role: not the local runner, not `m5 deploy`."""
-    package = ROOT / "m5_assets"
-    apart = ("sagemaker/local", "deployment", "containers")
-    found = [p for p in package.rglob("*.py") if not p.relative_to(package).as_posix().startswith(apart)]
-    return [path for path in found if "boto" in path.read_text() or "sagemaker" in path.as_posix()]
-
-
-def _operations_called(service: str, sources: Sequence[Path]) -> set[str]:
-    """Return the operations of a service whose methods, or paginators, the modules call by name."""
-    operations: list[str] = boto3.client(service, region_name="us-east-1").meta.service_model.operation_names  # type: ignore[call-overload]  # any service
-    # Methods of a single word, such as `publish` or `search`, are other objects' too.
-    methods = {xform_name(name): name for name in operations if "_" in xform_name(name)}
-    called: set[str] = set()
-    for path in sources:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute):
-                called.add(node.attr)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                called.add(node.value)
-    return {name for method, name in methods.items() if method in called}
-
-
-def test_a_workflow_may_make_every_call_of_the_deployment(account: Account) -> None:
-    sources = sorted((ROOT / "m5_assets/deployment").glob("*.py"))
-    clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
-    # Who one is, AWS tells everybody.
-    calls = {(c, name) for c in clients - {"sts"} for name in _operations_called(c, sources)}
-    assert {("cloudformation", "ExecuteChangeSet"), ("ecr", "DescribeImages"), ("s3", "PutObject")} <= calls
-    rights = account.rights("m5-prod-deploy")
-    where: dict[str, tuple[str, Context]] = {
-        "cloudformation": (f"arn:aws:cloudformation:{AWS}:stack/m5-prod-lake/0a1b", {}),
-        "ecr": (f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm", {}),
-        "s3": (f"{LAKE}/deployments/20261122T000000Z.json", {}),
-    }
-    # The calls whose action has another name, or which know no resource such as those above.
-    apart: dict[str, tuple[str, str, Context]] = {
-        "GetAuthorizationToken": ("ecr:GetAuthorizationToken", "*", {}),
-        "ListObjectsV2": ("s3:ListBucket", LAKE, {"s3:prefix": "deployments/"}),
-        "ValidateTemplate": ("cloudformation:ValidateTemplate", "*", {}),
-    }
-    for service, name in sorted(calls):
-        assert allows(rights, *apart.get(name, (f"{service}:{name}", *where[service]))), name
-
-
-def test_a_job_may_make_every_call_of_its_program(account: Account) -> None:
-    sources = sorted((ROOT / "m5_assets/containers").glob("*.py"))
-    clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
-    assert clients == {"s3"}  # the messages of Dagster Pipes; SageMaker itself brings and takes the files
-    called = _operations_called("s3", sources) | {"GetObject", "PutObject"}  # the latter two are dagster_pipes' own
-    for kind in READS:
-        prefix = kind if kind == "features" else f"{kind}-model"
-        message = f"{LAKE}/lake/pipes/{prefix}-2016-05-16-0a1b-a1/messages/1.json"
-        assert [n for n in called if not allows(account.rights(f"m5-prod-job-{kind}"), f"s3:{n}", message)] == []
-
-
-def test_the_evaluator_knows_deny_wildcards_and_conditions() -> None:
-    def one(effect: str, **more: Any) -> dict[str, Any]:
-        return {"Statement": {"Effect": effect, "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*", **more}}
-
-    key = "arn:aws:s3:::b/key"
-    assert allows(Rights([one("Allow")]), "S3:getobject", key)
-    assert not allows(Rights([one("Allow")]), "s3:PutObject", key)
-    assert not allows(Rights([one("Allow")]), "s3:GetObject", "arn:aws:s3:::c/key")
-    assert not allows(Rights([one("Allow"), one("Deny")]), "s3:GetObject", key)
-    assert not allows(Rights([]), "s3:GetObject", key)
-    conditional = one("Allow", Condition={"StringLike": {"k": ["a*", "b"]}})
-    assert allows(Rights([conditional]), "s3:GetObject", key, {"k": "b"})
-    assert not allows(Rights([conditional]), "s3:GetObject", key, {"k": "c"})
-    assert not allows(Rights([conditional]), "s3:GetObject", key)
-    absent = one("Allow", Condition={"Null": {"k": "true"}})
-    assert allows(Rights([absent]), "s3:GetObject", key)
-    assert not allows(Rights([absent]), "s3:GetObject", key, {"k": "c"})
-    for unknown in ({"Condition": {"DateLessThan": {"k": "1"}}}, {"NotAction": "s3:*"}):
-        with pytest.raises(NotImplementedError):
-            allows(Rights([one("Allow", **unknown)]), "s3:GetObject", key)
-    assert json.dumps(conditional)  # plain JSON, as IAM's rights are

@@ -1,0 +1,95 @@
+"""Every call that the code makes has its example, and a role that may make it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import boto3
+from botocore import xform_name
+
+from m5_assets.resources.jobs import Kind
+from m5_assets_tests.infrastructure.calls import AWS, LAKE, OPERATIONS, orchestrator_calls
+from m5_assets_tests.infrastructure.conftest import ROOT, Account
+from m5_assets_tests.infrastructure.policies import Context, allows
+
+
+def test_no_call_of_the_code_is_missing_here() -> None:
+    services = sorted({service for service, _ in OPERATIONS} | {"quicksight", "sts", "secretsmanager"})
+    found = {(service, name) for service in services for name in _operations_called(service, _sources())}
+    # `kind.method("Create")` and the like stand for three operations each.
+    verbs = {match for path in _sources() for match in re.findall(r'\.method\(["\'](\w+)["\']\)', path.read_text())}
+    assert verbs == {"Create", "Describe", "Stop", "List"}
+    # SecretStr has a method of the same name as Secrets Manager's client.
+    found.discard(("secretsmanager", "GetSecretValue"))
+    assert found - set(OPERATIONS) == set()
+
+
+def test_no_service_is_called_that_no_role_knows() -> None:
+    used = {name for path in _sources() for name in re.findall(r'boto3\.client\(\s*["\'](\w+)["\']', path.read_text())}
+    assert used - {service for service, _ in OPERATIONS} == set()
+
+
+def test_every_operation_has_an_example_that_is_allowed() -> None:
+    shown = {action for action, _, _ in orchestrator_calls()}
+    # Who one is, AWS tells everybody: it needs no permission.
+    assert set(OPERATIONS.values()) - shown == {"sts:GetCallerIdentity"}
+
+
+def _sources() -> list[Path]:
+    """List the modules that speak to AWS with the orchestrator's role: not the local runner, not `m5 deploy`."""
+    package = ROOT / "m5_assets"
+    apart = ("sagemaker/local", "deployment", "containers")
+    found = [p for p in package.rglob("*.py") if not p.relative_to(package).as_posix().startswith(apart)]
+    return [path for path in found if "boto" in path.read_text() or "sagemaker" in path.as_posix()]
+
+
+def _operations_called(service: str, sources: Sequence[Path]) -> set[str]:
+    """Return the operations of a service whose methods, or paginators, the modules call by name."""
+    operations: list[str] = boto3.client(service, region_name="us-east-1").meta.service_model.operation_names  # type: ignore[call-overload]  # any service
+    # Methods of a single word, such as `publish` or `search`, are other objects' too.
+    methods = {xform_name(name): name for name in operations if "_" in xform_name(name)}
+    called: set[str] = set()
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                called.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                called.add(node.value)
+    return {name for method, name in methods.items() if method in called}
+
+
+def test_a_workflow_may_make_every_call_of_the_deployment(account: Account) -> None:
+    sources = sorted((ROOT / "m5_assets/deployment").glob("*.py"))
+    clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
+    # Who one is, AWS tells everybody.
+    calls = {(c, name) for c in clients - {"sts"} for name in _operations_called(c, sources)}
+    assert {("cloudformation", "ExecuteChangeSet"), ("ecr", "DescribeImages"), ("s3", "PutObject")} <= calls
+    rights = account.rights("m5-prod-deploy")
+    where: dict[str, tuple[str, Context]] = {
+        "cloudformation": (f"arn:aws:cloudformation:{AWS}:stack/m5-prod-lake/0a1b", {}),
+        "ecr": (f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm", {}),
+        "s3": (f"{LAKE}/deployments/20261122T000000Z.json", {}),
+    }
+    # The calls whose action has another name, or which know no resource such as those above.
+    apart: dict[str, tuple[str, str, Context]] = {
+        "GetAuthorizationToken": ("ecr:GetAuthorizationToken", "*", {}),
+        "ListObjectsV2": ("s3:ListBucket", LAKE, {"s3:prefix": "deployments/"}),
+        "ValidateTemplate": ("cloudformation:ValidateTemplate", "*", {}),
+    }
+    for service, name in sorted(calls):
+        assert allows(rights, *apart.get(name, (f"{service}:{name}", *where[service]))), name
+
+
+def test_a_job_may_make_every_call_of_its_program(account: Account) -> None:
+    sources = sorted((ROOT / "m5_assets/containers").glob("*.py"))
+    clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
+    assert clients == {"s3"}  # the messages of Dagster Pipes; SageMaker itself brings and takes the files
+    called = _operations_called("s3", sources) | {"GetObject", "PutObject"}  # the latter two are dagster_pipes' own
+    for kind in get_args(Kind):
+        prefix = kind if kind == "features" else f"{kind}-model"
+        message = f"{LAKE}/lake/pipes/{prefix}-2016-05-16-0a1b-a1/messages/1.json"
+        assert [n for n in called if not allows(account.rights(f"m5-prod-job-{kind}"), f"s3:{n}", message)] == []
