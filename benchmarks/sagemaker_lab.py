@@ -1,0 +1,186 @@
+"""A local SageMaker with a lake, a program and an asset that runs one job of it: what `sagemaker_faults` strikes.
+
+Not here: the faults.
+"""
+
+import json
+import sys
+import tarfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from botocore.config import Config
+
+from m5_assets.sagemaker import LocalPipesChannel, LocalSageMaker, PipesSageMakerClient, SageMakerTransformClient
+from m5_assets.sagemaker.kinds import KINDS
+from m5_assets.sagemaker.local.faults import Faults
+
+ROLE = "arn:aws:iam::123456789012:role/jobs"
+WORK_SECONDS = 0.5
+PROGRAM = """
+import http.server, json, os, pathlib, sys, time
+base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(".new").write_text(text)
+    path.with_name(".new").rename(path)
+def work(state):
+    step = int(state.read_text()) if state.exists() else 0
+    while step < 8:
+        time.sleep(SECONDS / 8)
+        step += 1
+        write(state, str(step))
+        yield step
+def job():
+    from dagster_pipes import open_dagster_pipes
+    with open_dagster_pipes() as pipes:
+        for step in work(base / "checkpoints/step"):
+            pipes.log.info(f"step {step}")
+        for place in ("processing/out", "model"):
+            write(base / place / "rows.txt", "8")
+        pipes.report_asset_materialization(metadata={"rows": 8})
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, status, body=b""):
+        self.send_response(status); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer(200 if self.path == "/ping" else 404)
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(SECONDS)
+        self.answer(200, body.upper())
+    def log_message(self, *_): pass
+if sys.argv[1:] == ["serve"]:
+    port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+else:
+    job()
+"""
+
+
+class Lab:
+    """A trial's home: a lake, a program, a local SageMaker."""
+
+    def __init__(self, root: Path):
+        self.root, self.lake = root, root / "lake"
+        (self.lake / "in").mkdir(parents=True)
+        (self.lake / "in/a.txt").write_text("a")
+        (self.lake / "models").mkdir()
+        with tarfile.open(self.lake / "models/model.tar.gz", "w:gz") as tar:
+            tar.add(self.lake / "in/a.txt", "weights")
+        self.program = root / "program.py"
+        self.program.write_text(textwrap.dedent(PROGRAM).replace("SECONDS", str(WORK_SECONDS)))
+        self.runner = LocalSageMaker(
+            root / "home",
+            buckets={"lake": self.lake},
+            images={"image": [sys.executable, str(self.program)]},
+            stop_grace=1.0,
+        )
+        once = Config(retries={"total_max_attempts": 1})
+        self.client, self.logs = self.runner.client("sagemaker", once), self.runner.client("logs", once)
+        self.faults = Faults(root / "home")
+
+    def run(self, kind: str) -> None:
+        """Materialise an asset that runs one job of the kind; what it showed goes to result.json. In a process."""
+
+        @dg.asset(name="forecast")
+        def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+            options: dict[str, Any] = {"logs_client": self.logs, "poll_interval": 0.05, "patience": 60.0}
+            if kind == "transform":
+                scored = SageMakerTransformClient(self.client, **options).run(
+                    context=context, create_model_params=MODEL, create_transform_job_params=TRANSFORM
+                )
+                return dg.MaterializeResult(metadata=scored.metadata)
+            channel = LocalPipesChannel(self.root / "pipes")
+            params: dict[str, Any] = {
+                f"create_{kind}_job_params": {"processing": PROCESSING, "training": TRAINING}[kind]
+            }
+            done = PipesSageMakerClient(self.client, channel, **options).run(context=context, **params)
+            return done.get_materialize_result()
+
+        result = dg.materialize([asset], raise_on_error=False)
+        events = result.get_asset_materialization_events()
+        shown = [{name: value.value for name, value in e.materialization.metadata.items()} for e in events]
+        content = json.dumps({"success": result.success, "materializations": shown}, default=str)
+        (self.root / "result.new").write_text(content)
+        (self.root / "result.new").rename(self.root / "result.json")
+
+    def jobs(self) -> list[tuple[str, str, str]]:
+        """Kind, name and status of all jobs that were ever created."""
+        found = []
+        for kind in KINDS.values():
+            page = getattr(self.client, f"list_{kind.name}_jobs")(MaxResults=100)
+            for summary in page[f"{kind.title}JobSummaries"]:
+                found.append((kind.name, summary[kind.job_name], summary[kind.job_status]))
+        return found
+
+    def is_complete(self, kind: str) -> bool:
+        """Whether the objects of the completed job are there, and what it reported is shown."""
+        path = self.root / "result.json"
+        result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"success": False}
+        if not result["success"] or len(result["materializations"]) != 1:
+            return False
+        shown: dict[str, Any] = result["materializations"][0]
+        name: str = shown["sagemaker/job_name"]
+        told = bool(shown.get("rows") == 8)
+        if kind == "processing":
+            return told and (self.lake / "out" / name / "rows.txt").read_text() == "8"
+        if kind == "transform":
+            return (self.lake / "out" / name / "a.txt.out").read_text() == "A"
+        with tarfile.open(self.lake / "models" / name / "output/model.tar.gz") as tar:
+            content = tar.extractfile("rows.txt")
+            return told and content is not None and int(content.read()) == 8
+
+    def processes(self) -> list[int]:
+        """Processes whose command line names this home."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(self.root).encode() in line:
+                found.append(int(entry.name))
+        return found
+
+
+INSTANCE = {"InstanceCount": 1, "InstanceType": "ml.m5.large"}
+SOURCE = {"S3DataType": "S3Prefix", "S3Uri": "s3://lake/in/"}
+PROCESSING: dict[str, Any] = {
+    "RoleArn": ROLE,
+    "AppSpecification": {"ImageUri": "image"},
+    "ProcessingResources": {"ClusterConfig": {**INSTANCE, "VolumeSizeInGB": 1}},
+    "ProcessingOutputConfig": {
+        "Outputs": [
+            {
+                "OutputName": "out",
+                "S3Output": {
+                    "S3Uri": "s3://lake/out/{job_name}",
+                    "LocalPath": "/opt/ml/processing/out",
+                    "S3UploadMode": "EndOfJob",
+                },
+            }
+        ]
+    },
+}
+TRAINING: dict[str, Any] = {
+    "RoleArn": ROLE,
+    "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
+    "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": SOURCE}}],
+    "OutputDataConfig": {"S3OutputPath": "s3://lake/models"},
+    "ResourceConfig": {**INSTANCE, "VolumeSizeInGB": 1},
+    "EnableManagedSpotTraining": True,
+    "CheckpointConfig": {"S3Uri": "s3://lake/checkpoints/work"},
+    "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 120},
+}
+MODEL: dict[str, Any] = {
+    "ExecutionRoleArn": ROLE,
+    "PrimaryContainer": {"Image": "image", "ModelDataUrl": "s3://lake/models/model.tar.gz"},
+}
+TRANSFORM: dict[str, Any] = {
+    "TransformInput": {"DataSource": {"S3DataSource": SOURCE}},
+    "TransformOutput": {"S3OutputPath": "s3://lake/out/{job_name}"},
+    "TransformResources": INSTANCE,
+}
