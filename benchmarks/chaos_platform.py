@@ -205,7 +205,9 @@ class Platform:
             return "running" if latest.status == dg.DagsterRunStatus.STARTED else "waiting"
         if self._failed is None or self._failed[0] != latest.run_id:
             self._failed = latest.run_id, time.monotonic()
-        patience = _RETRY_SECONDS if latest.tags.get(WILL_RETRY_TAG) == "true" else _SETTLE_SECONDS
+        # Dagster makes a lost run again, and where it does not, the sensor `lost_runs` does within a minute or two.
+        lost = self.instance.get_run_stats(latest.run_id).steps_failed == 0
+        patience = _RETRY_SECONDS if latest.tags.get(WILL_RETRY_TAG) == "true" or lost else _SETTLE_SECONDS
         return "failed" if time.monotonic() - self._failed[1] > patience else "waiting"
 
     def wait(self, limit: float, steps: int = 10**6) -> State:

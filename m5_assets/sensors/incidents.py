@@ -123,12 +123,15 @@ def _step_failures(instance: dg.DagsterInstance, run_id: str) -> list[tuple[str,
 def _failed_run(run: dg.DagsterRun, key: str, failures: Sequence[tuple[str, str, str]], ui: str) -> Incident:
     week = _week(run.tags)
     steps = "; ".join(f"{step}: {reason}" for step, _, reason in failures[:3])
+    begin = (
+        "mend what is named and" if failures else "a week is asked for again by itself, three times in an hour; else"
+    )
     return Incident(
         key=key,
         title=f"{run.job_name} failed" + (f", week {week}" if week else ""),
         what=steps or "the run's process was lost (killed, out of memory, or the machine restarted)",
         effect=f"what the run was to make is not there; {_SHOWN}",
-        remedy="mend what is named and press Re-execute (from failure) on the run's page; no job is paid twice",
+        remedy=f"{begin} press Re-execute (from failure) on the run's page; no job is paid twice",
         link=f"{ui}/runs/{run.run_id}",
         week=week,
     )
