@@ -11,12 +11,14 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 from chaos_platform import Platform, kill, kill_group
 
-_FULL_SECONDS = 10.0
+_FULL_SECONDS, _LONG_SECONDS = 10.0, 75.0
+"""The longer one lasts until the daemon has loaded the code again, or tried to, which it does every minute."""
 _JOB_SECONDS = 20.0
 _CHUNK = 1 << 20
 
@@ -73,10 +75,10 @@ def cut_power(platform: Platform) -> str:
     return f"all {len(found)} processes killed"
 
 
-def fill_disk(platform: Platform) -> str:
-    """Fill the file system of the whole home for ten seconds: lake, database, jobs, Dagster's own records."""
+def fill_disk(seconds: float, platform: Platform) -> str:
+    """Fill the file system of the whole home: lake, database, jobs, Dagster's own records."""
     filling = platform.home / "filling"
-    deadline = time.monotonic() + _FULL_SECONDS
+    deadline = time.monotonic() + seconds
     with filling.open("wb", buffering=0) as file:
         while time.monotonic() < deadline:  # what others free is taken, too
             found = os.statvfs(platform.home)
@@ -87,7 +89,7 @@ def fill_disk(platform: Platform) -> str:
             time.sleep(0.02)
         megabytes = os.fstat(file.fileno()).st_size // _CHUNK
     filling.unlink()
-    return f"disk full for {_FULL_SECONDS:.0f} s, by {megabytes} MB"
+    return f"disk full for {seconds:.0f} s, by {megabytes} MB"
 
 
 FAULTS: dict[str, Callable[[Platform], str]] = {
@@ -97,5 +99,6 @@ FAULTS: dict[str, Callable[[Platform], str]] = {
     "job": kill_job,
     "PostgreSQL": kill_postgres,
     "power cut": cut_power,
-    "disk full": fill_disk,
+    "disk full": partial(fill_disk, _FULL_SECONDS),
+    "disk full for long": partial(fill_disk, _LONG_SECONDS),
 }
