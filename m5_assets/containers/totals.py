@@ -29,7 +29,9 @@ def train() -> None:
         report.progress(f"training on {len(history.groups)} store-departments x {history.days} days", 0.0)
         model = fit(history, config, report.progress)
         model.save(model_folder())
-        report.materialized({"store_departments": len(history.groups), "days": history.days})
+        report.materialized(
+            {"store_departments": len(history.groups), "days": history.days, "level": round(model.level, 5)}
+        )
 
 
 def predict_with(model: TotalsModel, body: bytes) -> pa.Table:

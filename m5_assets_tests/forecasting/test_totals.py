@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals import ridge
 from m5_assets.forecasting.totals.features import Builder
 from m5_assets.forecasting.totals.history import TotalsHistory, group_codes, read_totals, write_totals
+from m5_assets.forecasting.totals.level import correction
 from m5_assets.forecasting.totals.model import (
     RIDGE,
     WEEKDAY,
@@ -63,8 +65,39 @@ def test_every_member_and_the_blend_beat_the_same_weekday_mean(history: TotalsHi
     assert len(members) == 4
     for forecast in members.values():
         assert error(forecast, history) < 0.9 * naive
-    np.testing.assert_allclose(model.predict(known), np.mean(list(members.values()), axis=0), rtol=1e-5)
+    mean = np.mean(list(members.values()), axis=0)
+    np.testing.assert_allclose(model.predict(known), mean * model.level, rtol=1e-5)
     assert error(model.predict(known), history) < 0.8 * naive
+
+
+def test_half_of_what_was_missed_in_the_last_weeks_is_corrected(history: TotalsHistory) -> None:
+    days, asked = history.days, []
+
+    def low(known: TotalsHistory) -> npt.NDArray[np.float32]:
+        asked.append(known.days)
+        return (history.units[:, known.days : known.days + HORIZON] / 1.06).astype(np.float32)
+
+    assert correction(history, low) == pytest.approx(1.06**0.5, rel=1e-5)
+    assert asked == [days - 112, days - 84, days - 56, days - 28]
+    christmas = days - 56
+    unlucky = correction(history, lambda known: low(known) * np.float32(0.6 if known.days == christmas else 1))
+    assert unlucky == pytest.approx(1.06**0.5, rel=1e-5)
+    assert correction(history, lambda known: low(known) * np.float32(0.5)) == 1.05
+    assert correction(history, lambda known: low(known) * np.float32(3)) == pytest.approx(1 / 1.05)
+    assert correction(history, lambda known: low(known) * np.float32(0)) == 1
+
+
+def test_a_model_is_raised_to_growth_that_it_did_not_expect(history: TotalsHistory, model: TotalsModel) -> None:
+    assert 0.97 < model.level < 1.03
+    units = history.units.copy()
+    units[:, -140:] *= np.linspace(1, 2, 140, dtype=np.float32)
+    grown = fit(dataclasses.replace(history, units=units), SMALL, quiet)
+    assert 1.02 < grown.level <= 1.05
+
+
+def test_a_short_history_is_not_rehearsed() -> None:
+    known = make_history(days=839, stores=1)
+    assert fit(known, SMALL, quiet).level == 1
 
 
 def test_christmas_is_zero_and_the_days_around_it_are_not(history: TotalsHistory) -> None:
@@ -145,6 +178,7 @@ def test_a_saved_model_forecasts_the_same(history: TotalsHistory, model: TotalsM
     loaded = TotalsModel.load(tmp_path)
     assert loaded.config == model.config
     assert loaded.trained_through == "2016-01-31"
+    assert loaded.level == model.level
     assert loaded.predict(history).tobytes() == model.predict(history).tobytes()
 
 

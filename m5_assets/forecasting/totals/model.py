@@ -1,6 +1,7 @@
-"""The model of the totals: four unlike members and their mean, trained, saved and loaded.
+"""The model of the totals: four unlike members, their mean and its level, trained, saved and loaded.
 
-Here: the configuration, fit, predict, save and load. Not here: what the members do (`ridge`, `trees`).
+Here: the configuration, fit, predict, save and load. Not here: what the members do (`ridge`, `trees`), how the level is
+corrected (`level`).
 
 The ridge is fitted anew at every forecast: it takes a fraction of a second, and is then as young as the history. The
 three boosters are what training makes: trees on sales, and two that correct the ridge, one with the memory of all
@@ -28,11 +29,14 @@ from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.progress import Progress, phases
 from m5_assets.forecasting.totals import ridge, trees
 from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
+from m5_assets.forecasting.totals.level import REHEARSAL_DAYS, correction
 
 logger = logging.getLogger(__name__)
 
-EFFORTS = (40, 40, 15, 5)
-"""How long the parts of a training take: the past ridges, then the three boosters."""
+EFFORTS = (26, 37, 37)
+"""How long the parts of a training take: the past ridges, the model that rehearses, the model."""
+BOOSTER_EFFORTS = (67, 25, 8)
+"""How long the three boosters take."""
 
 RIDGE, TREES, STACK, RECENT, WEEKDAY = "ridge", "trees", "stack", "recent", "weekday"
 BOOSTERS = (TREES, STACK, RECENT)
@@ -44,7 +48,7 @@ MIN_LEAD = 56
 RECENT_DAYS = 364
 """Days before the origin in which the past origins of the member "recent" lie."""
 SHORT_HISTORY = 728
-"""Below two years, in which no season repeats, the same-weekday mean joins the members."""
+"""Below two years, in which no season repeats, the same-weekday mean joins the members, and nothing is rehearsed."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,14 @@ class TotalsModel:
         groups: (store_id, dept_id, cat_id, state_id) of the G store-departments, in the order of the history.
         config: the configuration it was trained with.
         trained_through: the last day whose sales it has seen, ISO 8601.
+        level: factor of the members' mean, see `level.correction`.
     """
 
     boosters: dict[str, lgb.Booster]
     groups: tuple[tuple[str, ...], ...]
     config: TotalsConfig
     trained_through: str
+    level: float
 
     def members_forecast(self, history: TotalsHistory) -> dict[str, npt.NDArray[np.float32]]:
         """Return each member's forecast (G, 28), by the member's name.
@@ -158,7 +164,7 @@ class TotalsModel:
         return members
 
     def predict(self, history: TotalsHistory) -> npt.NDArray[np.float32]:
-        """Forecast units of each store-department on the 28 days after the history: the mean of the members.
+        """Forecast units of each store-department on the 28 days after the history: the members' mean, at the level.
 
         The history may end later than the training did (the boosters learn slowly changing relations; 4 weeks are
         measured); the ridge is fitted on all of it.
@@ -167,7 +173,7 @@ class TotalsModel:
             (G, 28) units, not negative; zero on 25 December.
         """
         members = np.stack(list(self.members_forecast(history).values()))
-        return np.asarray(members.mean(axis=0), np.float32)
+        return np.asarray(members.mean(axis=0) * self.level, np.float32)
 
     def save(self, directory: Path) -> None:
         """Write the boosters as LightGBM's text, and the description last: a directory without it is no model."""
@@ -178,6 +184,7 @@ class TotalsModel:
             "groups": self.groups,
             "config": dataclasses.asdict(self.config),
             "trained_through": self.trained_through,
+            "level": self.level,
         }
         write_text(directory / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
@@ -198,6 +205,7 @@ class TotalsModel:
                 tuple(tuple(group) for group in text["groups"]),
                 TotalsConfig(**text["config"]),
                 text["trained_through"],
+                float(text["level"]),
             )
         except (KeyError, TypeError, ValueError, OSError, lgb.basic.LightGBMError) as problem:
             raise ValueError(f"{directory}: the model cannot be read ({problem!r}); train it again") from problem
@@ -221,23 +229,16 @@ def fit(history: TotalsHistory, config: TotalsConfig, progress: Progress) -> Tot
         ValueError: the history is too short to train on.
     """
     _check_length(history)
-    origins = training_origins(history.days, config)
-    logger.info("training on %d past origins of %d store-departments", len(origins), len(history.groups))
     told = phases(progress, EFFORTS)
+    rehearses = history.days - REHEARSAL_DAYS >= SHORT_HISTORY
+    before = history.rewind(REHEARSAL_DAYS if rehearses else 0)
+    origins = np.unique(np.concatenate([training_origins(known.days, config) for known in (before, history)]))
     ridges = _past_ridges(history, origins, told[0])
-    late = origins >= history.days - RECENT_DAYS
-    parameters = config.booster_parameters()
-    boosters = {}
-    for place, (member, rows, iterations) in enumerate(
-        (
-            (TREES, trees.examples(history, origins, None), config.trees_iterations),
-            (STACK, trees.examples(history, origins, ridges), config.stack_iterations),
-            (RECENT, trees.examples(history, origins[late], ridges[late]), config.stack_iterations),
-        ),
-        start=1,
-    ):
-        boosters[member] = trees.train(rows, parameters, iterations, partial(told[place], member))
-    return TotalsModel(boosters, _groups(history), config, history.origin.date().isoformat())
+    level = 1.0
+    if rehearses:
+        level = correction(history, _fit_members(before, config, ridges, level, told[1]).predict)
+        logger.info("the level of the last %d days: the members' mean times %.4f", REHEARSAL_DAYS, level)
+    return _fit_members(history, config, ridges, level, told[2])
 
 
 def training_origins(days: int, config: TotalsConfig) -> npt.NDArray[np.int64]:
@@ -258,13 +259,35 @@ def same_weekday_mean(history: TotalsHistory) -> npt.NDArray[np.float32]:
     return np.asarray(mean * open_days[history.days :], np.float32)
 
 
-def _past_ridges(history: TotalsHistory, origins: npt.NDArray[np.int64], progress: Progress) -> Floats:
-    """Return (O, G, 28) what the ridge would have forecast at past origins."""
-    forecasts = []
-    for place, origin in enumerate(origins, start=1):
-        forecasts.append(ridge.forecast(history.rewind(history.days - int(origin))))
+def _fit_members(
+    history: TotalsHistory, config: TotalsConfig, ridges: dict[int, Floats], level: float, progress: Progress
+) -> TotalsModel:
+    """Train the boosters on the past origins of a history, whose ridges are given."""
+    origins = training_origins(history.days, config)
+    logger.info("training on %d past origins of %d store-departments", len(origins), len(history.groups))
+    told = phases(progress, BOOSTER_EFFORTS)
+    past = np.stack([ridges[int(origin)] for origin in origins])
+    late = origins >= history.days - RECENT_DAYS
+    parameters = config.booster_parameters()
+    boosters = {}
+    for place, (member, rows, iterations) in enumerate(
+        (
+            (TREES, trees.examples(history, origins, None), config.trees_iterations),
+            (STACK, trees.examples(history, origins, past), config.stack_iterations),
+            (RECENT, trees.examples(history, origins[late], past[late]), config.stack_iterations),
+        )
+    ):
+        boosters[member] = trees.train(rows, parameters, iterations, partial(told[place], member))
+    return TotalsModel(boosters, _groups(history), config, history.origin.date().isoformat(), level)
+
+
+def _past_ridges(history: TotalsHistory, origins: npt.NDArray[np.int64], progress: Progress) -> dict[int, Floats]:
+    """Return (G, 28) what the ridge would have forecast at past origins, by the number of days known."""
+    forecasts = {}
+    for place, origin in enumerate(origins.tolist(), start=1):
+        forecasts[origin] = ridge.forecast(history.rewind(history.days - origin)).astype(np.float64)
         progress(RIDGE, place / len(origins))
-    return np.stack(forecasts).astype(np.float64)
+    return forecasts
 
 
 def _check_length(history: TotalsHistory) -> None:
