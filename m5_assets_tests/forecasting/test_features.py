@@ -11,6 +11,7 @@ import pytest
 
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
 from m5_assets.forecasting.features.catalogue import CHUNK, FAMILIES
+from m5_assets.forecasting.features.cumulative import LONGEST, deviation_of
 from m5_assets.forecasting.features.holidays import dates_of
 from m5_assets.forecasting.panel import Panel
 from m5_assets_tests.forecasting.panels import make_panel
@@ -228,6 +229,13 @@ def test_easter_of_other_years() -> None:
         dt.date(2014, 4, 20),
         dt.date(2015, 4, 5),
     ]
+
+
+@pytest.mark.parametrize("units", [1, 3, 763])
+def test_the_deviation_of_a_constant_is_zero_and_not_what_rounding_left(units: int) -> None:
+    for days in range(2, LONGEST + 1):
+        assert deviation_of(days, float(days * units), float(days * units * units)) == 0
+    assert np.isnan(deviation_of(1, units, units * units))
 
 
 def test_rows_outside_the_panel_and_unknown_names_are_refused(context: Context) -> None:

@@ -66,7 +66,7 @@ class Aggregates:
         for panel in panels:
             price = np.ascontiguousarray(panel.price)
             for level, columns in GROUPS.items():
-                keys, code = _groups(panel.series, columns)
+                keys, code = _group(_keys(panel.series, columns))
                 units[level].add(keys, _sum(np.ascontiguousarray(panel.sales), code, len(keys)))
                 if level in PRICED:
                     total, count = _sum_known(price, code, len(keys))
@@ -91,11 +91,12 @@ class Aggregates:
         found = {}
         for level, columns in GROUPS.items():
             place = {key: number for number, key in enumerate(self.keys[level])}
-            keys, code = _groups(series, columns)
-            unknown = [key for key in keys if key not in place]
-            if unknown:
-                raise ValueError(f"no aggregates of {level} {'/'.join(unknown[0])}; they must be of all stores")
-            found[level] = np.array([place[key] for key in keys], np.int32)[code]
+            try:
+                codes = [place[key] for key in _keys(series, columns)]
+            except KeyError as unknown:
+                name = "/".join(unknown.args[0])
+                raise ValueError(f"no aggregates of {level} {name}; they must be of all stores") from None
+            found[level] = np.array(codes, np.int32)
         return found
 
 
@@ -131,13 +132,17 @@ class _Sums:
         return self._rows[[self._places[key] for key in self.keys()]]
 
 
-def _groups(series: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Keys, Integers]:
-    """Return the sorted keys of the series' groups, and (N,) each series' place among them."""
+def _keys(series: pd.DataFrame, columns: tuple[str, ...]) -> Keys:
+    """Return each series' group."""
     if not columns:
-        return [()], np.zeros(len(series), np.int32)
-    grouped = series.groupby(list(columns), sort=True)
-    keys = [key if isinstance(key, tuple) else (key,) for key in grouped.size().index]
-    return keys, grouped.ngroup().to_numpy().astype(np.int32)
+        return [()] * len(series)
+    return list(zip(*(series[column].tolist() for column in columns), strict=True))
+
+
+def _group(keys: Keys) -> tuple[Keys, Integers]:
+    """Return the different keys, and (N,) each one's place among them."""
+    place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return list(place), np.array([place[key] for key in keys], np.int32)
 
 
 def _sum(values: Matrix, code: Integers, groups: int) -> Matrix:
@@ -150,8 +155,9 @@ def _sum(values: Matrix, code: Integers, groups: int) -> Matrix:
 @kernel
 def _add(values: Matrix, code: Integers, total: Matrix) -> None:
     for row in range(len(values)):
+        group = code[row]
         for day in range(values.shape[1]):
-            total[code[row], day] += values[row, day]
+            total[group, day] += values[row, day]
 
 
 def _sum_known(price: Matrix, code: Integers, groups: int) -> tuple[npt.NDArray[np.float64], Integers]:
@@ -164,10 +170,11 @@ def _sum_known(price: Matrix, code: Integers, groups: int) -> tuple[npt.NDArray[
 @kernel
 def _add_known(price: Matrix, code: Integers, total: npt.NDArray[np.float64], count: Integers) -> None:
     for row in range(len(price)):
+        group = code[row]
         for day in range(price.shape[1]):
-            if np.isfinite(price[row, day]):
-                total[code[row], day] += price[row, day]
-                count[code[row], day] += 1
+            known = np.isfinite(price[row, day])
+            total[group, day] += price[row, day] if known else 0.0
+            count[group, day] += known
 
 
 def _mean(total: npt.NDArray[np.float64], count: Integers) -> Matrix:

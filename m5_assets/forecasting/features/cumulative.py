@@ -15,6 +15,13 @@ from m5_assets.forecasting.features.base import Matrix, kernel
 
 Sums = npt.NDArray[np.float64]
 
+LONGEST = 364
+"""Days of the longest window that `mean_of` and `deviation_of` are asked for."""
+_DAYS = np.arange(LONGEST + 1.0)
+with np.errstate(divide="ignore"):  # tables, as a product costs a fifth of a division
+    _ONE_OVER = np.where(_DAYS > 0, 1 / _DAYS, np.nan)
+    _ONE_OVER_PAIRS = np.where(_DAYS > 1, 1 / (_DAYS * (_DAYS - 1)), np.nan)
+
 
 @kernel
 def accumulate(values: Matrix, row: int, start: int, sums: Sums) -> None:
@@ -42,6 +49,23 @@ def accumulate(values: Matrix, row: int, start: int, sums: Sums) -> None:
 def known_days(origin: int, start: int, window: int) -> int:
     """Return how many of the window's days, which end at the origin, are not before `start`."""
     return max(min(window, origin + 1 - start), 0)
+
+
+@kernel
+def mean_of(n: int, total: float) -> float:
+    """Return the mean of n values, `LONGEST` at most, from their sum; NaN for none."""
+    mean: float = total * _ONE_OVER[n]
+    return mean
+
+
+@kernel
+def deviation_of(n: int, total: float, square: float) -> float:
+    """Return the standard deviation (n - 1) of n units from the sums of them and of their squares; NaN below two.
+
+    Units are whole numbers, so that n Σy² - (Σy)² is exact: a constant's deviation is zero, not what rounding left.
+    """
+    deviation: float = np.sqrt((n * square - total * total) * _ONE_OVER_PAIRS[n])
+    return deviation
 
 
 @kernel

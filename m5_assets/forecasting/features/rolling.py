@@ -11,7 +11,7 @@ import numpy as np
 
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, ratio
 from m5_assets.forecasting.features.context import Context
-from m5_assets.forecasting.features.cumulative import Sums, accumulate, known_days
+from m5_assets.forecasting.features.cumulative import Sums, accumulate, deviation_of, known_days, mean_of
 
 WINDOWS = (7, 14, 28, 56, 91, 182, 364)
 COUNT = len(WINDOWS)
@@ -47,17 +47,18 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
 @kernel
 def _moments(sales: Matrix, release: Integers, series: Integers, day: Integers, origin: Integers, out: Matrix) -> None:
     sums = np.empty((2, sales.shape[1] + 1))
-    last = -1
+    last_s, last_o = -1, -1
     for row in range(len(series)):
-        s = series[row]
+        s, o = series[row], origin[row]
         start = max(release[s], 0)
-        if s != last:
+        if s != last_s:
             accumulate(sales, s, start, sums)
-            last = s
-        for window in range(COUNT):
-            mean, deviation = _two(sums, origin[row], start, WINDOWS[window])
-            out[row, window] = mean
-            out[row, COUNT + window] = deviation
+        if s == last_s and o == last_o:
+            out[row, :_AFTER_MOMENTS] = out[row - 1, :_AFTER_MOMENTS]
+        else:
+            for window in range(COUNT):
+                out[row, window], out[row, COUNT + window] = _two(sums, o, start, WINDOWS[window])
+        last_s, last_o = s, o
         column = _AFTER_MAXIMA + 5
         out[row, column], _ = _two(sums, day[row] - _LAG, start, 7)
         out[row, column + 1], out[row, column + 2] = _two(sums, day[row] - _LAG, start, 28)
@@ -97,12 +98,7 @@ def _ratios(out: Matrix) -> None:
 @kernel
 def _two(sums: Sums, last: int, start: int, window: int) -> tuple[float, float]:
     """Return mean and standard deviation (n - 1) of the window that ends on the day `last`."""
-    days = known_days(last, start, window)
-    if days == 0:
-        return np.nan, np.nan
-    n = np.float64(days)
-    mean = (sums[0, last + 1] - sums[0, last + 1 - days]) / n
-    if days == 1:
-        return mean, np.nan
-    square = sums[1, last + 1] - sums[1, last + 1 - days]
-    return mean, np.sqrt(max(square / n - mean * mean, 0.0) * n / (n - 1))
+    n = known_days(last, start, window)
+    end, first = last + 1, last + 1 - n
+    total, square = sums[0, end] - sums[0, first], sums[1, end] - sums[1, first]
+    return mean_of(n, total), deviation_of(n, total, square)

@@ -11,16 +11,16 @@ from m5_assets.forecasting.features.base import (
     Integers,
     Matrix,
     Rows,
-    Vector,
     describe,
     kernel,
     latest_same_weekday,
     ratio,
 )
 from m5_assets.forecasting.features.context import Context
-from m5_assets.forecasting.features.cumulative import Sums, accumulate, known_days
+from m5_assets.forecasting.features.cumulative import Sums, accumulate, deviation_of, known_days, mean_of
 
 WEEKS = (4, 8, 13, 26)
+COUNT = len(WEEKS)
 
 FEATURES = describe(
     "weekday",
@@ -56,32 +56,29 @@ def _same_weekday(
             _accumulate_weekdays(sales, s, start, weekday)
             last = s
         latest = latest_same_weekday(day[row], horizon[row])
-        known = max((latest - start) // 7 + 1, 0)
-        for window in range(len(WEEKS)):
-            n = min(known, WEEKS[window])
-            mean = ratio(weekday[0, latest + 7] - weekday[0, latest + 7 - 7 * n], n) if n > 0 else np.nan
-            days = known_days(o, start, 7 * WEEKS[window])
-            everything = ratio(sums[0, o + 1] - sums[0, o + 1 - days], days) if days > 0 else np.nan
+        end, known = latest + 7, max((latest - start) // 7 + 1, 0)
+        for window in range(COUNT):
+            n, days = min(known, WEEKS[window]), known_days(o, start, 7 * WEEKS[window])
+            mean = mean_of(n, weekday[0, end] - weekday[0, end - 7 * n])
             out[row, window] = mean
-            out[row, len(WEEKS) + window] = ratio(mean, everything)
-        _spread(sales, s, latest, min(known, 13), weekday, out[row, 2 * len(WEEKS) :])
+            out[row, COUNT + window] = ratio(mean, mean_of(days, sums[0, o + 1] - sums[0, o + 1 - days]))
+        n = min(known, 13)
+        first = end - 7 * n
+        total, square = weekday[0, end] - weekday[0, first], weekday[1, end] - weekday[1, first]
+        out[row, 2 * COUNT] = deviation_of(n, total, square)
+        out[row, 2 * COUNT + 1] = _highest(sales, s, latest, n)
+        out[row, 2 * COUNT + 2] = mean_of(n, weekday[2, end] - weekday[2, first])
 
 
 @kernel
-def _spread(sales: Matrix, s: int, latest: int, n: int, sums: Sums, out: Vector) -> None:
-    """Fill standard deviation, maximum and share of sales of the last n days of a weekday."""
-    out[:] = np.nan
+def _highest(sales: Matrix, s: int, latest: int, n: int) -> float:
+    """Return the maximum of the last n days of a weekday."""
     if n == 0:
-        return
-    before = latest + 7 - 7 * n
-    mean = (sums[0, latest + 7] - sums[0, before]) / n
-    if n > 1:
-        out[0] = np.sqrt(max(sums[1, latest + 7] - sums[1, before] - n * mean * mean, 0.0) / (n - 1))
-    highest = sales[s, latest]
+        return np.nan
+    highest: float = sales[s, latest]
     for week in range(1, n):
         highest = max(highest, sales[s, latest - 7 * week])
-    out[1] = highest
-    out[2] = (sums[2, latest + 7] - sums[2, before]) / n
+    return highest
 
 
 @kernel
