@@ -7,8 +7,10 @@ Here: types without knowledge of any feature. Not here: the panel's arrays (`con
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numba
@@ -74,6 +76,19 @@ class Rows:
     def take(self, places: npt.NDArray[np.integer]) -> Rows:
         """Return the rows at these places."""
         return Rows(self.series[places], self.day[places], self.horizon[places])
+
+
+def _cache_folder() -> Path:
+    """Return the place of the compiled functions, one for each state of these modules.
+
+    numba compiles anew when a function's own file has changed, and keeps it when that of a function it calls has.
+    """
+    here = Path(__file__).parent
+    content = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(here.glob("*.py"))))
+    return Path(numba.config.CACHE_DIR or here / "__pycache__") / content.hexdigest()[:16]
+
+
+numba.config.CACHE_DIR = str(_cache_folder())
 
 
 def kernel(function: Function) -> Function:

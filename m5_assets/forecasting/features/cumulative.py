@@ -31,18 +31,26 @@ def accumulate(values: Matrix, row: int, start: int, sums: Sums) -> None:
         values: (N, T) units.
         row: the series.
         start: the first day that counts; it may lie after the last one.
-        sums: (P, T + 1) filled from `start` on: sums[p - 1, d] is the sum of y**p over the days from `start` to d - 1.
+        sums: (P, T + 1), P at most 3, filled from `start` on: sums[p - 1, d] is the sum of y**p over the days from
+            `start` to d - 1.
     """
-    for power in range(len(sums)):
-        total = 0.0
-        for day in range(start, values.shape[1]):
-            sums[power, day] = total
-            y = np.float64(values[row, day])
-            term = y
-            for _ in range(power):
-                term *= y
-            total += term
-        sums[power, values.shape[1]] = total
+    days, powers = values.shape[1], len(sums)
+    first = second = third = 0.0
+    for day in range(start, days):  # one loop, as the three additions do not wait for each other
+        y = np.float64(values[row, day])
+        sums[0, day] = first
+        first += y
+        if powers > 1:
+            sums[1, day] = second
+            second += y * y
+        if powers > 2:
+            sums[2, day] = third
+            third += y * y * y
+    sums[0, days] = first
+    if powers > 1:
+        sums[1, days] = second
+    if powers > 2:
+        sums[2, days] = third
 
 
 @kernel
