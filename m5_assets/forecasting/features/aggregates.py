@@ -17,7 +17,7 @@ import pandas as pd
 
 from m5_assets.forecasting.features.base import Integers, Matrix, kernel
 from m5_assets.forecasting.features.cumulative import Sums, group_sums
-from m5_assets.forecasting.panel import Panel
+from m5_assets.forecasting.panel import SERIES_COLUMNS, Panel
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "total": (),
@@ -65,8 +65,8 @@ class Aggregates:
         counts = {level: _Sums() for level in PRICED}
         for panel in panels:
             price = np.ascontiguousarray(panel.price)
-            for level, columns in GROUPS.items():
-                keys, code = _group(_keys(panel.series, columns))
+            for level, groups in _groups(panel.series).items():
+                keys, code = _different(groups)
                 units[level].add(keys, _sum(np.ascontiguousarray(panel.sales), code, len(keys)))
                 if level in PRICED:
                     total, count = _sum_known(price, code, len(keys))
@@ -89,10 +89,10 @@ class Aggregates:
             ValueError: a series of a group that was not added up.
         """
         found = {}
-        for level, columns in GROUPS.items():
+        for level, groups in _groups(series).items():
             place = {key: number for number, key in enumerate(self.keys[level])}
             try:
-                codes = [place[key] for key in _keys(series, columns)]
+                codes = [place[key] for key in groups]
             except KeyError as unknown:
                 name = "/".join(unknown.args[0])
                 raise ValueError(f"no aggregates of {level} {name}; they must be of all stores") from None
@@ -132,17 +132,19 @@ class _Sums:
         return self._rows[[self._places[key] for key in self.keys()]]
 
 
-def _keys(series: pd.DataFrame, columns: tuple[str, ...]) -> Keys:
-    """Return each series' group."""
-    if not columns:
-        return [()] * len(series)
-    return list(zip(*(series[column].tolist() for column in columns), strict=True))
+def _groups(series: pd.DataFrame) -> dict[str, Keys]:
+    """Return for each level the group of each series."""
+    values = {column: series[column].tolist() for column in SERIES_COLUMNS}
+    return {
+        level: list(zip(*(values[column] for column in columns), strict=True)) or [()] * len(series)
+        for level, columns in GROUPS.items()
+    }
 
 
-def _group(keys: Keys) -> tuple[Keys, Integers]:
-    """Return the different keys, and (N,) each one's place among them."""
-    place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return list(place), np.array([place[key] for key in keys], np.int32)
+def _different(groups: Keys) -> tuple[Keys, Integers]:
+    """Return the different groups, and (N,) the place of each series' among them."""
+    place = {key: number for number, key in enumerate(dict.fromkeys(groups))}
+    return list(place), np.array([place[key] for key in groups], np.int32)
 
 
 def _sum(values: Matrix, code: Integers, groups: int) -> Matrix:
