@@ -9,9 +9,10 @@ where a series begins, and make a row of 46 float features of each: 19 lags, rol
 six windows, two maxima, three lagged windows, four same-weekday means, six of the calendar. Ours are asked for the
 horizon of one day, where lag k of the target is lag k of mlforecast. Ours is a matrix, mlforecast's a pandas frame;
 both hold the whole result. "By store" is how the features job does it: a tenth of the series at a time, each tenth's
-matrix handed on before the next is made, which mlforecast has no call for. What is counted is the call itself (for ours
-with the context it needs), from arrays or a frame in memory; the peak is above what the input takes. They take turns,
-and each one's fastest round counts, as other work on the machine only ever adds to it.
+matrix handed on before the next is made, which mlforecast has no call for; "by state" is a third at a time. What is
+counted is the call itself (for ours with the context it needs), from arrays or a frame in memory; the peak is above
+what the input takes. They take turns, and each one's fastest round counts, as other work on the machine only ever adds
+to it.
 A window that the first days cut short is a number here and missing there: equality is of the values that both have,
 over every 25th series. mlforecast updates a rolling standard deviation from day to day in single precision and drifts;
 ours is held to numpy's where the two differ.
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,9 @@ TARGET_LAGS = (28, 35, 42, 49, 56, 63, 70, 77, 84, 91, 182)
 WINDOWS = (7, 14, 28, 56, 91, 182)
 WEEKS = (4, 8, 13, 26)
 STORES = 10
-OURS, BY_STORE, PEER = ENGINES = ("ours", "by store", "mlforecast")
+OURS, PEER = "ours", "mlforecast"
+PARTS = {OURS: 1, "by state": 3, "by store": STORES}
+"""Our ways of doing it, and into how many parts each divides the series."""
 NAMES = {
     **{f"origin_lag_{k}": f"lag{k}" for k in LAGS},
     **{f"lag_{k}": f"lag{k}" for k in TARGET_LAGS},
@@ -68,19 +72,19 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=448)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
+    parser.add_argument("--engine", choices=(*PARTS, PEER), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.engine:
-        measure = {OURS: _ours, BY_STORE: _by_store, PEER: _mlforecast}[arguments.engine]
+        measure = _mlforecast if arguments.engine == PEER else partial(_ours, PARTS[arguments.engine])
         print(json.dumps(measure(arguments.folder, arguments.threads)))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_sales(folder, arguments.landing, arguments.days)
-        measured: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES}
+        measured: dict[str, list[dict[str, float]]] = {engine: [] for engine in (*PARTS, PEER)}
         for _ in range(arguments.rounds):
-            for engine in ENGINES:
+            for engine in measured:
                 measured[engine].append(_run(engine, folder, arguments.peer, arguments.threads))
         best = {engine: min(rounds, key=lambda found: found["seconds"]) for engine, rounds in measured.items()}
         _report(best, folder)
@@ -110,18 +114,15 @@ def _write_sales(folder: Path, landing: Path | None, days: int) -> None:
     np.save(folder / "sales.npy", units)
 
 
-def _ours(folder: Path, threads: int) -> dict[str, float]:
-    measured, table = _measure(np.load(folder / "sales.npy"), threads, stores=1)
-    np.save(folder / "ours.npy", table[CHECKED])
+def _ours(parts: int, folder: Path, threads: int) -> dict[str, float]:
+    measured, table = _measure(np.load(folder / "sales.npy"), threads, parts)
+    if parts == 1:
+        np.save(folder / "ours.npy", table[CHECKED])
     return measured
 
 
-def _by_store(folder: Path, threads: int) -> dict[str, float]:
-    return _measure(np.load(folder / "sales.npy"), threads, stores=STORES)[0]
-
-
-def _measure(sales: Floats, threads: int, stores: int) -> tuple[dict[str, float], Floats]:
-    """Return what computing all rows took, and the last store's (series, days, features)."""
+def _measure(sales: Floats, threads: int, parts: int) -> tuple[dict[str, float], Floats]:
+    """Return what computing all rows took, and the last part's (series, days, features)."""
     import pandas as pd
 
     from m5_assets.forecasting.features import Aggregates, Context, Rows, compute
@@ -146,8 +147,8 @@ def _measure(sales: Floats, threads: int, stores: int) -> tuple[dict[str, float]
     base = _memory("VmRSS", reset=True)
     cpu, start = time.process_time(), time.perf_counter()
     aggregates, table = Aggregates.of([panel]), np.empty((0, 0), np.float32)
-    for store in range(stores):
-        part = panel if stores == 1 else panel.select(np.arange(store, count, stores))
+    for first in range(parts):
+        part = panel if parts == 1 else panel.select(np.arange(first, count, parts))
         del table  # handed on before the next is made
         table = compute(Context.build(part, aggregates), rows(len(part.sales)), names, threads=threads)
     end, used, peak = time.perf_counter(), time.process_time() - cpu, _memory("VmHWM") - base
@@ -221,7 +222,7 @@ def _report(measured: dict[str, dict[str, float]], folder: Path) -> None:
         seconds = f"{found['seconds']:6.1f} s ({each}), {found['cpu']:.1f} s of CPU"
         print(f"{name:<11} {seconds}, peak {found['gigabytes']:.2f} GB")
     peer_ = measured[PEER]
-    for name in (OURS, BY_STORE):
+    for name in PARTS:
         found = measured[name]
         print(
             f"{name} against mlforecast: {peer_['seconds'] / found['seconds']:.1f} times faster, "
