@@ -9,7 +9,7 @@ where a series begins, and make a row of 46 float features of each: 19 lags, rol
 six windows, two maxima, three lagged windows, four same-weekday means, six of the calendar. Ours are asked for the
 horizon of one day, where lag k of the target is lag k of mlforecast. Ours is a matrix, mlforecast's a pandas frame;
 both hold the whole result. "By store" is how the features job does it: a tenth of the series at a time, each tenth's
-matrix handed on before the next is made, which mlforecast has no call for; "by state" is a third at a time. What is
+matrix handed on before the next is made, which mlforecast has no call for. What is
 counted is the call itself (for ours with the context it needs), from arrays or a frame in memory; the peak is above
 what the input takes. They take turns, and each one's fastest round counts, as other work on the machine only ever adds
 to it.
@@ -45,7 +45,7 @@ WINDOWS = (7, 14, 28, 56, 91, 182)
 WEEKS = (4, 8, 13, 26)
 STORES = 10
 OURS, PEER = "ours", "mlforecast"
-PARTS = {OURS: 1, "by state": 3, "by store": STORES}
+PARTS = {OURS: 1, "by store": STORES}
 """Our ways of doing it, and into how many parts each divides the series."""
 NAMES = {
     **{f"origin_lag_{k}": f"lag{k}" for k in LAGS},
