@@ -9,10 +9,9 @@ where a series begins, and make a row of 46 float features of each: 19 lags, rol
 six windows, two maxima, three lagged windows, four same-weekday means, six of the calendar. Ours are asked for the
 horizon of one day, where lag k of the target is lag k of mlforecast. Ours is a matrix, mlforecast's a pandas frame;
 both hold the whole result. "By store" is how the features job does it: a tenth of the series at a time, each tenth's
-matrix handed on before the next is made, which mlforecast has no call for. What is
-counted is the call itself (for ours with the context it needs), from arrays or a frame in memory; the peak is above
-what the input takes. They take turns, and each one's fastest round counts, as other work on the machine only ever adds
-to it.
+matrix handed on before the next is made, which mlforecast has no call for. What is counted is the call itself (for ours
+with the context it needs), from arrays or a frame in memory; the peak is above what the input takes. They take turns,
+and each one's fastest round counts, as other work on the machine only ever adds to it.
 A window that the first days cut short is a number here and missing there: equality is of the values that both have,
 over every 25th series. mlforecast updates a rolling standard deviation from day to day in single precision and drifts;
 ours is held to numpy's where the two differ.
