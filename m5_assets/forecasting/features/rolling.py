@@ -99,6 +99,7 @@ def _ratios(out: Matrix) -> None:
 def _two(sums: Sums, last: int, start: int, window: int) -> tuple[float, float]:
     """Return mean and standard deviation (n - 1) of the window that ends on the day `last`."""
     n = known_days(last, start, window)
-    end, first = last + 1, last + 1 - n
+    end = max(last + 1, 0)  # t - 28 may lie before the panel, where n is 0
+    first = end - n
     total, square = sums[0, end] - sums[0, first], sums[1, end] - sums[1, first]
     return mean_of(n, total), deviation_of(n, total, square)
