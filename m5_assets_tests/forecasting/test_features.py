@@ -11,7 +11,7 @@ import pytest
 
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
 from m5_assets.forecasting.features.catalogue import CHUNK, FAMILIES
-from m5_assets.forecasting.features.cumulative import LONGEST, deviation_of
+from m5_assets.forecasting.features.cumulative import LONGEST, accumulate, deviation_of
 from m5_assets.forecasting.features.holidays import dates_of
 from m5_assets.forecasting.panel import Panel
 from m5_assets_tests.forecasting.panels import make_panel
@@ -236,6 +236,15 @@ def test_the_deviation_of_a_constant_is_zero_and_not_what_rounding_left(units: i
     for days in range(2, LONGEST + 1):
         assert deviation_of(days, float(days * units), float(days * units * units)) == 0
     assert np.isnan(deviation_of(1, units, units * units))
+
+
+@pytest.mark.parametrize("start", [0, 3, 4, 9])
+def test_sums_leave_nothing_of_what_memory_held(start: int) -> None:
+    sums = np.full((3, 5), np.nan)
+    accumulate(np.array([[1, 2, 0, 3]], np.float32), 0, start, sums)
+    counted = np.where(np.arange(4) >= start, [1, 2, 0, 3], 0)
+    for power in (1, 2, 3):
+        assert sums[power - 1].tolist() == [0, *np.cumsum(counted**power)]
 
 
 def test_rows_outside_the_panel_and_unknown_names_are_refused(context: Context) -> None:

@@ -31,10 +31,11 @@ def accumulate(values: Matrix, row: int, start: int, sums: Sums) -> None:
         values: (N, T) units.
         row: the series.
         start: the first day that counts; it may lie after the last one.
-        sums: (P, T + 1), P at most 3, filled from `start` on: sums[p - 1, d] is the sum of y**p over the days from
-            `start` to d - 1.
+        sums: (P, T + 1), P at most 3, filled: sums[p - 1, d] is the sum of y**p over the days from `start` to d - 1,
+            zero up to `start`.
     """
     days, powers = values.shape[1], len(sums)
+    sums[:, :start] = 0.0  # a window of no days reads them, and what memory held would be in the bits of its NaN
     first = second = third = 0.0
     for day in range(start, days):  # one loop, as the three additions do not wait for each other
         y = np.float64(values[row, day])

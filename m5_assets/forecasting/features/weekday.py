@@ -84,7 +84,7 @@ def _highest(sales: Matrix, s: int, latest: int, n: int) -> float:
 @kernel
 def _accumulate_weekdays(sales: Matrix, s: int, start: int, sums: Sums) -> None:
     """Fill (3, T + 7) sums of y, of y² and of days with a sale: of the day d, d - 7, ... from `start` on, at d + 7."""
-    sums[:, start : start + 7] = 0.0
+    sums[:, : start + 7] = 0.0
     for d in range(start, sales.shape[1]):
         y = np.float64(sales[s, d])
         sums[0, d + 7] = sums[0, d] + y
