@@ -35,7 +35,7 @@ from m5_assets.assets.presentation import markdown_table
 from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting import wrmsse
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
-from m5_assets.forecasting.gbm import DESCRIPTION, GBMConfig, training_rows
+from m5_assets.forecasting.gbm import DESCRIPTION, GBMConfig, TrainingRows
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.panel import HORIZON, Panel, concat, read_panel
 from m5_assets.resources.lake import Lake
@@ -99,7 +99,7 @@ def _ablate(lake: Lake, week: Week, landing: Path | None, config: GBMConfig, see
     found = []
     for seed in seeds:
         seeded = dataclasses.replace(config, seed=seed)
-        rows = training_rows(context, seeded)
+        rows = TrainingRows.draw([panel], seeded).rows
         train = compute(context, rows, NAMES, threads=config.threads)
         units = context.sales[rows.series, rows.day]
         for name, features in _variants().items():

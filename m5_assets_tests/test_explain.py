@@ -29,7 +29,7 @@ def panel() -> Panel:
 
 @pytest.fixture(scope="module")
 def model(panel: Panel) -> GBMModel:
-    return fit(panel, SMALL, lambda step, share: None)
+    return fit([panel], SMALL, lambda step, share: None)
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from m5_assets.containers.contract import base, channel, hyperparameters, main, 
 from m5_assets.containers.serving import BadBody, serve
 from m5_assets.forecasting.explain import mean_effects
 from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit
-from m5_assets.forecasting.panel import SERIES_COLUMNS, concat, read_panel
+from m5_assets.forecasting.panel import SERIES_COLUMNS, PanelFiles
 
 
 def train() -> None:
     """Train on the panel and leave the model where SageMaker collects it."""
     with reporting() as report:
         config = GBMConfig.from_hyperparameters(hyperparameters())
-        panel = concat([read_panel(path) for path in channel("panel")])
-        report.progress(f"training on {len(panel.series):,} series x {panel.days} days", 0.0)
-        model = fit(panel, config, report.progress, checkpoints=base() / "checkpoints")
+        panels = PanelFiles(channel("panel"))
+        report.progress(f"drawing rows from {len(panels.paths)} stores", 0.0)
+        model = fit(panels, config, report.progress, checkpoints=base() / "checkpoints")
         model.save(model_folder())
         report.materialized(
             {
@@ -33,7 +33,7 @@ def train() -> None:
                 "boosters": len(model.boosters),
                 "features": len(model.features),
                 "feature_importance": model.importance(),
-                "family_effects": mean_effects(model, panel),
+                "family_effects": mean_effects(model, panels),
             }
         )
 

@@ -7,6 +7,7 @@ knows its own (`lstm.training`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,17 @@ from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import Panel
 
 
-def training_digest(panel: Panel, config: FromHyperparameters) -> str:
-    """Return a hash of what a training depends on: its settings, and the panel's sales, prices, releases and origin."""
-    digest = hashlib.sha256(repr((config, panel.origin)).encode())
+def panel_digest(panel: Panel) -> str:
+    """Return a hash of what a training depends on of a panel: its sales, prices, releases and origin."""
+    digest = hashlib.sha256(str(panel.origin).encode())
     for values in (panel.sales, panel.price, panel.release):
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def training_digest(panels: Iterable[str], config: FromHyperparameters) -> str:
+    """Return a hash of what a training depends on: the digests of its panels, in their order, and its settings."""
+    return hashlib.sha256(repr((list(panels), config)).encode()).hexdigest()
 
 
 class FinishedBoosters:

@@ -10,6 +10,7 @@ is printed of an explanation (`m5_assets.explain`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from m5_assets.forecasting.features import CATALOGUE, Context, compute
-from m5_assets.forecasting.gbm import GLOBAL, GBMModel, training_rows
+from m5_assets.forecasting.features import CATALOGUE, compute
+from m5_assets.forecasting.gbm import GLOBAL, GBMModel, TrainingRows
 from m5_assets.forecasting.panel import Panel
 
 Floats = npt.NDArray[np.float64]
@@ -71,17 +72,25 @@ def explain(model: GBMModel, table: pa.Table) -> Explanation:
     return Explanation(model.features, matrix, model.predict(matrix, departments), _logs(model, matrix, departments))
 
 
-def mean_effects(model: GBMModel, panel: Panel) -> dict[str, float]:
+def mean_effects(model: GBMModel, panels: Iterable[Panel]) -> dict[str, float]:
     """Return each family's mean effect on a forecast, largest first: the mean absolute logarithm of its factor.
 
-    0.1 is a factor of about 1.1 or 0.9. Over `SAMPLE_ROWS` rows that the model's training would draw from the panel.
+    0.1 is a factor of about 1.1 or 0.9. Over `SAMPLE_ROWS` rows that the model's training would draw from the panels.
+
+    Args:
+        model: the model.
+        panels: of whole stores, in the order of their names; gone through twice.
     """
-    context = Context.build(panel)
-    rows = training_rows(context, model.config)
-    places = np.random.default_rng(model.config.seed).permutation(len(rows))[:SAMPLE_ROWS]
-    rows = rows.take(np.sort(places))
-    matrix = compute(context, rows, model.features, threads=model.config.threads)
-    departments = panel.series["dept_id"].to_numpy(str)[rows.series]
+    rows = TrainingRows.draw(panels, model.config)
+    places = np.sort(np.random.default_rng(model.config.seed).permutation(len(rows))[:SAMPLE_ROWS])
+    matrix = np.empty((len(places), len(model.features)), np.float32)
+    for context, parts in rows.by_panel():
+        for part in parts:
+            here = slice(*np.searchsorted(places, [part.start, part.stop]))
+            drawn = rows.rows.take(places[here])
+            matrix[here] = compute(context, drawn, model.features, threads=model.config.threads)
+    ends = [part.stop for part in rows.of_departments]
+    departments = np.array(rows.departments)[np.searchsorted(ends, places, side="right")]
     units = model.predict(matrix, departments)
     families = Explanation(model.features, matrix, units, _logs(model, matrix, departments)).families()
     effects = families.abs().mean().sort_values(ascending=False, kind="stable")

@@ -7,7 +7,7 @@ weekly files become a panel (`m5_assets.containers.features`), and anything comp
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +150,17 @@ def read_panel(source: Path | pa.BufferReader) -> Panel:
         table["release"].to_numpy(),
         calendar_of(metadata[CALENDAR_KEY]),
     )
+
+
+@dataclass(frozen=True)
+class PanelFiles:
+    """The panels of stores in their files, read one at a time whenever they are gone through."""
+
+    paths: Sequence[Path]
+
+    def __iter__(self) -> Iterator[Panel]:
+        """Read each panel when its turn comes."""
+        return map(read_panel, self.paths)
 
 
 def calendar_text(calendar: pd.DataFrame) -> bytes:

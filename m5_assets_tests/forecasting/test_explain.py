@@ -22,7 +22,7 @@ def panel() -> Panel:
 
 @pytest.fixture(scope="module")
 def model(panel: Panel) -> GBMModel:
-    return fit(panel, SMALL, lambda step, share: None)
+    return fit([panel], SMALL, lambda step, share: None)
 
 
 def test_base_times_all_factors_is_the_forecast(panel: Panel, model: GBMModel) -> None:
@@ -41,7 +41,9 @@ def test_base_times_all_factors_is_the_forecast(panel: Panel, model: GBMModel) -
 def test_a_single_model_has_one_base_for_all_rows_that_it_explains(panel: Panel, family: Family) -> None:
     """The base is a booster's expected value: the rest is in the factors of that very booster, each row's own."""
     config = dataclasses.replace(SMALL, family=family, iterations=5, department_iterations=5)
-    found = explain(fit(panel, config, lambda step, share: None), table := horizon_table(Context.build(panel), "CA_1"))
+    found = explain(
+        fit([panel], config, lambda step, share: None), table := horizon_table(Context.build(panel), "CA_1")
+    )
     departments = np.array(table["dept_id"].to_pylist())
     sold = found.units > 0
     bases = {name: found.base[sold & (departments == name)] for name in np.unique(departments)}
@@ -59,8 +61,8 @@ def test_a_day_without_any_sale_is_zero_with_a_base_of_zero(panel: Panel, model:
 
 
 def test_mean_effects_are_the_families_largest_first_and_repeat_themselves(panel: Panel, model: GBMModel) -> None:
-    effects = mean_effects(model, panel)
+    effects = mean_effects(model, [panel])
     assert list(effects.values()) == sorted(effects.values(), reverse=True)
     assert {"rolling", "price", "calendar"} <= set(effects)
     assert next(iter(effects.values())) > 0.1
-    assert mean_effects(model, panel) == effects
+    assert mean_effects(model, [panel]) == effects

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
+import lightgbm as lgb
 import numpy as np
 import pytest
 
 from m5_assets.forecasting.explain import mean_effects
 from m5_assets.forecasting.features import MODEL_FEATURES, Context, horizon_table
-from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit, training_rows
+from m5_assets.forecasting.gbm import GBMConfig, GBMModel, TrainingRows, fit
+from m5_assets.forecasting.gbm.matrix import BatchDataset, DiskMatrix
 from m5_assets.forecasting.panel import HORIZON, Panel, concat
 from m5_assets_tests.forecasting.panels import make_panel
 
@@ -40,7 +43,13 @@ def steps() -> list[tuple[str, float]]:
 
 @pytest.fixture(scope="module")
 def model(panel: Panel, steps: list[tuple[str, float]]) -> GBMModel:
-    return fit(panel.rewind(HELD_OUT), SMALL, lambda step, share: steps.append((step, share)))
+    return fit([panel.rewind(HELD_OUT)], SMALL, lambda step, share: steps.append((step, share)))
+
+
+def same_files(one: Path, other: Path) -> bool:
+    """Tell whether two folders hold files of the same names and bytes."""
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (one, other))
+    return first == second
 
 
 def test_an_interrupted_training_goes_on_to_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
@@ -53,24 +62,21 @@ def test_an_interrupted_training_goes_on_to_the_same_model(panel: Panel, model: 
 
     checkpoints = tmp_path / "checkpoints"
     with pytest.raises(Interrupted):
-        fit(panel.rewind(HELD_OUT), SMALL, interrupt, checkpoints)
+        fit([panel.rewind(HELD_OUT)], SMALL, interrupt, checkpoints)
     told: list[str] = []
-    resumed = fit(panel.rewind(HELD_OUT), SMALL, lambda step, _share: told.append(step), checkpoints)
+    resumed = fit([panel.rewind(HELD_OUT)], SMALL, lambda step, _share: told.append(step), checkpoints)
     assert [step for step in told if "checkpoint" in step] == [
         f"{name}: taken from a checkpoint" for name in ("global", model.departments[0])
     ]
     model.save(tmp_path / "whole")
     resumed.save(tmp_path / "resumed")
-    files = sorted(path.name for path in (tmp_path / "whole").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "resumed").iterdir())
-    for name in files:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
+    assert same_files(tmp_path / "whole", tmp_path / "resumed")
 
 
 def test_a_checkpoint_of_another_training_is_not_taken(panel: Panel, tmp_path: Path) -> None:
-    fit(panel.rewind(HELD_OUT), SMALL, lambda *_: None, tmp_path)
+    fit([panel.rewind(HELD_OUT)], SMALL, lambda *_: None, tmp_path)
     told: list[str] = []
-    fit(panel.rewind(HELD_OUT), dataclasses.replace(SMALL, seed=2), lambda step, _share: told.append(step), tmp_path)
+    fit([panel.rewind(HELD_OUT)], dataclasses.replace(SMALL, seed=2), lambda step, _share: told.append(step), tmp_path)
     assert told
     assert not [step for step in told if "checkpoint" in step]
 
@@ -102,34 +108,83 @@ def test_forecasts_are_not_negative_and_zero_before_the_release_and_at_christmas
 
 def test_training_rows_are_on_sale_before_the_origin_and_never_on_christmas(panel: Panel) -> None:
     context = Context.build(panel)
-    rows = training_rows(context, SMALL)
+    drawn = TrainingRows.draw([panel], SMALL)
+    rows = drawn.rows
     dates = context.dates[rows.day].astype(str)
     assert rows.day.max() < panel.days
     assert (rows.origin >= 0).all()
     assert (rows.day >= context.release[rows.series]).all()
     assert not [date for date in dates if date.endswith("12-25")]
     assert set(np.unique(rows.horizon)) == set(range(1, HORIZON + 1))
-    assert (np.diff(context.codes["dept"][rows.series]) >= 0).all()
+    codes = context.codes["dept"][rows.series]
+    assert [np.unique(codes[part]).tolist() for part in drawn.of_departments] == [
+        [c] for c in range(len(drawn.departments))
+    ]
 
 
 def test_no_more_rows_are_drawn_than_memory_allows(panel: Panel) -> None:
-    context = Context.build(panel)
-    many = len(training_rows(context, SMALL))
-    few = len(training_rows(context, dataclasses.replace(SMALL, max_rows=many // 4)))
+    many = len(TrainingRows.draw([panel], SMALL))
+    few = len(TrainingRows.draw([panel], dataclasses.replace(SMALL, max_rows=many // 4)))
     assert 0.8 * many / 4 < few < 1.05 * many / 4
-    assert len(training_rows(context, dataclasses.replace(SMALL, max_rows=10 * many))) == many
+    assert len(TrainingRows.draw([panel], dataclasses.replace(SMALL, max_rows=10 * many))) == many
+
+
+def test_stores_one_by_one_give_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+    stores = [part for _, part in panel.rewind(HELD_OUT).stores()]
+    assert len(stores) == 3
+    fit(stores, SMALL, lambda *_: None).save(tmp_path / "by_store")
+    model.save(tmp_path / "at_once")
+    assert same_files(tmp_path / "by_store", tmp_path / "at_once")
+    assert mean_effects(model, stores) == mean_effects(model, [panel.rewind(HELD_OUT)])
+
+
+def test_stores_of_different_days_are_refused(panel: Panel) -> None:
+    (_, first), (_, second), _ = panel.stores()
+    with pytest.raises(ValueError, match="panels of different days"):
+        fit([first, second.rewind(1)], SMALL, lambda *_: None)
+
+
+def test_stores_that_can_be_read_but_once_are_refused(panel: Panel) -> None:
+    once = (part for _, part in panel.stores())
+    with pytest.raises(ValueError, match="3 panels, of which 0 came again"):
+        fit(once, SMALL, lambda *_: None)
+
+
+def test_batches_from_disk_train_what_the_matrix_at_once_does() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(260_000, 4)).astype(np.float32)  # more than LightGBM makes the bins from
+    values[:, 1] = np.where(rng.random(len(values)) < 0.5, np.nan, 0)
+    values[:, 2] = np.arange(len(values)) < 9  # a feature that min_leaf_rows leaves nothing of
+    units = rng.poisson(np.exp(values[:, 0])).astype(np.float32)
+    parameters = dataclasses.replace(SMALL, min_leaf_rows=200).booster_parameters(31, 200)
+    with DiskMatrix(len(values), 4) as matrix:
+        for first in (100_000, 0):
+            matrix.write(first, values[first : first + (160_000 if first else 100_000)])
+        datasets = BatchDataset(matrix.part(0, len(values)), units), lgb.Dataset(values, units)
+        found = [lgb.train(parameters, dataset, num_boost_round=5).model_to_string() for dataset in datasets]
+    assert found[0] == found[1]
+
+
+def test_a_matrix_without_room_says_how_much_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OSError, match=rf"{tmp_path} has .* free and the training rows take 4,000,000.0 GB; make room"):
+        DiskMatrix(10**12, 1000)
+    with DiskMatrix(4, 2) as matrix:
+        assert not list(tmp_path.iterdir())  # nothing to leave behind
+        matrix.write(2, np.array([[5, 6], [7, np.nan]], np.float32))
+        assert matrix.read(2, 3).tolist() == [[5, 6]]
+        assert np.isnan(matrix.part(1, 4)[2][1])
+        with pytest.raises(EOFError, match="rows 3 to 5 are not in the matrix of 4"):
+            matrix.read(3, 5)
 
 
 def test_the_same_past_gives_the_same_files_whatever_comes_after(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
     later = dataclasses.replace(panel, sales=panel.sales.copy())
     later.sales[:, -HELD_OUT:] = 99.0
-    fit(later.rewind(HELD_OUT), SMALL, lambda step, share: None).save(tmp_path / "again")
+    fit([later.rewind(HELD_OUT)], SMALL, lambda step, share: None).save(tmp_path / "again")
     model.save(tmp_path / "first")
-    files = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert len(files) == 6
-    assert files == sorted(path.name for path in (tmp_path / "again").iterdir())
-    for name in files:
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert len(list((tmp_path / "first").iterdir())) == 6
+    assert same_files(tmp_path / "first", tmp_path / "again")
 
 
 def test_a_loaded_model_forecasts_the_same(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
@@ -162,7 +217,7 @@ def test_the_family_decides_the_members(panel: Panel, family: str) -> None:
     config = GBMConfig.from_hyperparameters(
         {"family": family, "iterations": "3", "department_iterations": "3", "sample_share": "0.2", "threads": "1"}
     )
-    model = fit(panel, config, lambda step, share: None)
+    model = fit([panel], config, lambda step, share: None)
     assert ("global" in model.boosters) == (family == "global")
     assert forecast(model, panel).sum() > 0
 
@@ -172,16 +227,16 @@ def test_a_department_that_is_not_yet_on_sale_is_forecast_by_the_global_member(p
     own = (panel.series["dept_id"] == department).to_numpy()
     tomorrow = dataclasses.replace(panel, release=np.where(own, panel.days, panel.release).astype(np.int32))
     small = dataclasses.replace(SMALL, iterations=3, department_iterations=3)
-    model = fit(tomorrow, small, lambda step, share: None)
+    model = fit([tomorrow], small, lambda step, share: None)
     assert department not in model.boosters
     model.save(tmp_path)
     forecasts = forecast(GBMModel.load(tmp_path), tomorrow)
     assert forecasts[own].sum() > 0
     alone = dataclasses.replace(model, boosters={"global": model.boosters["global"]}, config=GBMConfig(family="global"))
     np.testing.assert_array_equal(forecasts[own], forecast(alone, tomorrow)[own])
-    assert sum(mean_effects(model, tomorrow).values()) > 0
+    assert sum(mean_effects(model, [tomorrow]).values()) > 0
     with pytest.raises(ValueError, match=f"{department}.*was not on sale on the training days; train with family=both"):
-        fit(tomorrow, dataclasses.replace(small, family="departments"), lambda step, share: None)
+        fit([tomorrow], dataclasses.replace(small, family="departments"), lambda step, share: None)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +263,7 @@ def test_hyperparameters_are_read_from_strings() -> None:
 
 def test_a_panel_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match="training needs more than 56"):
-        fit(make_panel(1, 4, 1, 50), SMALL, lambda step, share: None)
+        fit([make_panel(1, 4, 1, 50)], SMALL, lambda step, share: None)
 
 
 def test_a_model_of_other_features_is_refused(model: GBMModel, tmp_path: Path) -> None:

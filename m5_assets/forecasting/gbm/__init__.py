@@ -5,6 +5,7 @@
 
 from m5_assets.forecasting.gbm.config import Family, GBMConfig
 from m5_assets.forecasting.gbm.model import DESCRIPTION, GLOBAL, GBMModel
-from m5_assets.forecasting.gbm.training import fit, training_rows
+from m5_assets.forecasting.gbm.rows import TrainingRows
+from m5_assets.forecasting.gbm.training import fit
 
-__all__ = ["DESCRIPTION", "GLOBAL", "Family", "GBMConfig", "GBMModel", "fit", "training_rows"]
+__all__ = ["DESCRIPTION", "GLOBAL", "Family", "GBMConfig", "GBMModel", "TrainingRows", "fit"]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from m5_assets.forecasting.checkpoints import training_digest
+from m5_assets.forecasting.checkpoints import panel_digest, training_digest
 from m5_assets.forecasting.lstm.config import LSTMConfig
 from m5_assets.forecasting.lstm.data import Vocabularies, WindowSource, learn_vocabularies
 from m5_assets.forecasting.lstm.model import LSTMModel, Weights, computing, read_tensors, write_tensors
@@ -110,7 +110,7 @@ class _Checkpoint:
 
     def __init__(self, folder: Path | None, panel: Panel, config: LSTMConfig) -> None:
         self.path = folder and folder / CHECKPOINT_FILE
-        self.training = training_digest(panel, config)
+        self.training = training_digest([panel_digest(panel)], config)
 
     def load(self) -> _State:
         if self.path is None or not self.path.exists():
