@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ class TrainingRows:
         origin: the last day whose sales are known, ISO 8601.
         digests: of the panels, as checkpoints know them.
         rows: the rows; a series is a position in its panel.
-        bounds: (D * P + 1,) where the rows of each department and, within it, of each panel begin.
+        bounds: (D, P + 1); the rows of department d and panel p are those from bounds[d, p] to bounds[d, p + 1].
     """
 
     panels: Iterable[Panel]
@@ -56,8 +56,7 @@ class TrainingRows:
     @property
     def of_departments(self) -> list[slice]:
         """D places of the departments' rows."""
-        first = self.bounds[:: (len(self.bounds) - 1) // len(self.departments)].tolist()
-        return [slice(*ends) for ends in pairwise(first)]
+        return [slice(*ends) for ends in self.bounds[:, [0, -1]].tolist()]
 
     def by_panel(self) -> Iterator[tuple[Context, list[slice]]]:
         """Return the context of each panel, one at a time, and the D places of its rows.
@@ -65,13 +64,12 @@ class TrainingRows:
         Raises:
             ValueError: there are not as many panels as when the rows were drawn.
         """
-        count, found = (len(self.bounds) - 1) // len(self.departments), 0
-        for number, panel in enumerate(self.panels):
-            begins = range(number, len(self.bounds) - 1, count)
-            yield Context.build(panel, self.aggregates), [slice(*self.bounds[at : at + 2].tolist()) for at in begins]
-            found += 1
-        if found != count:
-            raise ValueError(f"rows were drawn from {count} panels, of which {found} came again")
+        found = 0
+        for found, panel in enumerate(self.panels, start=1):
+            ends = self.bounds[:, found - 1 : found + 1].tolist()
+            yield Context.build(panel, self.aggregates), [slice(*each) for each in ends]
+        if found != len(self.digests):
+            raise ValueError(f"rows were drawn from {len(self.digests)} panels, of which {found} came again")
 
     @classmethod
     def draw(cls, panels: Iterable[Panel], config: GBMConfig) -> TrainingRows:
@@ -141,8 +139,9 @@ class _FirstPass:
                 place, column = np.nonzero(drawn[own])
                 series[department].append(own[place])
                 day[department].append(days[column])
-        bounds = np.cumsum([0, *map(len, chain(*series))])
-        if not bounds[-1]:
+        ends = np.cumsum([[*map(len, parts)] for parts in series]).reshape(len(departments), -1)
+        bounds = np.column_stack([np.append(0, ends[:-1, -1]), ends])
+        if not bounds[-1, -1]:
             raise ValueError("no series was on sale on the training days")
-        horizon = rng.integers(1, HORIZON + 1, bounds[-1], dtype=np.int32)
+        horizon = rng.integers(1, HORIZON + 1, bounds[-1, -1], dtype=np.int32)
         return Rows(np.concatenate([*chain(*series)]), np.concatenate([*chain(*day)]), horizon), bounds
