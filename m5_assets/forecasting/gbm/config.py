@@ -23,7 +23,7 @@ class GBMConfig(FromHyperparameters):
         family: "global" (one model), "departments" (one a department) or "both", averaged with equal weight.
         training_days: days before the origin that rows are drawn from.
         sample_share: share of the live rows (released, not Christmas) drawn.
-        max_rows: the share is lowered where it would draw more rows than this, which bounds the memory of training.
+        max_rows: the share is lowered where it would draw more rows than this, which bounds time, memory and disk.
         learning_rate: shrinkage of both members.
         iterations: trees of the global model.
         leaves: leaves of its trees.
