@@ -67,11 +67,9 @@ def _boosters(
 
     boosters = {}
     if config.family != "departments":
-        parameters, everything = (
-            config.booster_parameters(config.leaves, config.min_leaf_rows),
-            matrix.part(0, len(rows)),
-        )
-        boosters[GLOBAL] = _train(GLOBAL, everything, units, parameters, config.iterations, fitted, finished)
+        parameters = config.booster_parameters(config.leaves, config.min_leaf_rows)
+        every = matrix.part(0, len(rows))
+        boosters[GLOBAL] = _train(GLOBAL, every, units, parameters, config.iterations, fitted, finished)
     parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
     for (name, part), report in zip(parts.items(), told, strict=True):
         if part.start == part.stop:
