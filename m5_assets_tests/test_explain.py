@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from m5_assets.cli import cli
 from m5_assets.forecasting.features import Context, write_horizon
-from m5_assets.forecasting.gbm import GBMModel, fit
+from m5_assets.forecasting.gbm import GBMModel, TrainingRows, fit
 from m5_assets.forecasting.panel import Panel
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
@@ -29,7 +29,7 @@ def panel() -> Panel:
 
 @pytest.fixture(scope="module")
 def model(panel: Panel) -> GBMModel:
-    return fit([panel], SMALL, lambda step, share: None)
+    return fit(TrainingRows.draw([panel], SMALL), lambda step, share: None)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from m5_assets.containers.contract import base, channel, hyperparameters, main, model_folder, reporting
 from m5_assets.containers.serving import BadBody, serve
 from m5_assets.forecasting.explain import mean_effects
-from m5_assets.forecasting.gbm import GBMConfig, GBMModel, fit
+from m5_assets.forecasting.gbm import GBMConfig, GBMModel, TrainingRows, fit
 from m5_assets.forecasting.panel import SERIES_COLUMNS, PanelFiles
 
 
@@ -25,7 +25,8 @@ def train() -> None:
         config = GBMConfig.from_hyperparameters(hyperparameters())
         panels = PanelFiles(channel("panel"))
         report.progress(f"drawing rows from {len(panels.paths)} stores", 0.0)
-        model = fit(panels, config, report.progress, checkpoints=base() / "checkpoints")
+        rows = TrainingRows.draw(panels, config)
+        model = fit(rows, report.progress, checkpoints=base() / "checkpoints")
         model.save(model_folder())
         report.materialized(
             {
@@ -33,7 +34,7 @@ def train() -> None:
                 "boosters": len(model.boosters),
                 "features": len(model.features),
                 "feature_importance": model.importance(),
-                "family_effects": mean_effects(model, panels),
+                "family_effects": mean_effects(model, rows),
             }
         )
 

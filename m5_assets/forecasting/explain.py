@@ -10,7 +10,6 @@ is printed of an explanation (`m5_assets.explain`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,6 @@ import pyarrow as pa
 
 from m5_assets.forecasting.features import CATALOGUE, compute
 from m5_assets.forecasting.gbm import GLOBAL, GBMModel, TrainingRows
-from m5_assets.forecasting.panel import Panel
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,16 +70,11 @@ def explain(model: GBMModel, table: pa.Table) -> Explanation:
     return Explanation(model.features, matrix, model.predict(matrix, departments), _logs(model, matrix, departments))
 
 
-def mean_effects(model: GBMModel, panels: Iterable[Panel]) -> dict[str, float]:
+def mean_effects(model: GBMModel, rows: TrainingRows) -> dict[str, float]:
     """Return each family's mean effect on a forecast, largest first: the mean absolute logarithm of its factor.
 
-    0.1 is a factor of about 1.1 or 0.9. Over `SAMPLE_ROWS` rows that the model's training would draw from the panels.
-
-    Args:
-        model: the model.
-        panels: of whole stores, in the order of their names; gone through twice.
+    0.1 is a factor of about 1.1 or 0.9. Over `SAMPLE_ROWS` of the rows that the model was trained on.
     """
-    rows = TrainingRows.draw(panels, model.config)
     places = np.sort(np.random.default_rng(model.config.seed).permutation(len(rows))[:SAMPLE_ROWS])
     matrix = np.empty((len(places), len(model.features)), np.float32)
     for context, parts in rows.by_panel():

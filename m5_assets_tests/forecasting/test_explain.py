@@ -9,7 +9,7 @@ import pytest
 
 from m5_assets.forecasting.explain import explain, mean_effects
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, Context, horizon_table
-from m5_assets.forecasting.gbm import Family, GBMModel, fit
+from m5_assets.forecasting.gbm import Family, GBMModel, TrainingRows, fit
 from m5_assets.forecasting.panel import Panel
 from m5_assets_tests.forecasting.panels import make_panel
 from m5_assets_tests.forecasting.test_gbm import SMALL
@@ -22,7 +22,7 @@ def panel() -> Panel:
 
 @pytest.fixture(scope="module")
 def model(panel: Panel) -> GBMModel:
-    return fit([panel], SMALL, lambda step, share: None)
+    return fit(TrainingRows.draw([panel], SMALL), lambda step, share: None)
 
 
 def test_base_times_all_factors_is_the_forecast(panel: Panel, model: GBMModel) -> None:
@@ -42,7 +42,8 @@ def test_a_single_model_has_one_base_for_all_rows_that_it_explains(panel: Panel,
     """The base is a booster's expected value: the rest is in the factors of that very booster, each row's own."""
     config = dataclasses.replace(SMALL, family=family, iterations=5, department_iterations=5)
     found = explain(
-        fit([panel], config, lambda step, share: None), table := horizon_table(Context.build(panel), "CA_1")
+        fit(TrainingRows.draw([panel], config), lambda step, share: None),
+        table := horizon_table(Context.build(panel), "CA_1"),
     )
     departments = np.array(table["dept_id"].to_pylist())
     sold = found.units > 0
@@ -61,8 +62,8 @@ def test_a_day_without_any_sale_is_zero_with_a_base_of_zero(panel: Panel, model:
 
 
 def test_mean_effects_are_the_families_largest_first_and_repeat_themselves(panel: Panel, model: GBMModel) -> None:
-    effects = mean_effects(model, [panel])
+    effects = mean_effects(model, TrainingRows.draw([panel], SMALL))
     assert list(effects.values()) == sorted(effects.values(), reverse=True)
     assert {"rolling", "price", "calendar"} <= set(effects)
     assert next(iter(effects.values())) > 0.1
-    assert mean_effects(model, [panel]) == effects
+    assert mean_effects(model, TrainingRows.draw([panel], SMALL)) == effects

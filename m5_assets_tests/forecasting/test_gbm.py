@@ -43,7 +43,7 @@ def steps() -> list[tuple[str, float]]:
 
 @pytest.fixture(scope="module")
 def model(panel: Panel, steps: list[tuple[str, float]]) -> GBMModel:
-    return fit([panel.rewind(HELD_OUT)], SMALL, lambda step, share: steps.append((step, share)))
+    return fit(TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), lambda step, share: steps.append((step, share)))
 
 
 def same_files(one: Path, other: Path) -> bool:
@@ -62,9 +62,11 @@ def test_an_interrupted_training_goes_on_to_the_same_model(panel: Panel, model: 
 
     checkpoints = tmp_path / "checkpoints"
     with pytest.raises(Interrupted):
-        fit([panel.rewind(HELD_OUT)], SMALL, interrupt, checkpoints)
+        fit(TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), interrupt, checkpoints)
     told: list[str] = []
-    resumed = fit([panel.rewind(HELD_OUT)], SMALL, lambda step, _share: told.append(step), checkpoints)
+    resumed = fit(
+        TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), lambda step, _share: told.append(step), checkpoints
+    )
     assert [step for step in told if "checkpoint" in step] == [
         f"{name}: taken from a checkpoint" for name in ("global", model.departments[0])
     ]
@@ -74,9 +76,13 @@ def test_an_interrupted_training_goes_on_to_the_same_model(panel: Panel, model: 
 
 
 def test_a_checkpoint_of_another_training_is_not_taken(panel: Panel, tmp_path: Path) -> None:
-    fit([panel.rewind(HELD_OUT)], SMALL, lambda *_: None, tmp_path)
+    fit(TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), lambda *_: None, tmp_path)
     told: list[str] = []
-    fit([panel.rewind(HELD_OUT)], dataclasses.replace(SMALL, seed=2), lambda step, _share: told.append(step), tmp_path)
+    fit(
+        TrainingRows.draw([panel.rewind(HELD_OUT)], dataclasses.replace(SMALL, seed=2)),
+        lambda step, _share: told.append(step),
+        tmp_path,
+    )
     assert told
     assert not [step for step in told if "checkpoint" in step]
 
@@ -132,22 +138,24 @@ def test_no_more_rows_are_drawn_than_memory_allows(panel: Panel) -> None:
 def test_stores_one_by_one_give_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
     stores = [part for _, part in panel.rewind(HELD_OUT).stores()]
     assert len(stores) == 3
-    fit(stores, SMALL, lambda *_: None).save(tmp_path / "by_store")
+    fit(TrainingRows.draw(stores, SMALL), lambda *_: None).save(tmp_path / "by_store")
     model.save(tmp_path / "at_once")
     assert same_files(tmp_path / "by_store", tmp_path / "at_once")
-    assert mean_effects(model, stores) == mean_effects(model, [panel.rewind(HELD_OUT)])
+    assert mean_effects(model, TrainingRows.draw(stores, SMALL)) == mean_effects(
+        model, TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL)
+    )
 
 
 def test_stores_of_different_days_are_refused(panel: Panel) -> None:
     (_, first), (_, second), _ = panel.stores()
     with pytest.raises(ValueError, match="panels of different days"):
-        fit([first, second.rewind(1)], SMALL, lambda *_: None)
+        fit(TrainingRows.draw([first, second.rewind(1)], SMALL), lambda *_: None)
 
 
 def test_stores_that_can_be_read_but_once_are_refused(panel: Panel) -> None:
     once = (part for _, part in panel.stores())
     with pytest.raises(ValueError, match="3 panels, of which 0 came again"):
-        fit(once, SMALL, lambda *_: None)
+        fit(TrainingRows.draw(once, SMALL), lambda *_: None)
 
 
 def test_batches_from_disk_train_what_the_matrix_at_once_does() -> None:
@@ -181,7 +189,7 @@ def test_a_matrix_without_room_says_how_much_it_takes(tmp_path: Path, monkeypatc
 def test_the_same_past_gives_the_same_files_whatever_comes_after(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
     later = dataclasses.replace(panel, sales=panel.sales.copy())
     later.sales[:, -HELD_OUT:] = 99.0
-    fit([later.rewind(HELD_OUT)], SMALL, lambda step, share: None).save(tmp_path / "again")
+    fit(TrainingRows.draw([later.rewind(HELD_OUT)], SMALL), lambda step, share: None).save(tmp_path / "again")
     model.save(tmp_path / "first")
     assert len(list((tmp_path / "first").iterdir())) == 6
     assert same_files(tmp_path / "first", tmp_path / "again")
@@ -217,7 +225,7 @@ def test_the_family_decides_the_members(panel: Panel, family: str) -> None:
     config = GBMConfig.from_hyperparameters(
         {"family": family, "iterations": "3", "department_iterations": "3", "sample_share": "0.2", "threads": "1"}
     )
-    model = fit([panel], config, lambda step, share: None)
+    model = fit(TrainingRows.draw([panel], config), lambda step, share: None)
     assert ("global" in model.boosters) == (family == "global")
     assert forecast(model, panel).sum() > 0
 
@@ -227,16 +235,16 @@ def test_a_department_that_is_not_yet_on_sale_is_forecast_by_the_global_member(p
     own = (panel.series["dept_id"] == department).to_numpy()
     tomorrow = dataclasses.replace(panel, release=np.where(own, panel.days, panel.release).astype(np.int32))
     small = dataclasses.replace(SMALL, iterations=3, department_iterations=3)
-    model = fit([tomorrow], small, lambda step, share: None)
+    model = fit(TrainingRows.draw([tomorrow], small), lambda step, share: None)
     assert department not in model.boosters
     model.save(tmp_path)
     forecasts = forecast(GBMModel.load(tmp_path), tomorrow)
     assert forecasts[own].sum() > 0
     alone = dataclasses.replace(model, boosters={"global": model.boosters["global"]}, config=GBMConfig(family="global"))
     np.testing.assert_array_equal(forecasts[own], forecast(alone, tomorrow)[own])
-    assert sum(mean_effects(model, [tomorrow]).values()) > 0
+    assert sum(mean_effects(model, TrainingRows.draw([tomorrow], small)).values()) > 0
     with pytest.raises(ValueError, match=f"{department}.*was not on sale on the training days; train with family=both"):
-        fit([tomorrow], dataclasses.replace(small, family="departments"), lambda step, share: None)
+        fit(TrainingRows.draw([tomorrow], dataclasses.replace(small, family="departments")), lambda step, share: None)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +271,7 @@ def test_hyperparameters_are_read_from_strings() -> None:
 
 def test_a_panel_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match="training needs more than 56"):
-        fit([make_panel(1, 4, 1, 50)], SMALL, lambda step, share: None)
+        fit(TrainingRows.draw([make_panel(1, 4, 1, 50)], SMALL), lambda step, share: None)
 
 
 def test_a_model_of_other_features_is_refused(model: GBMModel, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class TrainingRows:
     """R rows of D departments, drawn from P panels.
 
     Attributes:
+        config: what they were drawn by.
         panels: of whole stores, in the order of their names; gone through again for the features.
         aggregates: of all their series.
         departments: D names in the order of their codes.
@@ -41,6 +42,7 @@ class TrainingRows:
         bounds: (D, P + 1); the rows of department d and panel p are those from bounds[d, p] to bounds[d, p + 1].
     """
 
+    config: GBMConfig
     panels: Iterable[Panel]
     aggregates: Aggregates
     departments: tuple[str, ...]
@@ -90,7 +92,7 @@ class TrainingRows:
         rows, bounds = first_pass.draw(departments, config)
         origin = str(first_pass.dates[first_pass.days - 1])
         digests = tuple(first_pass.digests)
-        return cls(panels, aggregates, tuple(departments), tuple(stores), origin, digests, rows, bounds)
+        return cls(config, panels, aggregates, tuple(departments), tuple(stores), origin, digests, rows, bounds)
 
 
 class _FirstPass:

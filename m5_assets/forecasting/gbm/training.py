@@ -7,7 +7,6 @@ training leaves (`checkpoints`), the program that runs inside a job (`containers
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ import numpy.typing as npt
 
 from m5_assets.forecasting.checkpoints import FinishedBoosters, training_digest
 from m5_assets.forecasting.features import MODEL_FEATURES, compute
-from m5_assets.forecasting.gbm.config import GBMConfig
 from m5_assets.forecasting.gbm.matrix import BatchDataset, DiskMatrix
 from m5_assets.forecasting.gbm.model import GLOBAL, GBMModel
 from m5_assets.forecasting.gbm.rows import TrainingRows
-from m5_assets.forecasting.panel import Panel
 from m5_assets.forecasting.progress import Progress, phases
 
 logger = logging.getLogger(__name__)
@@ -30,35 +27,34 @@ FEATURES_EFFORT = 17
 """What computing a row's features costs, in the time a tree takes for a row."""
 
 
-def fit(panels: Iterable[Panel], config: GBMConfig, progress: Progress, checkpoints: Path | None = None) -> GBMModel:
-    """Train on the panels' last days.
+def fit(rows: TrainingRows, progress: Progress, checkpoints: Path | None = None) -> GBMModel:
+    """Train on rows, with the configuration that they were drawn by.
 
-    The same panels and configuration give the same model, byte for byte, however the stores are divided into panels.
+    The same rows and configuration give the same model, byte for byte, however the stores are divided into panels.
     Memory holds one panel at a time, the groups' aggregates and, of up to `max_rows` rows, where they lie and
     LightGBM's bins; their features go through a temporary file (`matrix`).
 
     Args:
-        panels: of whole stores, in the order of their names; gone through twice.
-        config: see `GBMConfig`.
+        rows: drawn from the panels' last days; the panels are gone through again.
         progress: told of each step.
         checkpoints: a folder. With it each finished booster is kept there, and a training that finds boosters of an
             earlier one with the same settings and data takes them, to the same model.
 
     Raises:
-        ValueError: the panels are too short to train on, or no member would forecast a department that has no rows.
+        ValueError: the panels cannot be gone through again, or no member would forecast a department that has no rows.
         OSError: there is no room for the temporary file.
     """
-    rows = TrainingRows.draw(panels, config)
     logger.info("training on %s rows of %s features", f"{len(rows):,}", len(MODEL_FEATURES))
-    finished = FinishedBoosters(checkpoints, training_digest(rows.digests, config))
+    finished = FinishedBoosters(checkpoints, training_digest(rows.digests, rows.config))
     with DiskMatrix(len(rows), len(MODEL_FEATURES)) as matrix:
-        boosters = _boosters(rows, matrix, config, progress, finished)
-    return GBMModel(boosters, MODEL_FEATURES, rows.departments, rows.stores, config, rows.origin, len(rows))
+        boosters = _boosters(rows, matrix, progress, finished)
+    return GBMModel(boosters, MODEL_FEATURES, rows.departments, rows.stores, rows.config, rows.origin, len(rows))
 
 
 def _boosters(
-    rows: TrainingRows, matrix: DiskMatrix, config: GBMConfig, progress: Progress, finished: FinishedBoosters
+    rows: TrainingRows, matrix: DiskMatrix, progress: Progress, finished: FinishedBoosters
 ) -> dict[str, lgb.Booster]:
+    config = rows.config
     parts = dict(zip(rows.departments, rows.of_departments, strict=True)) if config.family != GLOBAL else {}
     trees = {name: config.department_iterations * (part.stop - part.start) for name, part in parts.items()}
     whole = config.iterations * len(rows) if config.family != "departments" else 0
