@@ -104,7 +104,7 @@ images: ## The images, by docker: the platform's and one a job kind
 	for name in platform features gbm lstm totals; do docker build --file docker/Dockerfile.$$name --tag m5-$$name .; done
 
 images-check: dev ## Images and Compose stack built and used without a Docker engine, as root on Debian 12: 20 minutes
-	m5_assets_tests/docker/images_check.sh
+	m5_assets_tests/support/docker/images_check.sh
 
 compose-up: ## The whole platform on this host by Compose, docs/docker.md
 	docker compose --file docker/compose.yaml up --detach --build --wait

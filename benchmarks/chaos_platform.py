@@ -31,7 +31,7 @@ from sqlalchemy import text
 
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource, schema
-from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-04-25")

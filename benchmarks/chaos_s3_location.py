@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any, get_args
 
 from botocore.config import Config
+from dagster_sagemaker import LocalSageMaker
 
 from m5_assets.definitions import build_defs
-from m5_assets.resources.jobs import Kind, SageMakerJobs
 from m5_assets.resources.lake import Lake
-from m5_assets.sagemaker import LocalSageMaker
+from m5_assets.resources.sagemaker_jobs import Kind, SageMakerJobs
 from m5_assets.settings import settings
 
 

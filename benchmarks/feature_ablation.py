@@ -29,18 +29,18 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from dagster_sagemaker.artifacts import unpack_model
 
-from m5_assets.assets.measure import day_number
 from m5_assets.assets.presentation import markdown_table
-from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting import wrmsse
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
 from m5_assets.forecasting.gbm import DESCRIPTION, GBMConfig, TrainingRows
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.panel import HORIZON, Panel, concat, read_panel
+from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
+from m5_assets.readers.scoring import day_number
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import Landing
-from m5_assets.sagemaker.artifacts import unpack_model
+from m5_assets.resources.landing_files import Landing
 from m5_assets.weeks import Week
 
 FAMILY = {feature.name: feature.family for feature in CATALOGUE}

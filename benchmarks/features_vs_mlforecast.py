@@ -101,7 +101,7 @@ def _run(engine: str, folder: Path, peer: Path, threads: int) -> dict[str, float
 
 def _write_sales(folder: Path, landing: Path | None, days: int) -> None:
     if landing and landing.is_dir():
-        from m5_assets.resources.landing import Landing
+        from m5_assets.resources.landing_files import Landing
 
         sales = Landing(str(landing)).sales()
         units, source = sales.units[:, -days:].astype(np.float32), str(landing.name)

@@ -38,7 +38,7 @@ import httpx
 from growth_lakes import WEEK, Size, generate
 
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 
 MODELS = ("gbm", "lstm")
 CONTENT = "application/x-parquet"

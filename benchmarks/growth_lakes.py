@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 
 from m5_assets.forecasting.history import DailyUnits, write_by_store
 from m5_assets.resources.lake import Lake
-from m5_assets.sample.calendar import sample_calendar
 from m5_assets.sample.demand import (
     DEPARTMENTS,
     STORES,
@@ -30,6 +29,7 @@ from m5_assets.sample.demand import (
     draw_store,
     items_by_department,
 )
+from m5_assets.sample.trading_days import sample_calendar
 from m5_assets.weeks import Week, weeks_between
 
 WEEK = Week.parse("2016-05-16")

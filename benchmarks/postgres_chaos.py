@@ -29,8 +29,8 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from m5_assets.resources.postgres import migrate, schema
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.resources.postgres.load import load_series
-from m5_assets.resources.postgres.server import EmbeddedServer
 
 OTHER_WEEK, WARM_UP = (WEEK - dt.timedelta(days=days) for days in (7, 14))
 STATE = {

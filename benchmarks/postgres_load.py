@@ -29,9 +29,9 @@ from sqlalchemy import Engine, create_engine, text
 
 from m5_assets.resources.postgres import migrate, schema
 from m5_assets.resources.postgres.copying import copy_from
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.resources.postgres.load import load_series
-from m5_assets.resources.postgres.rows import SeriesRows
-from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.resources.postgres.load_rows import SeriesRows
 
 WEEK = dt.date(2016, 5, 16)
 DAYS = 28

@@ -31,11 +31,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from dagster_sagemaker import sweep
+from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES
+from dagster_sagemaker.local.faults import CallFault, JobFault
 from sagemaker_lab import WORK_SECONDS, Lab
-
-from m5_assets.sagemaker import sweep
-from m5_assets.sagemaker.kinds import KINDS, TERMINAL_STATUSES
-from m5_assets.sagemaker.local.faults import CallFault, JobFault
 
 KIND_NAMES = tuple(KINDS)
 MAX_RUNS = 4

@@ -12,10 +12,9 @@ from typing import Any
 
 import dagster as dg
 from botocore.config import Config
-
-from m5_assets.sagemaker import LocalPipesChannel, LocalSageMaker, PipesSageMakerClient, SageMakerTransformClient
-from m5_assets.sagemaker.kinds import KINDS
-from m5_assets.sagemaker.local.faults import Faults
+from dagster_sagemaker import LocalPipesChannel, LocalSageMaker, PipesSageMakerClient, SageMakerTransformClient
+from dagster_sagemaker.kinds import KINDS
+from dagster_sagemaker.local.faults import Faults
 
 ROLE = "arn:aws:iam::123456789012:role/jobs"
 WORK_SECONDS = 0.5

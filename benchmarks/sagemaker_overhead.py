@@ -24,11 +24,10 @@ from unittest.mock import patch
 import dagster as dg
 from botocore.config import Config
 from botocore.exceptions import ClientError
-
-from m5_assets.sagemaker import LocalPipesChannel, LocalSageMaker, PipesSageMakerClient
-from m5_assets.sagemaker import calls as calls_module
-from m5_assets.sagemaker.calls import PatientCalls
-from m5_assets.sagemaker.jobs import DEFAULT_PATIENCE_SECONDS, DEFAULT_POLL_SECONDS
+from dagster_sagemaker import LocalPipesChannel, LocalSageMaker, PipesSageMakerClient
+from dagster_sagemaker import calls as calls_module
+from dagster_sagemaker.calls import PatientCalls
+from dagster_sagemaker.job_lifecycle import DEFAULT_PATIENCE_SECONDS, DEFAULT_POLL_SECONDS
 
 EMPTY = "from dagster_pipes import open_dagster_pipes\nwith open_dagster_pipes() as pipes:\n    pass\n"
 HOURS = 8

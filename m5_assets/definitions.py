@@ -10,34 +10,22 @@ from typing import Any
 
 import dagster as dg
 
-from m5_assets.collector import collector_at_rest
-
-with collector_at_rest():
-    from m5_assets.assets import (
-        accuracy,
-        ensemble,
-        ensemble_weights,
-        features,
-        landing,
-        models,
-        predictions,
-        quicksight,
-        rds,
-    )
-    from m5_assets.checks import STAGES as CHECKED_STAGES
-    from m5_assets.jobs import JOBS
-    from m5_assets.resources.jobs import SageMakerJobs
-    from m5_assets.resources.lake import Lake
-    from m5_assets.resources.landing.resource import LandingResource
-    from m5_assets.resources.postgres import PostgresResource
-    from m5_assets.resources.quicksight.service import QuickSight
-    from m5_assets.schedules import SCHEDULES
-    from m5_assets.sensors import SENSORS
-    from m5_assets.settings import Settings, settings
+from m5_assets.assets import accuracy, ensemble, ensemble_weights, features, landing, models, predictions, rds
+from m5_assets.automation.jobs import JOBS
+from m5_assets.automation.schedules import SCHEDULES
+from m5_assets.automation.sensors import SENSORS
+from m5_assets.checks import STAGES as CHECKED_STAGES
+from m5_assets.extras.quicksight import refresh
+from m5_assets.extras.quicksight.quicksight_api import QuickSight
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.sagemaker_jobs import SageMakerJobs
+from m5_assets.settings import Settings, settings
 
 OWNERS = ["team:demand-forecasting"]
 
-STAGES = (landing, features, models, predictions, ensemble_weights, ensemble, accuracy, rds, quicksight)
+STAGES = (landing, features, models, predictions, ensemble_weights, ensemble, accuracy, rds, refresh)
 
 
 def resources(source: Settings) -> dict[str, Any]:
@@ -75,5 +63,4 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     ).map_asset_specs(func=lambda spec: spec.replace_attributes(owners=OWNERS))
 
 
-with collector_at_rest():
-    defs = build_defs()
+defs = build_defs()

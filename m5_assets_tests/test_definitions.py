@@ -11,7 +11,7 @@ import yaml
 
 from m5_assets.definitions import defs
 
-LINEAGE = Path(__file__).with_name("lineage.json")
+LINEAGE = Path(__file__).parent / "support" / "lineage.json"
 
 
 def test_the_code_location_is_sound() -> None:

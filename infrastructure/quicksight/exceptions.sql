@@ -1,4 +1,4 @@
--- Which series to look at this week, why, and what is at stake: the rules of m5_assets/dashboard/rules.py, which gives
+-- Which series to look at this week, why, and what is at stake: the rules of m5_assets/dashboard/exception_rules.py, which gives
 -- each threshold's reason, over the view that QuickSight may read. A test compares the two.
 WITH outlook AS (
     SELECT *, 91 - zero_days AS before, week + 6 AS origin, first_sale > week + 6 - 56 AS is_new,

@@ -1,7 +1,7 @@
 """Telling people of incidents: one message when something goes wrong, one when it is over.
 
 `incidents` says what an incident is and how it reads, `channels` how a message is sent, `notifier` who has been told of
-what. Not here: what is an incident (`m5_assets.sensors`), and anything of Dagster.
+what. Not here: what is an incident (`m5_assets.automation.sensors`), and anything of Dagster.
 """
 
 from m5_assets.alerts.channels import Channel, channels_of

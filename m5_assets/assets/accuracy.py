@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5_assets.assets.ensemble import MODELS, read_forecast
-from m5_assets.assets.measure import Measure, day_number, landed_official, measure_of
 from m5_assets.assets.predictions import read_totals_forecast, totals_of
 from m5_assets.assets.presentation import bars_plot, column_schema, grouped_bars_plot, markdown_table
-from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.history import DailyUnits
+from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
+from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
-from m5_assets.resources.landing import OFFICIAL
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files import OFFICIAL
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between
 
 if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start

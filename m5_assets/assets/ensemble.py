@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from m5_assets.assets.ensemble_weights import read_weights
 from m5_assets.assets.predictions import predictions_by_store, read_totals_forecast, totals_of
 from m5_assets.assets.presentation import column_schema, lines_plot, preview
-from m5_assets.assets.sales import unbroken_weeks, units_a_day
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.ensemble import Weights, weighted_average
 from m5_assets.forecasting.history import DailyUnits
+from m5_assets.readers.sales import unbroken_weeks, units_a_day
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 

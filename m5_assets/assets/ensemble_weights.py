@@ -12,16 +12,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.assets.known import CALENDAR, PRICES, KnownInputs, digest_of
-from m5_assets.assets.measure import day_number, landed_official, measure_of
 from m5_assets.assets.predictions import read_predictions, read_totals_forecast, totals_of
 from m5_assets.assets.presentation import lines_plot, markdown_table
-from m5_assets.assets.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.forecasting.ensemble import ALIGNMENTS, SHARES, Floats, PastWeek, Weights, fit_weights, score_grid
 from m5_assets.forecasting.history import DailyUnits
+from m5_assets.readers.known_inputs import CALENDAR, PRICES, KnownInputs, digest_of
+from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
+from m5_assets.readers.scoring import day_number, landed_official, measure_of
 from m5_assets.resources.lake import Lake, MissingInput
-from m5_assets.resources.landing import OFFICIAL, LandedOfficial
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files import OFFICIAL, LandedOfficial
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from m5_assets.assets.known import Known, KnownInputs
-from m5_assets.resources.jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
+from m5_assets.readers.known_inputs import Known, KnownInputs
 from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.sagemaker_jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
 

@@ -1,6 +1,6 @@
 """The first stage: what was landed, as the lake's tables. Sales and totals by week, prices and calendar whole.
 
-Not here: how a CSV file is read and what makes it unacceptable (`m5_assets.resources.landing`).
+Not here: how a CSV file is read and what makes it unacceptable (`m5_assets.resources.landing_files`).
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits, write_by_store
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import BadInput, LandedTotals, content_by_week, sum_totals
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files import BadInput, LandedTotals, content_by_week, sum_totals
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.weeks import WEEKS, Week
 
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import dagster as dg
 
 from m5_assets.assets.presentation import bars_plot, lines_plot
-from m5_assets.resources.jobs import HEAVY, SageMakerJobs
 from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.sagemaker_jobs import HEAVY, SageMakerJobs
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
 

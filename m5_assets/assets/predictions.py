@@ -16,8 +16,8 @@ import pandas as pd
 from m5_assets.assets.models import ModelKind, model_file
 from m5_assets.assets.presentation import column_schema, lines_plot, markdown_table, preview
 from m5_assets.forecasting.history import DailyUnits, join_stores, read_daily
-from m5_assets.resources.jobs import JOB_NAME, SageMakerJobs
 from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.sagemaker_jobs import JOB_NAME, SageMakerJobs
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from m5_assets.assets.sales import read_sales_weeks
-from m5_assets.checks import units
+from m5_assets.checks import unit_rules
 from m5_assets.checks.predictions import recent_units_a_day
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.forecasting.panel import SERIES_COLUMNS
+from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week
@@ -38,8 +38,8 @@ def complete(table: pa.Table, live: pd.MultiIndex, week: Week) -> Finding:
     keys = ["store_id", "item_id"]
     counted = table.group_by(keys).aggregate([("date", "count_distinct"), ("date", "count")]).to_pandas()
     series = pd.MultiIndex.from_frame(counted[keys].astype(str)).sort_values()
-    odd = units.days(pc.unique(table["date"]).to_pylist(), week.shift(1).first_day, week.last_forecast_day)
-    found = units.complete(series, live, odd)
+    odd = unit_rules.days(pc.unique(table["date"]).to_pylist(), week.shift(1).first_day, week.last_forecast_day)
+    found = unit_rules.complete(series, live, odd)
     wrong = int(((counted["date_count_distinct"] != HORIZON_DAYS) | (counted["date_count"] != HORIZON_DAYS)).sum())
     return Finding(False, f"{wrong} series do not have 28 days once each") if found.passed and wrong else found
 
@@ -69,8 +69,8 @@ def examiner(lake: Lake) -> Examiner:
         live = pd.MultiIndex.from_frame(sales.series[["store_id", "item_id"]])
         return {
             "complete": complete(table, live, week),
-            "finite_and_not_negative": units.finite_and_not_negative(values, "all models"),
-            "plausible_total": units.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+            "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "all models"),
+            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
             "plausible_stores": plausible_stores(forecast, _sales_by_store(lake, week), 2 * band),
         }
 

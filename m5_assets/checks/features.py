@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from m5_assets.assets.known import KnownInputs
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
-from m5_assets.checks.units import days
+from m5_assets.checks.unit_rules import days
 from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, calendar_of
+from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.lake import Lake, LakeFile, Manifest
 from m5_assets.weeks import Week
 
@@ -118,7 +118,7 @@ def based_on_current_sales(changed: Sequence[str]) -> Finding:
 
 def examiner(lake: Lake) -> Examiner:
     """Return the examiner of `features`."""
-    from m5_assets.forecasting.features.catalogue import NAMES  # loads numba, which no code location should pay for
+    from m5_assets.forecasting.features.registry import NAMES  # loads numba, which no code location should pay for
 
     current = KnownInputs(lake)
 

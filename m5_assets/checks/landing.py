@@ -1,6 +1,6 @@
 """What must hold of the landed weeks, prices and days before anything is computed from them.
 
-Not here: what makes a landed file unacceptable as a file (`m5_assets.resources.landing`).
+Not here: what makes a landed file unacceptable as a file (`m5_assets.resources.landing_files`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from m5_assets.checks import units
+from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.settings import Settings, settings
 from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week
 
@@ -114,7 +114,9 @@ class WeekOfUnits:
 
 def rows_complete(table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date) -> Finding:
     """Every live series is there, and every series has one row for each day."""
-    found = units.complete(own.keys, live, units.days(own.days, first, last), settings().checks.missing_series)
+    found = unit_rules.complete(
+        own.keys, live, unit_rules.days(own.days, first, last), settings().checks.missing_series
+    )
     expected = len(own.keys) * ((last - first).days + 1)
     if found.passed and table.num_rows != expected:
         return Finding(False, f"{table.num_rows:,} rows, not one for each of {len(own.keys):,} series and day")
@@ -140,8 +142,8 @@ def drifts(own: WeekOfUnits, earlier: Sequence[WeekOfUnits]) -> dict[str, Findin
     bands = settings().checks
     volumes, zeros = [week.units_a_day for week in earlier], [week.zero_share for week in earlier]
     return {
-        "volume_drift": units.in_band(own.units_a_day, volumes, bands.volume_band, "units a day"),
-        "zero_share_drift": units.near(own.zero_share, zeros, bands.zero_share_band, "share of zeros"),
+        "volume_drift": unit_rules.in_band(own.units_a_day, volumes, bands.volume_band, "units a day"),
+        "zero_share_drift": unit_rules.near(own.zero_share, zeros, bands.zero_share_band, "share of zeros"),
     }
 
 
@@ -190,7 +192,7 @@ def sales_examiner(lake: Lake, landing: LandingResource) -> Examiner:
 
     def examine(week: Week) -> Findings:
         manifest, table = weeks.table(week)
-        schema = units.schema(table, SALES_SCHEMA)
+        schema = unit_rules.schema(table, SALES_SCHEMA)
         if not schema.passed:
             return unreadable(SALES_CHECKS, schema.text)
         own, earlier = weeks.summary(week, table), weeks.earlier(week)
@@ -234,7 +236,7 @@ def totals_examiner(lake: Lake) -> Examiner:
 
     def examine(week: Week) -> Findings:
         manifest, table = weeks.table(week)
-        schema = units.schema(table, TOTALS_SCHEMA)
+        schema = unit_rules.schema(table, TOTALS_SCHEMA)
         if not schema.passed:
             return unreadable(TOTALS_CHECKS, schema.text)
         own, earlier = weeks.summary(week, table), weeks.earlier(week)
@@ -272,7 +274,7 @@ def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[in
 def examine_prices(lake: Lake) -> Findings:
     """Examine `sell_prices`."""
     table = lake.read_table(lake.get("sell_prices").files[0])
-    schema = units.schema(table, PRICES_SCHEMA)
+    schema = unit_rules.schema(table, PRICES_SCHEMA)
     if not schema.passed:
         return unreadable(PRICES_CHECKS, schema.text)
     return {

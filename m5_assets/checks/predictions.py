@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from m5_assets.assets.predictions import read_predictions
-from m5_assets.assets.sales import read_sales_weeks
-from m5_assets.checks import units
+from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Check, Examiner, Findings, unreadable, weekly_checks
+from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week
@@ -42,13 +42,13 @@ def examiner(dataset: str) -> Callable[[Lake], Examiner]:
             keys = ["store_id", "item_id"]
             live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys])
             found = [d.date() for d in pd.date_range(forecast.first_day, forecast.last_day)]
-            odd = units.days(found, week.shift(1).first_day, week.last_forecast_day)
+            odd = unit_rules.days(found, week.shift(1).first_day, week.last_forecast_day)
             a_day = float(forecast.units.sum(dtype=float)) / HORIZON_DAYS
             band = settings().checks.forecast_band
             return {
-                "complete": units.complete(pd.MultiIndex.from_frame(forecast.series[keys]), live, odd),
-                "finite_and_not_negative": units.finite_and_not_negative(forecast.units, dataset),
-                "plausible_total": units.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+                "complete": unit_rules.complete(pd.MultiIndex.from_frame(forecast.series[keys]), live, odd),
+                "finite_and_not_negative": unit_rules.finite_and_not_negative(forecast.units, dataset),
+                "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
             }
 
         return examine
@@ -64,16 +64,16 @@ def examine_totals(lake: Lake) -> Examiner:
         keys = ["store_id", "dept_id"]
         live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys].drop_duplicates())
         groups = pd.MultiIndex.from_frame(frame[keys].drop_duplicates())
-        odd = units.days(sorted(set(frame["date"])), week.shift(1).first_day, week.last_forecast_day)
-        complete = units.complete(groups, live, odd)
+        odd = unit_rules.days(sorted(set(frame["date"])), week.shift(1).first_day, week.last_forecast_day)
+        complete = unit_rules.complete(groups, live, odd)
         if complete.passed and len(frame) != len(groups) * HORIZON_DAYS:
-            complete = units.complete(groups, live, [week.origin])
+            complete = unit_rules.complete(groups, live, [week.origin])
         values = frame["units"].to_numpy(np.float64)
         a_day, band = float(values.sum()) / HORIZON_DAYS, settings().checks.forecast_band
         return {
             "complete": complete,
-            "finite_and_not_negative": units.finite_and_not_negative(values, "totals_forecast"),
-            "plausible_total": units.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+            "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "totals_forecast"),
+            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
         }
 
     return examine

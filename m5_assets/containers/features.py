@@ -36,7 +36,7 @@ from m5_assets.containers.contract import (
 from m5_assets.forecasting.features import CATALOGUE, Aggregates, Context, write_horizon
 from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_weeks, read_store, share_series
 from m5_assets.forecasting.panel import HORIZON, Panel, read_panel, write_panel
-from m5_assets.forecasting.totals.history import TotalsHistory, write_totals
+from m5_assets.forecasting.totals.daily_totals import TotalsHistory, write_totals
 from m5_assets.forecasting.totals.weekly import history_of, read_weekly_totals
 
 _KEPT_STORES = 12

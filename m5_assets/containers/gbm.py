@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from m5_assets.containers.contract import base, channel, hyperparameters, main, model_folder, reporting
 from m5_assets.containers.serving import BadBody, serve
-from m5_assets.forecasting.explain import mean_effects
+from m5_assets.forecasting.contributions import mean_effects
 from m5_assets.forecasting.gbm import GBMConfig, GBMModel, TrainingRows, fit
 from m5_assets.forecasting.panel import SERIES_COLUMNS, PanelFiles
 

@@ -25,13 +25,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from m5_assets.dashboard import accuracy, colours, explore, overview, rules, words
-from m5_assets.dashboard.assets import SecurityHeaders, asset, url
+from m5_assets.dashboard import accuracy_page, colours, exception_rules, explore_page, overview_page, words
 from m5_assets.dashboard.database import NoDatabase, NoTables, NotFound, NoWeek, Reader, reading
 from m5_assets.dashboard.downloads import Form, download
-from m5_assets.dashboard.exceptions import PAGE_ROWS, ExceptionLists, Filter, counts
+from m5_assets.dashboard.exceptions_page import PAGE_ROWS, ExceptionLists, Filter, counts
 from m5_assets.dashboard.last_run import LastRun
 from m5_assets.dashboard.scope import Scope, label
+from m5_assets.dashboard.static_files import SecurityHeaders, asset, url
 from m5_assets.weeks import Week
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class _Pages:
             "asset": url,
             "navigation": _NAVIGATION,
             "model_names": colours.MODEL_NAMES,
-            "kinds": rules.KINDS,
+            "kinds": exception_rules.KINDS,
             "level_label": label,
             "ratio": words.ratio,
         }
@@ -120,13 +120,13 @@ class _Pages:
     def overview(self, request: Request) -> Response:
         """This week against the last 28 days and the same weeks of last year."""
         with self._page(request) as (reader, week, shared):
-            totals = overview.daily_totals(reader, week)
+            totals = overview_page.daily_totals(reader, week)
             listed = counts(self._lists.of(reader, week))
             content = {
-                "groups": overview.comparison(reader, week),
-                "revenue": overview.revenue(reader, week),
-                "risers": overview.movers(reader, week, up=True).to_dict("records"),
-                "fallers": overview.movers(reader, week, up=False).to_dict("records"),
+                "groups": overview_page.comparison(reader, week),
+                "revenue": overview_page.revenue(reader, week),
+                "risers": overview_page.movers(reader, week, up=True).to_dict("records"),
+                "fallers": overview_page.movers(reader, week, up=False).to_dict("records"),
                 "exception_counts": listed,
                 "figure": totals.figure(),
                 "coming": _coming(totals.events, week),
@@ -142,35 +142,35 @@ class _Pages:
         typed = request.query_params.get("q", "").strip()
         with self._page(request) as (reader, week, shared):
             scope, span, page = Scope.of(request.query_params), _span(request), _number(request, "page")
-            found = explore.search(reader, typed) if typed else None
+            found = explore_page.search(reader, typed) if typed else None
             if found is not None and list(found["item_id"]) == [typed.upper()]:
                 scope, found = Scope(state=scope.state, store=scope.store, item=typed.upper()), None
-            asked: dict[str, Any] = {"typed": typed, "scope": scope, "span": span, "limit": explore.SEARCH_ROWS}
+            asked: dict[str, Any] = {"typed": typed, "scope": scope, "span": span, "limit": explore_page.SEARCH_ROWS}
             if found is not None:
                 return self._render("search.html", shared | {"found": found.to_dict("records"), **asked})
-            scope = asked["scope"] = explore.settled(reader, scope)
-            shown = explore.place(reader, scope, week, span)
-            children = explore.below(reader, scope, week, page)
+            scope = asked["scope"] = explore_page.settled(reader, scope)
+            shown = explore_page.place(reader, scope, week, span)
+            children = explore_page.below(reader, scope, week, page)
             content = asked | {
-                "spans": explore.SPANS,
-                "choices": explore.choices(reader, scope),
+                "spans": explore_page.SPANS,
+                "choices": explore_page.choices(reader, scope),
                 "figure": shown.figure(),
                 "days": shown.table().iloc[::-1].to_dict("records"),
                 "priced": shown.price is not None,
                 "coming": _coming(shown.events, week),
                 "models": [name for name in colours.MODEL_NAMES if name in shown.forecast],
-                "headline": explore.summary(shown, week),
+                "headline": explore_page.summary(shown, week),
                 "children": children.to_dict("records"),
                 "page": page,
-                "pages": _pages(int(children["total"].iloc[0]) if len(children) else 0, explore.PAGE_ROWS),
+                "pages": _pages(int(children["total"].iloc[0]) if len(children) else 0, explore_page.PAGE_ROWS),
             }
         return self._render("explore.html", shared | content)
 
     def explore_download(self, request: Request) -> Response:
         """The days that Explore shows, as a file."""
         with self._page(request) as (reader, week, _):
-            scope = explore.settled(reader, Scope.of(request.query_params))
-            table = explore.place(reader, scope, week, _span(request)).table()
+            scope = explore_page.settled(reader, Scope.of(request.query_params))
+            table = explore_page.place(reader, scope, week, _span(request)).table()
         parts = [value for value in scope.parameters.values() if value] or ["all"]
         note = f"Daily units of {scope.name}, forecast of week {week}; sales known through {week.origin}"
         return download(table, f"{'-'.join(parts)}-{week}", _form(request), note)
@@ -178,7 +178,7 @@ class _Pages:
     def items(self, request: Request) -> Response:
         """Names of items that hold what was typed, for the search box."""
         with reading(self._engine) as reader:
-            found = explore.search(reader, request.query_params.get("q", ""))
+            found = explore_page.search(reader, request.query_params.get("q", ""))
         return JSONResponse(found["item_id"].tolist())
 
     def exceptions(self, request: Request) -> Response:
@@ -196,7 +196,7 @@ class _Pages:
                 "first_rank": (page - 1) * PAGE_ROWS + 1,
                 "page": page,
                 "pages": _pages(len(rows), PAGE_ROWS),
-                "choices": explore.choices(reader, Scope()),
+                "choices": explore_page.choices(reader, Scope()),
             }
         return self._render("exceptions.html", shared | content)
 
@@ -204,7 +204,7 @@ class _Pages:
         """The list as filtered, whole, as a file."""
         with self._page(request) as (reader, week, _):
             rows = _filter(request).of(self._lists.of(reader, week))
-        named = rows.assign(kind=[rules.KINDS[kind].name for kind in rows["kind"]]).rename(
+        named = rows.assign(kind=[exception_rules.KINDS[kind].name for kind in rows["kind"]]).rename(
             columns={"units": "units_at_stake", "money": "dollars_at_stake"}
         )
         note = f"Exceptions of week {week}; sales known through {week.origin}. Money at the prices in force then."
@@ -216,19 +216,19 @@ class _Pages:
             scored = _scored(week, shared["scored_weeks"])
             if scored is None:
                 return self._render("no_accuracy.html", shared)
-            scores, level = accuracy.Scores(reader, scored), _level(request)
+            scores, level = accuracy_page.Scores(reader, scored), _level(request)
             content = {
                 "scored": scored,
                 "scores": scores.of_week.to_dict("index"),
-                "over_weeks": accuracy.wide(scores.over_weeks, "week", "wrmsse").to_dict("records"),
-                "bias_over_weeks": accuracy.wide(scores.over_weeks, "week", "bias").to_dict("records"),
-                "by_level": accuracy.wide(scores.by_level, "level_name", "wrmsse").to_dict("records"),
-                "by_horizon": accuracy.wide(scores.by_horizon, "horizon_week", "wrmsse").to_dict("records"),
+                "over_weeks": accuracy_page.wide(scores.over_weeks, "week", "wrmsse").to_dict("records"),
+                "bias_over_weeks": accuracy_page.wide(scores.over_weeks, "week", "bias").to_dict("records"),
+                "by_level": accuracy_page.wide(scores.by_level, "level_name", "wrmsse").to_dict("records"),
+                "by_horizon": accuracy_page.wide(scores.by_horizon, "horizon_week", "wrmsse").to_dict("records"),
                 "groups": {name: table.to_dict("records") for name, table in scores.by_group().items()},
                 "charts": scores.charts(),
                 "level": level,
-                "levels": accuracy.LEVEL_NAMES,
-                "worst": _with_scopes(accuracy.worst(reader, scored, level)),
+                "levels": accuracy_page.LEVEL_NAMES,
+                "worst": _with_scopes(accuracy_page.worst(reader, scored, level)),
                 "models": [name for name in colours.MODEL_NAMES if name != "totals"],
             }
         return self._render("accuracy.html", shared | content)
@@ -239,7 +239,7 @@ class _Pages:
             scored, level = _scored(week, shared["scored_weeks"]), _level(request)
             if scored is None:
                 raise NotFound("No week has been scored yet: `m5 score --week W` does it, once its 28 days are known.")
-            table = accuracy.worst(reader, scored, level)
+            table = accuracy_page.worst(reader, scored, level)
         note = f"Series of level {level} that cost the most in week {scored}: weight times RMSSE"
         return download(table, f"worst-series-level-{level}-{scored}", _form(request), note)
 
@@ -317,7 +317,7 @@ def _coming(events: pd.DataFrame, week: Week) -> list[dict[str, Any]]:
 def _newest_score(reader: Reader, scored: list[Week]) -> dict[str, Any] | None:
     if not scored:
         return None
-    rows = accuracy.Scores(reader, scored[0]).of_week
+    rows = accuracy_page.Scores(reader, scored[0]).of_week
     return {"week": scored[0], "models": rows.to_dict("index")}
 
 
@@ -340,23 +340,25 @@ def _number(request: Request, name: str) -> int:
 
 
 def _span(request: Request) -> int:
-    value = request.query_params.get("history", "") or str(explore.DEFAULT_SPAN)
-    if value not in map(str, explore.SPANS):
-        raise NotFound(f"history={value} is not offered: choose one of {', '.join(map(str, explore.SPANS))} days.")
+    value = request.query_params.get("history", "") or str(explore_page.DEFAULT_SPAN)
+    if value not in map(str, explore_page.SPANS):
+        raise NotFound(f"history={value} is not offered: choose one of {', '.join(map(str, explore_page.SPANS))} days.")
     return int(value)
 
 
 def _level(request: Request) -> int:
     value = request.query_params.get("level", "") or "12"
-    if value not in map(str, accuracy.LEVEL_NAMES):
+    if value not in map(str, accuracy_page.LEVEL_NAMES):
         raise NotFound(f"level={value} is not one of the twelve levels: choose 1 to 12.")
     return int(value)
 
 
 def _filter(request: Request) -> Filter:
     chosen = {name: request.query_params.get(name, "").strip() or None for name in ("kind", "store", "dept")}
-    if chosen["kind"] and chosen["kind"] not in rules.KINDS:
-        raise NotFound(f"kind={chosen['kind']} is not a kind of exception: choose one of {', '.join(rules.KINDS)}.")
+    if chosen["kind"] and chosen["kind"] not in exception_rules.KINDS:
+        raise NotFound(
+            f"kind={chosen['kind']} is not a kind of exception: choose one of {', '.join(exception_rules.KINDS)}."
+        )
     return Filter(**chosen)
 
 

@@ -19,8 +19,8 @@ import pyarrow.csv
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from m5_assets.resources.postgres.launcher import PostgresError
 from m5_assets.resources.postgres.roles import READER
+from m5_assets.resources.postgres.server_binaries import PostgresError
 from m5_assets.weeks import Week
 
 _STATEMENT_SECONDS = 15

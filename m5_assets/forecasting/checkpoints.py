@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m5_assets.forecasting.files import write_text
+from m5_assets.forecasting.atomic_files import write_text
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import Panel
 

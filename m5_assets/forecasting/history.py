@@ -1,7 +1,7 @@
 """From the lake's tables to dense arrays: weekly sales files, prices and calendar become a `Panel`.
 
 Here: the form of those tables and the way back from them. Not here: reading Kaggle's CSV files
-(`m5_assets.resources.landing`) and where the files lie (`m5_assets.resources.lake`).
+(`m5_assets.resources.landing_files`) and where the files lie (`m5_assets.resources.lake`).
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Engine
 
-from m5_assets.dashboard import accuracy, colours, overview, rules, words
+from m5_assets.dashboard import accuracy_page, colours, exception_rules, overview_page, words
 from m5_assets.dashboard.database import NoDatabase, NoTables, NoWeek, Reader, reading
-from m5_assets.dashboard.exceptions import ExceptionLists, counts
+from m5_assets.dashboard.exceptions_page import ExceptionLists, counts
 from m5_assets.errors import UserError
 from m5_assets.report import plots
 from m5_assets.weeks import Week
@@ -56,17 +56,17 @@ def report(reader: Reader, week: Week) -> str:
             f"week {week} is not in the database, which holds {weeks[-1]} to {weeks[0]}: m5 forecast --week {week}"
         )
     listed = ExceptionLists().of(reader, week)
-    days = overview.daily_totals(reader, week)
+    days = overview_page.daily_totals(reader, week)
     context = {
         "week": week,
-        "groups": overview.comparison(reader, week),
-        "revenue": overview.revenue(reader, week),
-        "events": overview.events(reader, week.shift(1).first_day, week.last_forecast_day).to_dict("records"),
+        "groups": overview_page.comparison(reader, week),
+        "revenue": overview_page.revenue(reader, week),
+        "events": overview_page.events(reader, week.shift(1).first_day, week.last_forecast_day).to_dict("records"),
         "totals_plot": plots.totals(days),
         "exceptions": listed.head(EXCEPTIONS).to_dict("records"),
         "exception_counts": counts(listed),
         "loads": reader.loads(week),
-        "kinds": rules.KINDS,
+        "kinds": exception_rules.KINDS,
         "colours": colours,
         "ratio": words.ratio,
         **_accuracy(reader, week),
@@ -87,7 +87,7 @@ def _accuracy(reader: Reader, week: Week) -> dict[str, Any]:
     matured = [scored for scored in reader.scored_weeks() if scored.last_forecast_day <= week.origin]
     if not matured:
         return {"scores": [], "scores_plot": None}
-    newest = accuracy.Scores(reader, matured[0])
+    newest = accuracy_page.Scores(reader, matured[0])
     over_weeks = newest.over_weeks
     over_weeks = over_weeks[over_weeks["week"].isin([scored.first_day for scored in matured])]
     wrmsse = over_weeks.pivot_table(index="week", columns="model", values="wrmsse").to_dict("index")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from m5_assets.dashboard import colours
-from m5_assets.dashboard.overview import DailyTotals
+from m5_assets.dashboard.overview_page import DailyTotals
 from m5_assets.weeks import Week
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from m5_assets.sample.calendar import FIRST_DAY, sample_calendar
 from m5_assets.sample.demand import (
     DEPARTMENTS,
     STORES,
@@ -29,6 +28,7 @@ from m5_assets.sample.demand import (
     draw_store,
     items_by_department,
 )
+from m5_assets.sample.trading_days import FIRST_DAY, sample_calendar
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from moto import mock_aws
 from m5_assets.alerts import Incident, Message, announce, channels_of
 from m5_assets.alerts.channels import EmailChannel, SnsChannel, WebhookChannel
 from m5_assets.settings import AlertSettings
-from m5_assets_tests.alerts.servers import certificate, http_server, mail_server
+from m5_assets_tests.support.alert_servers import certificate, http_server, mail_server
 
 
 def _incident(key: str = "run:1", title: str = "weekly_forecast failed, week 2016-05-16") -> Incident:

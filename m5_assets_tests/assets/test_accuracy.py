@@ -19,8 +19,8 @@ from m5_assets.assets.ensemble import forecast_table
 from m5_assets.forecasting.hierarchy import LEVELS
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import OFFICIAL, LandedSales, Landing
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files import OFFICIAL, LandedSales, Landing
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
 from m5_assets_tests.forecasting.test_wrmsse import naive_wrmsse

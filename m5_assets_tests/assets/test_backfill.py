@@ -13,12 +13,12 @@ import dagster as dg
 import pytest
 
 from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.resources.postgres.load import loaded_weeks, read_forecast
 from m5_assets.resources.postgres.schema import forecast
-from m5_assets.resources.postgres.server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
-from m5_assets_tests.home import Home
+from m5_assets_tests.support.home import Home
 
 FIRST, LAST = Week.parse("2016-04-11"), Week.parse("2016-04-18")
 BACKFILL = ("backfill", "--from", FIRST.key, "--to", LAST.key)

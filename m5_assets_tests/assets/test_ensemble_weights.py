@@ -25,8 +25,8 @@ from m5_assets.forecasting.ensemble import Weights
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
-from m5_assets.resources.landing import LandedSales, Landing, content_by_week
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files import LandedSales, Landing, content_by_week
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings
 from m5_assets.weeks import Week

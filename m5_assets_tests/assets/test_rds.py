@@ -17,12 +17,12 @@ from sqlalchemy import text
 
 from m5_assets.assets import landing, rds
 from m5_assets.assets.ensemble import MODELS, forecast_table, read_forecast
-from m5_assets.assets.sales import read_sales_weeks
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.forecasting.outlook import outlook
 from m5_assets.forecasting.panel import HORIZON, Panel, write_panel
+from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between

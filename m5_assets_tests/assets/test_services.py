@@ -19,13 +19,13 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
 
 from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.resources.postgres.load import loaded_weeks, read_forecast
 from m5_assets.resources.postgres.schema import forecast
-from m5_assets.resources.postgres.server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between
-from m5_assets_tests.home import Home
-from m5_assets_tests.services import Services
+from m5_assets_tests.support.home import Home
+from m5_assets_tests.support.services import Services
 
 LANDED = Week.parse("2015-04-20")
 FIRST, LAST = Week.parse("2016-04-18"), Week.parse("2016-04-25")

@@ -15,7 +15,7 @@ from m5_assets.assets.landing import totals_of_week
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.forecasting.panel import SERIES_COLUMNS
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing import LandedTotals
+from m5_assets.resources.landing_files import LandedTotals
 from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-05-16")

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
-from m5_assets_tests.home import DATASETS, Home, cut_off
+from m5_assets_tests.support.home import DATASETS, Home, cut_off
 
 WEEK = Week.parse("2016-04-18")
 

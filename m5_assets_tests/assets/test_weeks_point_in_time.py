@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
-from m5_assets_tests.home import DATASETS, Home, cut_off
+from m5_assets_tests.support.home import DATASETS, Home, cut_off
 
 FIRST_LANDED, WEEKS_LANDED, HISTORY = Week.parse("2015-04-20"), 57, 30
 SETTINGS = {"M5_HISTORY_WEEKS": str(HISTORY), "M5_MIN_HISTORY_WEEKS": str(HISTORY)}

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from m5_assets.checks import accuracy, ensemble, ensemble_weights, features, models, rds, units
+from m5_assets.checks import accuracy, ensemble, ensemble_weights, features, models, rds, unit_rules
 from m5_assets.checks.recording import Finding
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.resources.lake import LakeFile
@@ -90,15 +90,15 @@ def test_bad_weights_are_found() -> None:
 
 @pytest.mark.parametrize("values", [[1.0, np.nan], [1.0, np.inf], [1.0, -0.01], []])
 def test_values_that_are_no_units_are_found(values: list[float]) -> None:
-    assert units.finite_and_not_negative(np.array([0.0, 3.5]), "gbm").passed
-    assert not units.finite_and_not_negative(np.array(values), "gbm").passed
+    assert unit_rules.finite_and_not_negative(np.array([0.0, 3.5]), "gbm").passed
+    assert not unit_rules.finite_and_not_negative(np.array(values), "gbm").passed
 
 
 @pytest.mark.parametrize(
     ("value", "passed"), [(100, True), (139, True), (61, True), (141, False), (59, False), (0, False)]
 )
 def test_a_total_out_of_the_band_is_found(value: float, passed: bool) -> None:
-    assert units.in_band(value, [100.0, 90.0, 110.0, 100.0], 0.4, "units a day").passed is passed
+    assert unit_rules.in_band(value, [100.0, 90.0, 110.0, 100.0], 0.4, "units a day").passed is passed
 
 
 def _forecast(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame) -> pa.Table:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from m5_assets.checks import landing as checks
-from m5_assets.checks import units
+from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Finding
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.settings import CheckSettings, Settings
@@ -38,7 +38,7 @@ def _complete(table: pa.Table, live: pa.Table | None = None) -> Finding:
 def test_a_good_week_passes() -> None:
     table = _sales()
     own = _own(table)
-    assert units.schema(table, checks.SALES_SCHEMA).passed
+    assert unit_rules.schema(table, checks.SALES_SCHEMA).passed
     assert _complete(table).passed
     assert checks.units_in_range(own, 0.0, [own]).passed
     assert all(finding.passed for finding in checks.drifts(own, [own, own]).values())
@@ -54,7 +54,7 @@ def test_a_good_week_passes() -> None:
     ],
 )
 def test_another_schema_is_found(table: pa.Table, words: str) -> None:
-    found = units.schema(table, checks.SALES_SCHEMA)
+    found = unit_rules.schema(table, checks.SALES_SCHEMA)
     assert not found.passed
     assert words in found.text
 

@@ -15,7 +15,7 @@ from m5_assets.assets.landing import raw_sales, store_dept_sales
 from m5_assets.checks.landing import raw_sales_checks, store_dept_sales_checks
 from m5_assets.definitions import defs
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing.resource import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between
 

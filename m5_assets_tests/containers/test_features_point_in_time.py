@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from m5_assets.containers.features import run
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.forecasting.panel import HORIZON
-from m5_assets_tests.forecasting.panels import make_panel
+from m5_assets_tests.support.panels import make_panel
 
 WEEKS, FIRST_WEEKS = 24, 12
 PANEL = make_panel(seed=5, items=8, stores=2, days=7 * WEEKS)

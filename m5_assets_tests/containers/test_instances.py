@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dagster_sagemaker import LocalSageMaker
+from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES
+from dagster_sagemaker_tests.conftest import ROLE, eventually
 
 from m5_assets.containers.contract import Place
 from m5_assets.forecasting.history import DailyUnits
-from m5_assets.sagemaker import LocalSageMaker
-from m5_assets.sagemaker.kinds import KINDS, TERMINAL_STATUSES
-from m5_assets_tests.forecasting.panels import make_panel
-from m5_assets_tests.sagemaker.conftest import ROLE, eventually
+from m5_assets_tests.support.panels import make_panel
 
 STORES, DAYS = 4, 140
 RESOURCES = {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}

@@ -19,9 +19,9 @@ from sqlalchemy import Engine, create_engine
 from starlette.applications import Starlette
 
 from m5_assets.dashboard.app import create_app
-from m5_assets.resources.postgres.server import EmbeddedServer
-from m5_assets_tests.dashboard import sample
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets_tests.resources.conftest import new_home
+from m5_assets_tests.support import dashboard_data
 
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
@@ -38,12 +38,12 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def business(engine: Engine) -> sample.Business:
-    return sample.fill(engine)
+def business(engine: Engine) -> dashboard_data.Business:
+    return dashboard_data.fill(engine)
 
 
 @pytest.fixture(scope="session")
-def address(engine: Engine, business: sample.Business) -> Iterator[str]:
+def address(engine: Engine, business: dashboard_data.Business) -> Iterator[str]:
     with served(create_app(lambda: engine)) as address:
         yield address
 

@@ -32,7 +32,7 @@ from m5_assets.dashboard.database import NoDatabase, reading
 from m5_assets.dashboard.last_run import LastRun, last_run_of, patient
 from m5_assets.resources.postgres import load, migrate, schema
 from m5_assets_tests.dashboard.conftest import served
-from m5_assets_tests.dashboard.sample import (
+from m5_assets_tests.support.dashboard_data import (
     GONE,
     LAST_YEAR,
     NEW,

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from m5_assets_tests.dashboard.sample import GONE, NEWEST, SCORED
+from m5_assets_tests.support.dashboard_data import GONE, NEWEST, SCORED
 
 PAGES = {
     "/": 1,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m5_assets.dashboard import colours, explore, figures, words
+from m5_assets.dashboard import colours, explore_page, figures, words
 from m5_assets.dashboard.scope import Scope
 
 _NAMES = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), min_size=1).map(str.strip).filter(bool))
@@ -85,13 +85,13 @@ def test_a_promotion_is_a_price_well_below_the_usual_one() -> None:
     price = np.full(100, 4.0)
     price[70:77] = 3.0
     price[80] = 3.95  # cents
-    shown = explore.prices(pd.DataFrame({"date": days, "price": price}))
+    shown = explore_page.prices(pd.DataFrame({"date": days, "price": price}))
     assert shown.loc[shown["promotion"], "date"].tolist() == days[70:77]
     assert figures.spans(shown["date"].tolist(), shown["promotion"].tolist()) == [(days[70], days[76])]
 
 
 def test_a_price_that_stays_low_becomes_the_usual_one() -> None:
     days = [dt.date(2016, 1, 1) + dt.timedelta(days=n) for n in range(200)]
-    shown = explore.prices(pd.DataFrame({"date": days, "price": np.where(np.arange(200) < 100, 4.0, 3.0)}))
+    shown = explore_page.prices(pd.DataFrame({"date": days, "price": np.where(np.arange(200) < 100, 4.0, 3.0)}))
     assert shown["promotion"].iloc[101]
     assert not shown["promotion"].iloc[-1]

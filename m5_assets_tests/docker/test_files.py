@@ -14,7 +14,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 import m5_assets
-from m5_assets.resources.jobs import Kind
+from m5_assets.resources.sagemaker_jobs import Kind
 
 ROOT = Path(__file__).parents[2]
 JOBS = get_args(Kind)

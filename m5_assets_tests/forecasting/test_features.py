@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
-from m5_assets.forecasting.features.catalogue import CHUNK, FAMILIES
 from m5_assets.forecasting.features.cumulative import LONGEST, accumulate, deviation_of
 from m5_assets.forecasting.features.holidays import dates_of
+from m5_assets.forecasting.features.registry import CHUNK, FAMILIES
 from m5_assets.forecasting.panel import Panel
-from m5_assets_tests.forecasting.panels import make_panel
+from m5_assets_tests.support.panels import make_panel
 
 DAYS = 410
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from m5_assets.forecasting.features import KEY_COLUMNS, NAMES, Context, Rows, compute, read_horizon, write_horizon
 from m5_assets.forecasting.features.base import Matrix
 from m5_assets.forecasting.panel import HORIZON, Panel
-from m5_assets_tests.forecasting.panels import make_panel
+from m5_assets_tests.support.panels import make_panel
 
 DAYS = 150
 PANEL = make_panel(seed=7, items=6, stores=2, days=DAYS)

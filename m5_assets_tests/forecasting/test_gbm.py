@@ -11,12 +11,12 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from m5_assets.forecasting.explain import mean_effects
+from m5_assets.forecasting.contributions import mean_effects
 from m5_assets.forecasting.features import MODEL_FEATURES, Context, horizon_table
 from m5_assets.forecasting.gbm import GBMConfig, GBMModel, TrainingRows, fit
 from m5_assets.forecasting.gbm.matrix import BatchDataset, DiskMatrix
 from m5_assets.forecasting.panel import HORIZON, Panel, concat
-from m5_assets_tests.forecasting.panels import make_panel
+from m5_assets_tests.support.panels import make_panel
 
 SMALL = GBMConfig(
     sample_share=0.5,

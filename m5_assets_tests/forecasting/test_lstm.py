@@ -26,7 +26,7 @@ from m5_assets.forecasting.lstm.data import (
 )
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM, tweedie_loss
 from m5_assets.forecasting.panel import HORIZON, Panel
-from m5_assets_tests.forecasting.panels import make_panel
+from m5_assets_tests.support.panels import make_panel
 
 TINY = LSTMConfig(
     members=1, windows=40 * 64, batch_size=64, hidden=16, encoder_days=28, learning_rate=1e-2, threads=1, device="cpu"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from m5_assets.forecasting.outlook import outlook
 from m5_assets.forecasting.panel import HORIZON, Panel
-from m5_assets_tests.forecasting.panels import make_panel
+from m5_assets_tests.support.panels import make_panel
 
 
 def forecasts_of(panel: Panel, value: float = 0.5) -> dict[str, np.ndarray]:

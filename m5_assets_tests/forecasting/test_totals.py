@@ -13,8 +13,7 @@ import pytest
 
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals import ridge
-from m5_assets.forecasting.totals.features import Builder
-from m5_assets.forecasting.totals.history import TotalsHistory, group_codes, read_totals, write_totals
+from m5_assets.forecasting.totals.daily_totals import TotalsHistory, group_codes, read_totals, write_totals
 from m5_assets.forecasting.totals.level import correction
 from m5_assets.forecasting.totals.model import (
     RIDGE,
@@ -25,7 +24,8 @@ from m5_assets.forecasting.totals.model import (
     same_weekday_mean,
     training_origins,
 )
-from m5_assets_tests.forecasting.panels import make_panel
+from m5_assets.forecasting.totals.regressors import Builder
+from m5_assets_tests.support.panels import make_panel
 
 SMALL = TotalsConfig(trees_iterations=60, stack_iterations=30, leaves=15, min_leaf_rows=20, threads=1)
 

@@ -18,10 +18,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from m5_assets.deployment.releases import Environment, Release, compose
-from m5_assets.resources.jobs import Kind
-from m5_assets_tests.infrastructure import moto_gaps
-from m5_assets_tests.infrastructure.policies import Rights
+from m5_assets.extras.deployment.releases import Environment, Release, compose
+from m5_assets.resources.sagemaker_jobs import Kind
+from m5_assets_tests.support import moto_gaps
+from m5_assets_tests.support.iam_policies import Rights
 
 ROOT = Path(__file__).parents[2]
 INFRASTRUCTURE = ROOT / "infrastructure"

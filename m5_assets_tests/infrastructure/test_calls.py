@@ -11,10 +11,10 @@ from typing import get_args
 import boto3
 from botocore import xform_name
 
-from m5_assets.resources.jobs import Kind
-from m5_assets_tests.infrastructure.calls import AWS, LAKE, OPERATIONS, orchestrator_calls
+from m5_assets.resources.sagemaker_jobs import Kind
 from m5_assets_tests.infrastructure.conftest import ROOT, Account
-from m5_assets_tests.infrastructure.policies import Context, allows
+from m5_assets_tests.support.aws_calls import AWS, LAKE, OPERATIONS, orchestrator_calls
+from m5_assets_tests.support.iam_policies import Context, allows
 
 
 def test_no_call_of_the_code_is_missing_here() -> None:
@@ -41,9 +41,10 @@ def test_every_operation_has_an_example_that_is_allowed() -> None:
 
 def _sources() -> list[Path]:
     """List the modules that speak to AWS with the orchestrator's role: not the local runner, not `m5 deploy`."""
-    package = ROOT / "m5_assets"
-    apart = ("sagemaker/local", "deployment", "containers")
-    found = [p for p in package.rglob("*.py") if not p.relative_to(package).as_posix().startswith(apart)]
+    apart = ("m5_assets/extras/deployment", "m5_assets/containers")
+    library = ROOT / "libraries/dagster-sagemaker/dagster_sagemaker"
+    found = [p for p in (ROOT / "m5_assets").rglob("*.py") if not p.relative_to(ROOT).as_posix().startswith(apart)]
+    found += [p for p in library.rglob("*.py") if p.relative_to(library).parts[0] != "local"]
     return [path for path in found if "boto" in path.read_text() or "sagemaker" in path.as_posix()]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from m5_assets_tests.infrastructure.calls import (
+from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, Account
+from m5_assets_tests.support.aws_calls import (
     AWS,
     BY_S3,
     IN_CLUSTER,
@@ -20,9 +21,8 @@ from m5_assets_tests.infrastructure.calls import (
     TO_TASKS,
     orchestrator_calls,
 )
-from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, Account
-from m5_assets_tests.infrastructure.moto_gaps import SECRET_ARN
-from m5_assets_tests.infrastructure.policies import Context, Rights, allows
+from m5_assets_tests.support.iam_policies import Context, Rights, allows
+from m5_assets_tests.support.moto_gaps import SECRET_ARN
 
 
 def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from m5_assets_tests.infrastructure.policies import Rights, allows
+from m5_assets_tests.support.iam_policies import Rights, allows
 
 
 def test_the_evaluator_knows_deny_wildcards_and_conditions() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import boto3
 import pytest
 
-from m5_assets.deployment.releases import PARTS, compose, parse_template
 from m5_assets.errors import UserError
+from m5_assets.extras.deployment.releases import PARTS, compose, parse_template
 from m5_assets_tests.infrastructure.conftest import (
     ACCOUNT,
     INFRASTRUCTURE,

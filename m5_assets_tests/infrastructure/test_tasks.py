@@ -19,8 +19,8 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, make_url
 
-from m5_assets.resources.jobs import Kind, SageMakerJobs
 from m5_assets.resources.lake import Lake
+from m5_assets.resources.sagemaker_jobs import Kind, SageMakerJobs
 from m5_assets.settings import Settings, settings
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAGS, Account
 from m5_assets_tests.resources.conftest import database as database

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m5_assets.resources.landing import BadInput, Landing
+from m5_assets.resources.landing_files import BadInput, Landing
 
 OFFICIAL = "official.parquet"
 

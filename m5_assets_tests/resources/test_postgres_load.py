@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from m5_assets.resources.postgres import load, schema
 from m5_assets.resources.postgres.copying import copy_from, read_csv
-from m5_assets.resources.postgres.rows import SeriesRows
+from m5_assets.resources.postgres.load_rows import SeriesRows
 
 WEEK = dt.date(2016, 4, 18)
 RUN = "00000000-0000-0000-0000-000000000001"

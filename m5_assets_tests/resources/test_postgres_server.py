@@ -17,8 +17,8 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
 
-from m5_assets.resources.postgres.launcher import PostgresError
-from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
+from m5_assets.resources.postgres.server_binaries import PostgresError
 from m5_assets_tests.resources.conftest import new_home
 
 fork = multiprocessing.get_context("fork")
@@ -218,7 +218,7 @@ def test_root_without_namespaces_names_a_folder_out_of_reach(home: Path) -> None
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a way to give up its identity")
 @pytest.mark.usefixtures("no_namespaces")
 def test_root_with_neither_is_told_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m5_assets.resources.postgres.launcher._system_programs", lambda: None)
+    monkeypatch.setattr("m5_assets.resources.postgres.server_binaries._system_programs", lambda: None)
     with pytest.raises(PostgresError, match="M5_DATABASE_URL"):
         EmbeddedServer(home).ensure_running()
 

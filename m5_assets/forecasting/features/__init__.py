@@ -5,9 +5,9 @@ Here: the package's public names. Not here: formulas (one module a family), the 
 
 from m5_assets.forecasting.features.aggregates import Aggregates
 from m5_assets.forecasting.features.base import Feature, Rows
-from m5_assets.forecasting.features.catalogue import CATALOGUE, MODEL_FEATURES, NAMES, compute
 from m5_assets.forecasting.features.context import Context
 from m5_assets.forecasting.features.io import KEY_COLUMNS, horizon_table, read_horizon, write_horizon
+from m5_assets.forecasting.features.registry import CATALOGUE, MODEL_FEATURES, NAMES, compute
 
 __all__ = [
     "CATALOGUE",

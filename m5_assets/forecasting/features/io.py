@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.forecasting.features.catalogue import NAMES, compute
 from m5_assets.forecasting.features.context import Context
+from m5_assets.forecasting.features.registry import NAMES, compute
 from m5_assets.forecasting.panel import SERIES_COLUMNS
 
 KEY_COLUMNS = (*SERIES_COLUMNS, "date")

@@ -5,7 +5,7 @@
 
 from m5_assets.forecasting.gbm.config import Family, GBMConfig
 from m5_assets.forecasting.gbm.model import DESCRIPTION, GLOBAL, GBMModel
-from m5_assets.forecasting.gbm.rows import TrainingRows
 from m5_assets.forecasting.gbm.training import fit
+from m5_assets.forecasting.gbm.training_rows import TrainingRows
 
 __all__ = ["DESCRIPTION", "GLOBAL", "Family", "GBMConfig", "GBMModel", "TrainingRows", "fit"]

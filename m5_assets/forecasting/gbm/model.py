@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from m5_assets.forecasting.atomic_files import write_text
 from m5_assets.forecasting.features import NAMES
-from m5_assets.forecasting.files import write_text
 from m5_assets.forecasting.gbm.config import GBMConfig
 
 GLOBAL = "global"

@@ -18,7 +18,7 @@ from m5_assets.forecasting.checkpoints import FinishedBoosters, training_digest
 from m5_assets.forecasting.features import MODEL_FEATURES, compute
 from m5_assets.forecasting.gbm.matrix import BatchDataset, DiskMatrix
 from m5_assets.forecasting.gbm.model import GLOBAL, GBMModel
-from m5_assets.forecasting.gbm.rows import TrainingRows
+from m5_assets.forecasting.gbm.training_rows import TrainingRows
 from m5_assets.forecasting.progress import Progress, phases
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from m5_assets.forecasting.files import write_text
+from m5_assets.forecasting.atomic_files import write_text
 from m5_assets.forecasting.lstm.config import LSTMConfig
 from m5_assets.forecasting.lstm.data import Vocabularies, WindowSource
 from m5_assets.forecasting.lstm.network import Seq2SeqLSTM

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m5_assets.forecasting.panel import HORIZON
-from m5_assets.forecasting.totals.history import TotalsHistory
+from m5_assets.forecasting.totals.daily_totals import TotalsHistory
 
 REHEARSAL_DAYS = 4 * HORIZON
 """Days before the origin that are rehearsed, four weeks at a time."""

@@ -22,13 +22,13 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
-from m5_assets.forecasting.files import write_text
+from m5_assets.forecasting.atomic_files import write_text
 from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.progress import Progress, phases
 from m5_assets.forecasting.totals import ridge, trees
-from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
+from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, TotalsHistory
 from m5_assets.forecasting.totals.level import REHEARSAL_DAYS, correction
 
 logger = logging.getLogger(__name__)

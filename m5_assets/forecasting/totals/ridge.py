@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.panel import HORIZON
-from m5_assets.forecasting.totals import calendar
-from m5_assets.forecasting.totals.history import TotalsHistory
+from m5_assets.forecasting.totals import special_days
+from m5_assets.forecasting.totals.daily_totals import TotalsHistory
 
 WINDOWS = (546, 1092, 2184)
 """Days of history of each fit; the forecasts are averaged. A short one follows changes, a long one sees years."""
@@ -41,10 +41,10 @@ def forecast(history: TotalsHistory) -> npt.NDArray[np.float32]:
     summing = hierarchy.summing[: hierarchy.offsets[LEVELS]].toarray()
     sums = summing @ history.units.astype(np.float64)
     windows = [window for place, window in enumerate(WINDOWS) if place == 0 or window // 2 < history.days]
-    design = calendar.common(history, yearly=history.days >= MIN_YEARLY)
+    design = special_days.common(history, yearly=history.days >= MIN_YEARLY)
     forecasts = np.zeros((len(sums), HORIZON))
     for states, rows in _by_states(history, summing):
-        regressors = np.column_stack([design, *(calendar.snap_weekdays(history, state) for state in states)])
+        regressors = np.column_stack([design, *(special_days.snap_weekdays(history, state) for state in states)])
         members = [_fit(sums[rows], regressors, history, window) for window in windows]
         forecasts[rows] = np.mean(members, axis=0)
     return reconcile(forecasts, summing, sums[:, -364:].mean(axis=1)).astype(np.float32)

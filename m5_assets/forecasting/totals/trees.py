@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.panel import HORIZON
-from m5_assets.forecasting.totals.features import NAMES, Builder
-from m5_assets.forecasting.totals.history import TotalsHistory
+from m5_assets.forecasting.totals.daily_totals import TotalsHistory
+from m5_assets.forecasting.totals.regressors import NAMES, Builder
 
 RIDGE_BOUNDS = (0.2, 5.0)
 """Limits of sales as a multiple of the ridge's forecast, and of that forecast as a multiple of the recent mean."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from m5_assets.forecasting.history import covariates
 from m5_assets.forecasting.panel import HORIZON
-from m5_assets.forecasting.totals.history import GROUP_COLUMNS, TotalsHistory
+from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, TotalsHistory
 
 
 def read_weekly_totals(files: Sequence[Path]) -> pd.DataFrame:

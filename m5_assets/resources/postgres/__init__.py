@@ -14,7 +14,7 @@ from pydantic import Field
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from m5_assets.resources.postgres.server import EmbeddedServer
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 
 _DRIVER = "postgresql+psycopg2"
 

@@ -39,9 +39,9 @@ from sqlalchemy import (
 from m5_assets.errors import UserError
 from m5_assets.resources.postgres import schema
 from m5_assets.resources.postgres.copying import copy_csv, copy_from, read_csv
-from m5_assets.resources.postgres.exchange import new_partition
+from m5_assets.resources.postgres.load_rows import SERIES_COLUMNS, SeriesRows
+from m5_assets.resources.postgres.partition_swap import new_partition
 from m5_assets.resources.postgres.roles import act_as_owner
-from m5_assets.resources.postgres.rows import SERIES_COLUMNS, SeriesRows
 from m5_assets.resources.postgres.series import upsert_series, upsert_stores
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, text
 
 from m5_assets.resources.postgres.copying import copy_csv, read_csv
-from m5_assets.resources.postgres.rows import SERIES_COLUMNS
+from m5_assets.resources.postgres.load_rows import SERIES_COLUMNS
 
 _UPSERTS = (
     "INSERT INTO m5.store (store_id, state_id) SELECT DISTINCT store_id, state_id FROM incoming "

@@ -1,0 +1,71 @@
+"""S3 as folders: a bucket is a folder, a key a path below it.
+
+Uploads are written to `.uploads/` in the bucket and then renamed, so a reader sees whole objects only. Standard library
+only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dagster_sagemaker.local.job.objects import safe_key
+from dagster_sagemaker.local.job.outcome import JobFailure
+
+_UPLOADS = ".uploads"
+
+
+class FolderStore:
+    """The buckets that jobs may use, as folders; an `ObjectStore`.
+
+    Args:
+        folders: Bucket names and their folders.
+    """
+
+    def __init__(self, folders: Mapping[str, Path]):
+        self._folders = {name: Path(folder).resolve() for name, folder in folders.items()}
+
+    def list_keys(self, uri: str) -> Sequence[str]:
+        """The keys below a prefix that ends with `/`, relative to it and sorted."""
+        folder = self._locate(uri)[1]
+        paths = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+        keys = sorted(path.relative_to(folder).as_posix() for path in paths)
+        return [key for key in keys if not key.startswith(f"{_UPLOADS}/")]
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is such an object."""
+        return self._locate(uri)[1].is_file()
+
+    def download(self, uri: str, target: Path) -> None:
+        """Write an object to a file."""
+        try:
+            shutil.copyfile(self._locate(uri)[1], target)
+        except FileNotFoundError as error:
+            raise JobFailure(f"ClientError: the object {uri} does not exist") from error
+
+    def upload(self, source: Path, uri: str) -> None:
+        """Store a file as an object."""
+        bucket, target = self._locate(uri)
+        temporary = bucket / _UPLOADS / uuid.uuid4().hex
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _locate(self, uri: str) -> tuple[Path, Path]:
+        """The folder of the bucket and the path of the key."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or bucket not in self._folders:
+            known = ", ".join(sorted(self._folders)) or "none"
+            raise JobFailure(f"ClientError: {uri}: no such bucket on this machine; known buckets: {known}")
+        folder = self._folders[bucket]
+        path = folder / safe_key(key, uri)
+        if not path.resolve().is_relative_to(folder):
+            raise JobFailure(f"ClientError: {uri}: leads out of its bucket")
+        return folder, path

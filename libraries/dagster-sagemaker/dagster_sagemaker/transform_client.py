@@ -1,0 +1,136 @@
+"""`SageMakerTransformClient`: a model and its Batch Transform job.
+
+The container of a Batch Transform job is an inference server without Pipes, so the result is the job's description and
+the objects it wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+from dagster import AssetExecutionContext, OpExecutionContext
+from dagster._core.definitions.resource_annotation import TreatAsResourceParam
+
+from dagster_sagemaker.calls import PatientCalls
+from dagster_sagemaker.job_lifecycle import (
+    DEFAULT_PATIENCE_SECONDS,
+    DEFAULT_POLL_SECONDS,
+    AdoptCompleted,
+    Following,
+    JobLifecycle,
+    is_name_taken,
+)
+from dagster_sagemaker.kinds import TRANSFORM
+from dagster_sagemaker.naming import digest, name_prefix, substitute_job_name
+from dagster_sagemaker.ownership import run_tags, work_identity
+from dagster_sagemaker.results import Description, Prices
+from dagster_sagemaker.validation import validate
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_sagemaker import SageMakerClient
+
+
+@dataclass(frozen=True)
+class TransformResult:
+    """A completed Batch Transform job.
+
+    Attributes:
+        description: The final response of DescribeTransformJob.
+        metadata: For the materialization: name, status, time, instances.
+    """
+
+    description: Description
+    metadata: Mapping[str, Any]
+
+
+class SageMakerTransformClient(TreatAsResourceParam):
+    """Runs Batch Transform jobs, each with the model it needs.
+
+    Names and adoption are as with `PipesSageMakerClient`.
+
+    Args:
+        client: A boto3 SageMaker client, of AWS or of `LocalSageMaker`.
+        logs_client: A boto3 CloudWatch Logs client to follow the job's log with.
+        poll_interval: Seconds between two looks at a job, and up to a quarter more.
+        patience: Seconds of throttling or of a lost network that are waited out.
+        prices: USD an hour by instance type, for the estimate of a job's cost.
+        time_limit: Seconds since its creation after which a job is stopped: CreateTransformJob has no limit of its
+            own. A run that is cancelled stops its job too.
+    """
+
+    def __init__(
+        self,
+        client: SageMakerClient,
+        *,
+        logs_client: CloudWatchLogsClient | None = None,
+        poll_interval: float = DEFAULT_POLL_SECONDS,
+        patience: float = DEFAULT_PATIENCE_SECONDS,
+        prices: Prices | None = None,
+        time_limit: float = 4 * 3600.0,
+    ):
+        self._following = Following(client, logs_client, poll_interval, patience, prices=prices or {})
+        self._time_limit = time_limit
+
+    def run(
+        self,
+        *,
+        context: OpExecutionContext | AssetExecutionContext,
+        create_model_params: Mapping[str, Any],
+        create_transform_job_params: Mapping[str, Any],
+        adopt_completed: AdoptCompleted | None = None,
+    ) -> TransformResult:
+        """Create the model unless it exists, and run the job, or adopt the one that does or did the same work.
+
+        Args:
+            context: The context of the step.
+            create_model_params: The request of CreateModel without its name.
+            create_transform_job_params: The request of CreateTransformJob without its name and its model's. In any
+                string, `{job_name}` stands for the job's name.
+            adopt_completed: Called with the description of a completed job that did the same work; tells whether
+                its results are still there. None: they always are.
+
+        Raises:
+            RequestValidationError: A request breaks limits of the service.
+            SageMakerJobError: The job failed or was stopped, by its time limit among others.
+        """
+        for member, params in (
+            ("ModelName", create_model_params),
+            ("ModelName", create_transform_job_params),
+            (TRANSFORM.job_name, create_transform_job_params),
+        ):
+            if member in params:
+                raise ValueError(f"{member} is made from the work; do not give it")
+        step, partition = work_identity(context)
+        model_name = f"{name_prefix(step, partition)}-{digest(create_model_params)}"
+        params = {**create_transform_job_params, "ModelName": model_name}
+        lifecycle = JobLifecycle(self._following, TRANSFORM, context)
+        attempt = lifecycle.find_attempt(params, adopt_completed)
+        tags = run_tags(context)
+        if not attempt.adopted:
+            model = {
+                **create_model_params,
+                "ModelName": model_name,
+                "Tags": [*create_model_params.get("Tags", ()), *tags],
+            }
+            self._ensure_model(model, lifecycle.calls)
+        request = {
+            **substitute_job_name(params, attempt.name),
+            TRANSFORM.job_name: attempt.name,
+            "Tags": [*params.get("Tags", ()), *tags],
+        }
+        description = lifecycle.run(attempt, request, self._time_limit)
+        metadata = lifecycle.metadata(attempt, description)
+        return TransformResult(description, {**metadata, "sagemaker/model_name": model_name})
+
+    def _ensure_model(self, request: Mapping[str, Any], calls: PatientCalls) -> None:
+        """Create the model; its name holds the hash of its request, so one that exists is the same."""
+        validate(self._following.client, "CreateModel", request)
+        try:
+            calls("create_model", **request)
+        except ClientError as error:
+            if not is_name_taken(error):
+                raise

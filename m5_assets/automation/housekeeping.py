@@ -1,0 +1,157 @@
+"""What is removed, and what must stay: old features and predictions, files that no week names, Dagster's old runs.
+
+Nothing that a forecast in force needs is removed: a model's archive stays as long as any week names it, features and
+predictions of the newest forecast stay whatever their age, predictions of a week stay until it is scored. Not here:
+when it runs (`jobs`, `schedules`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import dagster as dg
+import pyarrow.fs as pafs
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+
+from m5_assets.automation.due_weeks import FORECAST
+from m5_assets.resources.lake import Lake
+from m5_assets.settings import RetentionSettings
+
+log = logging.getLogger("m5.housekeeping")
+
+PREDICTIONS = ("gbm_predictions", "lstm_predictions", "totals_forecast")
+_MANIFEST = "manifest.json"
+_STAGING = ".staging-"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One thing to remove.
+
+    Attributes:
+        kind: old week, unnamed file or old run.
+        name: a key below the lake's root, or a run's id.
+        bytes: its size; 0 for a run, whose rows are not counted.
+    """
+
+    kind: str
+    name: str
+    bytes: int = 0
+
+
+def weeks_kept(lake: Lake, dataset: str, count: int) -> set[str]:
+    """Return the weeks of a dataset that stay: the newest ones, the forecast in force, and those not yet scored."""
+    weeks, forecasts = lake.partitions(dataset), lake.partitions(FORECAST)
+    kept = {*weeks[-count:], *forecasts[-1:]}
+    return kept | ({*forecasts} - {*lake.partitions("forecast_accuracy")} if dataset in PREDICTIONS else set())
+
+
+def old_weeks(lake: Lake, source: RetentionSettings) -> Iterator[Removal]:
+    """Yield the files of weeks of features and predictions that are not kept, the manifest of each first."""
+    counts = {"features": source.features_weeks, **dict.fromkeys(PREDICTIONS, source.predictions_weeks)}
+    for dataset, count in counts.items():
+        kept = weeks_kept(lake, dataset, count)
+        for week in lake.partitions(dataset):
+            if week not in kept:
+                # A reader sees a week that is not there, and never half of one.
+                files = _files(lake, lake.folder(dataset, week))
+                for info in sorted(files, key=lambda i: i.base_name != _MANIFEST):
+                    yield Removal("old week", _key(lake, info), info.size)
+
+
+def unnamed_files(lake: Lake, datasets: Sequence[str], older_than: dt.datetime) -> Iterator[Removal]:
+    """Yield files that no manifest of their dataset names, written before a time: what failed attempts left.
+
+    A model's archive lies in the week in which it was trained and is named by the weeks that carry it forward.
+    """
+    for dataset in datasets:
+        manifests = [m for m in (lake.find(dataset, week) for week in (None, *lake.partitions(dataset))) if m]
+        named = {file.key for manifest in manifests for file in manifest.files}
+        for info in _files(lake, dataset):
+            key = _key(lake, info)
+            lists_inputs = "/inputs/" in key and key.endswith(".manifest")
+            if key in named or info.base_name == _MANIFEST or lists_inputs or info.mtime > older_than:
+                continue
+            yield Removal("unnamed file", key, info.size)
+
+
+def left_staging(lake: Lake, older_than: dt.datetime) -> Iterator[Removal]:
+    """Yield what killed processes left in the lake's staging folders."""
+    for info in lake.filesystem.get_file_info(pafs.FileSelector(lake.path("").rstrip("/"), allow_not_found=True)):
+        if info.base_name.startswith(_STAGING) and info.mtime <= older_than:
+            yield from (Removal("unnamed file", _key(lake, i), i.size) for i in _files(lake, _key(lake, info)))
+
+
+def old_runs(instance: dg.DagsterInstance, older_than: dt.datetime) -> Iterator[Removal]:
+    """Yield Dagster's runs that ended before a time; their events and logs go with them."""
+    ended = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=older_than)
+    yield from (Removal("old run", record.dagster_run.run_id) for record in instance.get_run_records(ended))
+
+
+def plan(lake: Lake, instance: dg.DagsterInstance, source: RetentionSettings, now: dt.datetime) -> list[Removal]:
+    """Return everything that is to be removed now."""
+    files_before = now - dt.timedelta(hours=source.files_hours)
+    old = list(old_weeks(lake, source))
+    gone = {removal.name for removal in old}
+    unnamed = [*unnamed_files(lake, datasets(lake), files_before), *left_staging(lake, files_before)]
+    runs = old_runs(instance, now - dt.timedelta(days=source.runs_days))
+    return [*old, *(removal for removal in unnamed if removal.name not in gone), *runs]
+
+
+def datasets(lake: Lake) -> list[str]:
+    """Return the lake's datasets: folders that hold a manifest, themselves or in their weeks."""
+    found = lake.filesystem.get_file_info(pafs.FileSelector(lake.path("").rstrip("/"), allow_not_found=True))
+    names = sorted(i.base_name for i in found if i.type == pafs.FileType.Directory and not i.base_name.startswith("."))
+    return [name for name in names if lake.partitions(name) or lake.find(name) is not None]
+
+
+def carry_out(removals: Iterable[Removal], lake: Lake, instance: dg.DagsterInstance) -> None:
+    """Remove; what is gone already is no error."""
+    for number, removal in enumerate(removals, start=1):
+        if removal.kind == "old run":
+            instance.compute_log_manager.delete_logs(prefix=[removal.name])
+            instance.delete_run(removal.name)
+        else:
+            _delete(lake, removal.name)
+        if number % 1000 == 0:
+            log.info("%s things removed", f"{number:,}")
+
+
+def summary(removals: Sequence[Removal]) -> list[str]:
+    """Return a line a kind and dataset: how many, how large."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for removal in removals:
+        name = "Dagster's storage" if removal.kind == "old run" else removal.name.split("/")[0]
+        groups.setdefault((removal.kind, name), []).append(removal.bytes)
+    return [
+        f"{kind:<14}{name:<22}{len(sizes):>8,}{sum(sizes) / 1e6:>12,.1f} MB" for (kind, name), sizes in groups.items()
+    ] or ["nothing to remove"]
+
+
+def _files(lake: Lake, folder: str) -> list[pafs.FileInfo]:
+    selector = pafs.FileSelector(lake.path(folder), allow_not_found=True, recursive=True)
+    return [info for info in lake.filesystem.get_file_info(selector) if info.type == pafs.FileType.File]
+
+
+def _key(lake: Lake, info: pafs.FileInfo) -> str:
+    return str(info.path).removeprefix(lake.path(""))
+
+
+def _delete(lake: Lake, key: str) -> None:
+    try:
+        lake.filesystem.delete_file(lake.path(key))
+    except FileNotFoundError:
+        return
+    if isinstance(lake.filesystem, pafs.LocalFileSystem):
+        _remove_empty_folders(lake, PurePosixPath(key).parent)
+
+
+def _remove_empty_folders(lake: Lake, folder: PurePosixPath) -> None:
+    """Remove a folder and those above it that hold nothing any more; a dataset's own folder stays."""
+    while len(folder.parts) > 1 and not lake.filesystem.get_file_info(pafs.FileSelector(lake.path(str(folder)))):
+        lake.filesystem.delete_dir(lake.path(str(folder)))
+        folder = folder.parent

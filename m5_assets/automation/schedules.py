@@ -1,0 +1,95 @@
+"""When the jobs run: by the clock on live data, by a replay clock on frozen data.
+
+Every evaluation asks for what is due by then, not for what its own tick is about: after three weeks without a daemon
+the first evaluation asks for three weeks, in order, and the next for nothing. Not here: what is due (`due`), what runs
+(`jobs`), and what a landed file starts (`sensors`).
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+from m5_assets.automation.due_weeks import FORECAST, due_weeks, replay_week, unfinished_weeks
+from m5_assets.automation.jobs import accuracy, housekeeping, weekly_forecast
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files import BadInput
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.settings import settings
+from m5_assets.weeks import HORIZON_DAYS, Week
+
+_CRON_WEEKDAY = (settings().first_weekday + 1) % 7
+
+
+def _hour(after: int) -> int:
+    return (settings().schedule_hour + after) % 24
+
+
+@dg.schedule(
+    job=weekly_forecast,
+    cron_schedule=f"0 {_hour(0)} * * {_CRON_WEEKDAY}",
+    execution_timezone=settings().time_zone,
+    description="Every week: the weeks that are over, landed and not forecast, in order. On frozen data (M5_LAST_WEEK) "
+    "the earliest week not yet forecast.",
+)
+def weekly(
+    context: dg.ScheduleEvaluationContext, lake: Lake, landing: LandingResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Ask for the runs of the weeks that are due and not under way."""
+    under_way = unfinished_weeks(context.instance, weekly_forecast.name)
+    try:
+        landed = landing.open().days()
+    except BadInput as problem:
+        return dg.SkipReason(f"the landed sales cannot be read: {problem}")
+    if settings().last_week is not None:
+        week = replay_week(lake, landed, settings(), under_way)
+        weeks, none = [week] if week else [], f"every week up to M5_LAST_WEEK={settings().last_week} has its forecast"
+    else:
+        weeks = due_weeks(lake, landed, context.scheduled_execution_time, settings())
+        none = f"no week is due: sales are landed through {landed[1]}"
+    # The key is the tick's: a week that failed is asked for again at the next one, and never twice at the same.
+    requests = [
+        dg.RunRequest(run_key=f"{week}@{context.scheduled_execution_time:%Y-%m-%dT%H:%M}", partition_key=week.key)
+        for week in weeks
+        if week.key not in under_way
+    ]
+    return requests or dg.SkipReason(none if not weeks else "every week that is due is under way")
+
+
+@dg.schedule(
+    job=accuracy,
+    cron_schedule=f"0 {_hour(2)} * * {_CRON_WEEKDAY}",
+    execution_timezone=settings().time_zone,
+    description="Every week, after the forecast: the accuracy of the forecasts whose four weeks are now known.",
+)
+def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
+    """Ask for the accuracy of every forecast that has matured and is not scored."""
+    sales = set(lake.partitions("raw_sales"))
+    scored = {*lake.partitions("forecast_accuracy"), *unfinished_weeks(context.instance, accuracy.name)}
+    matured = [
+        key
+        for key in lake.partitions(FORECAST)
+        if key not in scored and all(Week.parse(key).shift(i).key in sales for i in range(1, HORIZON_DAYS // 7 + 1))
+    ]
+    if not matured:
+        return dg.SkipReason("no forecast has matured since the last one was scored")
+    at = _scheduled(context)
+    return [dg.RunRequest(run_key=f"accuracy-{key}@{at}", partition_key=key) for key in matured]
+
+
+@dg.schedule(
+    job=housekeeping,
+    cron_schedule=f"30 {_hour(4)} * * {_CRON_WEEKDAY}",
+    execution_timezone=settings().time_zone,
+    description="Every week: removes what M5_RETENTION_* does not keep and no forecast in force needs.",
+)
+def weekly_housekeeping(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Ask for one run."""
+    return dg.RunRequest(run_key=f"housekeeping@{_scheduled(context)}")
+
+
+def _scheduled(context: dg.ScheduleEvaluationContext) -> str:
+    at: dt.datetime = context.scheduled_execution_time
+    return at.strftime("%Y-%m-%dT%H:%M")
+
+
+SCHEDULES = [weekly, weekly_accuracy, weekly_housekeeping]

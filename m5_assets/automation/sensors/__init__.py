@@ -1,0 +1,13 @@
+"""What the platform notices by itself: incidents, new and corrected landed files, runs and jobs that were lost.
+
+Not here: what the clock starts (`m5_assets.automation.schedules`).
+"""
+
+from m5_assets.automation.sensors.incident_alerts import alerts
+from m5_assets.automation.sensors.lost_runs import lost_runs
+from m5_assets.automation.sensors.new_files import landed_files
+from m5_assets.automation.sensors.orphaned_jobs import orphaned_jobs
+
+SENSORS = [alerts, landed_files, lost_runs, orphaned_jobs]
+
+__all__ = ["SENSORS"]

@@ -1,0 +1,282 @@
+"""What counts as an incident: each function looks at what is recorded now and returns the incidents that hold.
+
+Nothing is remembered between two looks; an incident is over when its function no longer returns it. Not here: telling
+people (`m5_assets.alerts`), and when these functions are called (`alerts`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.scheduler.instigation import InstigatorTick, ScheduleInstigatorData
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster._utils.schedules import reverse_cron_string_iterator
+
+from m5_assets.alerts import Incident
+from m5_assets.checks.landing import landed_is_fresh
+from m5_assets.checks.models import MODELS, age
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files import BadInput
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.settings import Settings
+from m5_assets.weeks import Week, last_full_week
+
+_RUNS_LOOKED_AT = 500
+_FAILURES_LOOKED_AT = 30
+_SCHEDULE_GRACE = dt.timedelta(hours=1)
+_SHOWN = "the dashboards keep the forecast they show"
+_EVALUATED = {CheckStatus.FAILED, CheckStatus.SUCCEEDED}  # a check that is running again has not passed yet
+_CHECK_FAILED = "DagsterAssetCheckFailedError"
+
+
+def failed_runs(instance: dg.DagsterInstance, ui: str) -> Iterator[Incident]:
+    """Yield a failed run where no later run of the same job has succeeded that did its work, or more.
+
+    Left out: runs that Dagster is about to try again, and runs in which nothing but a blocking check failed, which
+    `failed_checks` tells with its finding. The runs of one backfill are one incident.
+    """
+    ended = instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]), limit=_RUNS_LOOKED_AT
+    )
+    last: dict[tuple[str, ...], dg.DagsterRun] = {}
+    for record in ended:  # the latest first
+        last.setdefault(_same_work(record.dagster_run), record.dagster_run)
+    newest = list(last.values())
+    failed = [
+        run
+        for place, run in enumerate(newest)
+        if run.status == dg.DagsterRunStatus.FAILURE
+        and not any(other.is_success and _covers(other, run) for other in newest[:place])
+    ]
+    told = set()
+    for run in islice((run for run in failed if run.tags.get(WILL_RETRY_TAG) != "true"), _FAILURES_LOOKED_AT):
+        failures = _step_failures(instance, run.run_id)
+        if failures and all(kind == _CHECK_FAILED for _, kind, _ in failures):
+            continue
+        key = f"backfill:{run.tags[BACKFILL_ID_TAG]}" if BACKFILL_ID_TAG in run.tags else ":".join(_same_work(run))
+        if key not in told:
+            told.add(key)
+            yield _failed_run(run, key, failures, ui)
+
+
+def _same_work(run: dg.DagsterRun) -> tuple[str, ...]:
+    chosen = sorted(key.to_user_string() for key in run.asset_selection or ())
+    return ("run", run.job_name, _week(run.tags) or "", *chosen)
+
+
+def _covers(run: dg.DagsterRun, other: dg.DagsterRun) -> bool:
+    """Tell whether a run of a job made all that another run of it was to make: of these weeks, these assets."""
+    if run.job_name != other.job_name or (run.asset_selection and not other.asset_selection):
+        return False
+    if run.asset_selection and not set(other.asset_selection or ()) <= set(run.asset_selection):
+        return False
+    (first, last), (other_first, other_last) = _span(run.tags), _span(other.tags)
+    return first <= other_first and other_last <= last
+
+
+def _span(tags: Mapping[str, str]) -> tuple[str, str]:
+    week = tags.get(PARTITION_NAME_TAG, "")
+    return tags.get(ASSET_PARTITION_RANGE_START_TAG, week), tags.get(ASSET_PARTITION_RANGE_END_TAG, week)
+
+
+def _week(tags: Mapping[str, str]) -> str | None:
+    if PARTITION_NAME_TAG in tags:
+        return tags[PARTITION_NAME_TAG]
+    if ASSET_PARTITION_RANGE_START_TAG in tags:
+        return f"{tags[ASSET_PARTITION_RANGE_START_TAG]} to {tags[ASSET_PARTITION_RANGE_END_TAG]}"
+    return None
+
+
+def _step_failures(instance: dg.DagsterInstance, run_id: str) -> list[tuple[str, str, str]]:
+    """Return step, kind of error and reason of each failed step; none where the run's own process was lost."""
+    found = []
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        data = entry.get_dagster_event().step_failure_data
+        error = data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        said = data.user_failure_data.description if data.user_failure_data else None
+        found.append(
+            (
+                entry.step_key or "",
+                error.cls_name or "" if error else "",
+                said or (error.message.strip() if error else "no reason recorded"),
+            )
+        )
+    return found
+
+
+def _failed_run(run: dg.DagsterRun, key: str, failures: Sequence[tuple[str, str, str]], ui: str) -> Incident:
+    week = _week(run.tags)
+    steps = "; ".join(f"{step}: {reason}" for step, _, reason in failures[:3])
+    begin = (
+        "mend what is named and" if failures else "a week is asked for again by itself, three times in an hour; else"
+    )
+    return Incident(
+        key=key,
+        title=f"{run.job_name} failed" + (f", week {week}" if week else ""),
+        what=steps or "the run's process was lost (killed, out of memory, or the machine restarted)",
+        effect=f"what the run was to make is not there; {_SHOWN}",
+        remedy=f"{begin} press Re-execute (from failure) on the run's page; no job is paid twice",
+        link=f"{ui}/runs/{run.run_id}",
+        week=week,
+    )
+
+
+def failed_checks(instance: dg.DagsterInstance, graph: AssetGraph, ui: str) -> Iterator[Incident]:
+    """Yield each check and week whose latest evaluation failed."""
+    storage = instance.event_log_storage
+    for key in sorted(graph.asset_check_keys, key=str):
+        weekly = graph.get(key).partitions_def is not None
+        recent = storage.get_asset_check_execution_history(key, limit=_FAILURES_LOOKED_AT, status={CheckStatus.FAILED})
+        weeks = dict.fromkeys(record.partition for record in recent)
+        for week in weeks:
+            if weekly and week is None:  # a range's own result; its weeks have results of their own
+                continue
+            latest = storage.get_asset_check_execution_history(
+                key, limit=1, status=_EVALUATED, partition_filter=PartitionKeyFilter(key=week)
+            )[0]
+            if latest.status == CheckStatus.FAILED:
+                yield _failed_check(key, week, latest, graph.get(key.asset_key).group_name or "", ui)
+
+
+_REMEDIES = {
+    "landing": "correct the landed file and land it again; the landing sensor or `m5 forecast` loads it anew",
+    "accuracy": "compare the models in the accuracy table; if it lasts, shorten M5_CADENCE_WEEKS or train anew",
+    "rds": "materialise the rds asset's week again: a load replaces the week in one transaction",
+}
+_MAKE_AGAIN = "look at the finding; if the input is right, materialise the asset's week again; see the runbook"
+
+
+def _failed_check(
+    key: dg.AssetCheckKey, week: str | None, record: AssetCheckExecutionRecord, group: str, ui: str
+) -> Incident:
+    evaluation = record.event.get_dagster_event().asset_check_evaluation_data if record.event else None
+    blocks = evaluation is not None and evaluation.blocking and evaluation.severity == dg.AssetCheckSeverity.ERROR
+    asset = key.asset_key.to_user_string()
+    return Incident(
+        key=f"check:{asset}:{key.name}:{week or ''}",
+        title=f"{asset}: check {key.name} failed" + (f", week {week}" if week else ""),
+        what=(evaluation.description if evaluation else None) or "the check failed without a finding",
+        effect=f"nothing is made of this week; {_SHOWN}" if blocks else "a warning: the week goes on",
+        remedy=_REMEDIES.get(group, _MAKE_AGAIN),
+        link=f"{ui}/assets/{asset}?view=checks&checkDetail={key.name}",
+        week=week,
+    )
+
+
+def missed_schedules(
+    instance: dg.DagsterInstance, crons: Mapping[str, tuple[str, str]], now: dt.datetime, ui: str
+) -> Iterator[Incident]:
+    """Yield each schedule that is on and was not evaluated, or failed, when it was last due.
+
+    Args:
+        instance: the Dagster instance.
+        crons: cron expression and time zone by the schedule's name.
+        now: an aware time; a schedule has an hour.
+        ui: the UI's address.
+    """
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
+        if not state.is_running or state.instigator_name not in crons:
+            continue
+        cron, zone = crons[state.instigator_name]
+        due = next(reverse_cron_string_iterator((now - _SCHEDULE_GRACE).timestamp(), cron, zone))
+        data = state.instigator_data
+        started = data.start_timestamp if isinstance(data, ScheduleInstigatorData) else None
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        reason = _missed(ticks[0] if ticks else None, due)
+        if reason is None or due.timestamp() < (started or 0.0):
+            continue
+        yield Incident(
+            key=f"schedule:{state.instigator_name}",
+            title=f"schedule {state.instigator_name} missed {due:%Y-%m-%d %H:%M} {zone}",
+            what=f"due at {due:%Y-%m-%d %H:%M} {zone}, {reason}",
+            effect=f"no week was asked for; {_SHOWN}",
+            remedy="run `m5 doctor`: does the daemon run, does the code load? The next evaluation catches up",
+            link=f"{ui}/automation",
+        )
+
+
+def _missed(tick: InstigatorTick | None, due: dt.datetime) -> str | None:
+    if tick is None or tick.timestamp < due.timestamp():
+        return "it was not evaluated"
+    if tick.is_failure:
+        return f"its evaluation failed: {tick.error.message.strip() if tick.error else 'no reason recorded'}"
+    return None
+
+
+def stale_data(landing: LandingResource, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
+    """Yield an incident where the landed sales do not reach the last week that is over, or cannot be read."""
+    try:
+        found = landed_is_fresh(landing.open().days()[1], now, source)
+        problem = None if found.passed else found.text
+    except (BadInput, OSError) as refusal:
+        problem = str(refusal)
+    if problem:
+        yield Incident(
+            key="stale",
+            title="the landed sales are stale" if "weeks are missing" in problem else "the landed sales cannot be read",
+            what=problem,
+            effect=f"the new week cannot be forecast; {_SHOWN}",
+            remedy=f"ask the extract's owner for a good file in {source.landing}; the landing sensor does the rest",
+            link=f"{ui}/assets/raw_sales",
+        )
+
+
+def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
+    """Yield each model whose latest week in the lake was trained too long ago, seen from the week that is due."""
+    for dataset in MODELS:
+        weeks = lake.partitions(dataset)
+        if not weeks:
+            continue
+        last = Week.parse(weeks[-1])
+        due = last if source.last_week else max(last, last_full_week(now, source))
+        trained = Week.parse(lake.get(dataset, last.key).attributes["trained_week"])
+        found = age(due, trained, source.checks.model_age_weeks)
+        if not found.passed:
+            yield Incident(
+                key=f"model:{dataset}",
+                title=f"{dataset} is too old, trained in week {trained}",
+                what=found.text,
+                effect="forecasts are made, but the model has not seen the latest sales",
+                remedy="weekly runs train it anew every M5_CADENCE_WEEKS weeks: see why none has succeeded",
+                link=f"{ui}/assets/{dataset}",
+                week=due.key,
+            )
+
+
+def late_forecast(
+    lake: Lake, landing: LandingResource, now: dt.datetime, source: Settings, ui: str
+) -> Iterator[Incident]:
+    """Yield the week that is due, on live data, where its sales are landed and its forecast is not made."""
+    due = last_full_week(now - dt.timedelta(hours=source.checks.landing_hours + source.schedule_hour), source)
+    if source.last_week or due.key in lake.partitions("ensemble_forecast"):
+        return
+    try:
+        landed = landing.open().days()[1]
+    except (BadInput, OSError):  # `stale_data` tells of it
+        return
+    if landed >= due.origin:
+        yield Incident(
+            key="late",
+            title=f"week {due} is landed and not forecast",
+            what=f"sales are landed through {landed}, and no forecast of week {due} is in the lake",
+            effect=_SHOWN,
+            remedy=f"see whether the schedule `weekly` is on and its runs succeed; or run `m5 forecast --week {due}`",
+            link=f"{ui}/assets/ensemble_forecast",
+            week=due.key,
+        )

@@ -1,0 +1,198 @@
+"""The sensor on the landing place: new weeks are started, corrected ones loaded again, once their file is complete.
+
+A file is complete when two looks find it with the same size and time. What it holds is then compared, week by week,
+with what the lake holds: an early file waits until its week is over, a file landed again changes nothing, and a
+corrected one has exactly the weeks that it changes loaded again, or the prices, or the calendar. Forecasts that were
+made from what is corrected are marked by a failed check, which the alerts tell of; the newest is made again at once.
+
+Not here: which weeks are due, changed or stale (`m5_assets.automation.due_weeks`).
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from m5_assets.automation.due_weeks import (
+    FORECAST,
+    Contents,
+    corrected_tables,
+    due_weeks,
+    landed_contents,
+    spans,
+    stale_weeks,
+    totals_to_load,
+    unfinished_weeks,
+    weeks_to_load,
+)
+from m5_assets.automation.jobs import back_history, weekly_forecast
+from m5_assets.checks.features import CURRENT
+from m5_assets.checks.landing import LANDED, landed_is_fresh
+from m5_assets.checks.recording import Finding, record_again
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files import BadInput
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.settings import settings
+from m5_assets.weeks import Week, last_full_week
+
+_TOTALS = ("store_dept_sales", "rds/store_dept_sales")
+_SALES = ("raw_sales", "rds/sales", *_TOTALS)
+_TABLES = {"sell_prices": ("sell_prices",), "calendar": ("calendar", "rds/calendar")}
+_SAID = 12
+
+Stamps = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the sensor remembers between two looks, as its cursor.
+
+    Attributes:
+        stamps: of the files at the last look.
+        read: of the files when their contents were read.
+        days: first and last day of the sales read.
+        contents: what they say of each week.
+        tables: the tables without weeks that they correct.
+        settled: whether everything that follows from them has been asked for.
+    """
+
+    stamps: Stamps = field(default_factory=dict)
+    read: Stamps = field(default_factory=dict)
+    days: tuple[str, str] | None = None
+    contents: Contents = field(default_factory=dict)
+    tables: Sequence[str] = ()
+    settled: bool = True
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> Self:
+        """Return what a cursor says; nothing was seen before the first look."""
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+    def cursor(self) -> str:
+        """Return the cursor."""
+        return json.dumps(self.__dict__)
+
+
+@dg.sensor(
+    jobs=[weekly_forecast, back_history],
+    minimum_interval_seconds=60,
+    description="Starts the weeks that a complete landed file holds, and loads the weeks again that it corrects.",
+)
+def landed_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingResource) -> dg.SensorResult:
+    """Look once."""
+    seen = Seen.parse(context.cursor)
+    reader = landing.open()
+    stamps = {name: list(stamp) for name, stamp in reader.stamps().items()}
+    if not stamps:
+        return _nothing(f"no file in {landing.root}", Seen())
+    if stamps != seen.stamps:
+        return _nothing("files have changed since the last look: are they complete?", _with(seen, stamps=stamps))
+    if stamps != seen.read:
+        try:
+            days = reader.days()
+            contents = landed_contents(reader)
+            tables = corrected_tables(lake, reader)
+        except BadInput as problem:
+            _say_landed(context.instance, lake, Finding(False, str(problem)))
+            return _nothing(f"refused: {problem}", _with(seen, read=stamps))
+        _say_landed(context.instance, lake, landed_is_fresh(days[1], dt.datetime.now(dt.UTC), settings()))
+        if contents == seen.contents and not tables and seen.settled:
+            return _nothing("landed again without a change", _with(seen, read=stamps))
+        texts = (days[0].isoformat(), days[1].isoformat())
+        seen = Seen(stamps, stamps, texts, contents, tables, settled=False)
+    if seen.settled:
+        return _nothing("nothing has landed since", seen)
+    return _ask(context, lake, seen)
+
+
+def _with(seen: Seen, **changes: object) -> Seen:
+    return Seen(**{**seen.__dict__, **changes})
+
+
+def _nothing(reason: str, seen: Seen) -> dg.SensorResult:
+    return dg.SensorResult(skip_reason=reason, cursor=seen.cursor())
+
+
+def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.SensorResult:
+    """Ask for what follows from the contents read: first for what is to be loaded, then for the forecasts."""
+    now = dt.datetime.now(dt.UTC)
+    assert seen.days is not None  # noqa: S101  # contents have been read
+    days = dt.date.fromisoformat(seen.days[0]), dt.date.fromisoformat(seen.days[1])
+    due = [] if settings().last_week else due_weeks(lake, days, now, settings())
+    if context.instance.get_runs(dg.RunsFilter(job_name=back_history.name, statuses=NOT_FINISHED_STATUSES), limit=1):
+        return _nothing("landed files are being loaded", seen)
+    loading = weeks_to_load(lake, seen.contents, due)
+    totals = totals_to_load(lake, seen.contents, loading, due)
+    requests = [_load(f"{first} to {last}", _SALES, seen, first, last) for first, last in spans(loading)]
+    requests += [_load(f"totals {first} to {last}", _TOTALS, seen, first, last) for first, last in spans(totals)]
+    requests += [_load(name, _TABLES[name], seen) for name in seen.tables]
+    requests = [request for request in requests if not _was_asked(context.instance, request)]
+    if requests:
+        context.log.info("changed or missing: " + ", ".join(str(r.run_key).rpartition(" ")[0] for r in requests))
+        return dg.SensorResult(run_requests=requests, cursor=seen.cursor())
+    if failed := [*loading, *totals]:  # the alerts tell of their run, and the next file or a person mends it
+        return _nothing(f"weeks {_listed(failed)} could not be loaded", _with(seen, settled=True))
+    again = _mark_stale(context, lake)
+    under_way = unfinished_weeks(context.instance, weekly_forecast.name)
+    weeks = [week for week in sorted({*due, *again}) if week.key not in under_way]
+    early = (
+        not settings().last_week and max(seen.contents["raw_sales"], default="") > last_full_week(now, settings()).key
+    )
+    after = _with(seen, settled=not early)
+    if not weeks:
+        return _nothing("the last landed week is not over yet" if early else "every landed week is made", after)
+    return dg.SensorResult(run_requests=[_forecast(week, seen) for week in weeks], cursor=after.cursor())
+
+
+def _load(what: str, assets: Sequence[str], seen: Seen, *span: Week) -> dg.RunRequest:
+    tags = dict(zip((ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG), map(str, span), strict=False))
+    return dg.RunRequest(
+        run_key=f"load {what} {_landing(seen)}",
+        job_name=back_history.name,
+        asset_selection=[dg.AssetKey(name.split("/")) for name in assets],
+        tags=tags,
+    )
+
+
+def _landing(seen: Seen) -> str:
+    """Name what has landed: what has been asked for because of it is never asked for twice."""
+    return hashlib.sha256(json.dumps(seen.read, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _was_asked(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    # Dagster drops a request whose key it knows; to wait for its run would then be to wait for ever.
+    return bool(instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": str(request.run_key)}), limit=1))
+
+
+def _forecast(week: Week, seen: Seen) -> dg.RunRequest:
+    return dg.RunRequest(run_key=f"{week} {_landing(seen)}", job_name=weekly_forecast.name, partition_key=week.key)
+
+
+def _mark_stale(context: dg.SensorEvaluationContext, lake: Lake) -> list[Week]:
+    """Record for each forecast made from other inputs that it is stale; return the newest forecast if it is one."""
+    stale = stale_weeks(lake)
+    for week, names in stale.items():
+        text = f"a corrected file has changed what this week was forecast from: {', '.join(names)}; "
+        finding = Finding(False, f"{text}`m5 backfill --from {week} --to {week}` makes it again")
+        record_again(context.instance, "features", CURRENT, week, finding)
+    if stale:
+        context.log.info(f"forecasts made from what has been corrected since: {_listed([*stale])}")
+    return [week for week in stale if week.key == lake.partitions(FORECAST)[-1]]
+
+
+def _say_landed(instance: dg.DagsterInstance, lake: Lake, finding: Finding) -> None:
+    """Record whether the landed file is good, for the newest week; the alerts tell of it."""
+    weeks = lake.partitions("raw_sales")
+    if weeks:
+        record_again(instance, "raw_sales", LANDED, Week.parse(weeks[-1]), finding)
+
+
+def _listed(weeks: Sequence[Week]) -> str:
+    more = f" and {len(weeks) - _SAID} more" if len(weeks) > _SAID else ""
+    return ", ".join(week.key for week in weeks[:_SAID]) + more

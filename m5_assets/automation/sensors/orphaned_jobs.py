@@ -1,0 +1,18 @@
+"""The sensor that stops SageMaker jobs whose run has ended without them, as when its process was killed."""
+
+import dagster as dg
+
+from m5_assets.resources.sagemaker_jobs import SageMakerJobs
+
+
+@dg.sensor(
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Stops running SageMaker jobs that no run waits for any more: nobody pays for what nobody will read.",
+)
+def orphaned_jobs(context: dg.SensorEvaluationContext, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.SkipReason:
+    """Look once."""
+    stopped = jobs.stop_orphans(context.instance)
+    for job in stopped:
+        context.log.warning(f"{job.kind} job {job.name} of run {job.run_id} was stopped")
+    return dg.SkipReason(f"{len(stopped)} orphaned jobs stopped")

@@ -1,0 +1,277 @@
+"""`m5 doctor`: looks at everything that a forecast needs, and says what to do about what is wrong.
+
+Each examination is a function that returns findings and changes nothing (but starts the embedded database, as any
+command that needs it does). Not here: incidents of single runs and weeks
+(`m5_assets.automation.sensors.incident_detection`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import boto3
+import dagster as dg
+import pyarrow.fs as pafs
+from botocore.exceptions import BotoCoreError, ClientError
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._daemon.controller import get_daemon_statuses
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from m5_assets.alerts import Incident, announce, channels_of
+from m5_assets.automation.due_weeks import FORECAST
+from m5_assets.automation.sensors.incident_detection import old_models
+from m5_assets.checks.landing import landed_is_fresh
+from m5_assets.checks.models import MODELS
+from m5_assets.cli.runs import dagster_home
+from m5_assets.errors import UserError
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files import CALENDAR, PRICES, BadInput
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.postgres import PostgresResource, migrate
+from m5_assets.resources.sagemaker_jobs import HEAVY
+from m5_assets.settings import Settings
+
+_FREE_GB_WRONG, _FREE_GB_LOW = 2.0, 10.0
+_PINNED = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres")
+
+Level = Literal["good", "note", "wrong"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What an examination found.
+
+    Attributes:
+        name: what was looked at.
+        level: good, a note that needs no hurry, or wrong.
+        text: what was found.
+        remedy: what to do, where it is not good.
+    """
+
+    name: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+
+def examine(source: Settings) -> list[Diagnosis]:
+    """Look at everything; an examination that itself fails is a finding."""
+    dagster_home()
+    looks: dict[str, Callable[[Settings], Iterator[Diagnosis]]] = {
+        "versions": _versions,
+        "folders": _folders,
+        "disk": _disk,
+        "landing": _landing,
+        "lake": _lake,
+        "models": _models,
+        "database": _database,
+        "credentials": _credentials,
+        "alerts": _alerts,
+        "dagster": _dagster,
+    }
+    found: list[Diagnosis] = []
+    for name, look in looks.items():
+        try:
+            found += look(source)
+        except Exception as problem:  # noqa: BLE001  # whatever it is, the doctor must go on and say it
+            found.append(Diagnosis(name, "wrong", f"{type(problem).__name__}: {problem}", "see docs/operations.md"))
+    return found
+
+
+def report(findings: Sequence[Diagnosis]) -> str:
+    """Return the findings as lines, the wrong ones with what to do."""
+    marks = {"good": "ok   ", "note": "note ", "wrong": "WRONG"}
+    lines = []
+    for finding in findings:
+        lines.append(f"{marks[finding.level]} {finding.name:<12} {finding.text}")
+        if finding.remedy:
+            lines.append(f"{'':<18} -> {finding.remedy}")
+    wrong = sum(finding.level == "wrong" for finding in findings)
+    return "\n".join([*lines, f"{wrong} things are wrong" if wrong else "nothing is wrong"])
+
+
+def notify(findings: Sequence[Diagnosis], source: Settings) -> None:
+    """Tell of what is wrong, once each, for where no daemon can: its state is a file below M5_HOME."""
+    state = source.home / "alerts" / "doctor.json"
+    incidents = [
+        Incident(
+            key=f"doctor:{finding.name}",
+            title=f"m5 doctor: {finding.name}",
+            what=finding.text,
+            effect="forecasts may not be made",
+            remedy=finding.remedy,
+            link=source.alerts.ui_url,
+        )
+        for finding in findings
+        if finding.level == "wrong"
+    ]
+    told = announce(incidents, state.read_text() if state.exists() else None, channels_of(source.alerts))
+    state.parent.mkdir(parents=True, exist_ok=True)
+    partial = state.with_suffix(".partial")
+    partial.write_text(told)
+    partial.replace(state)
+
+
+def _versions(_: Settings) -> Iterator[Diagnosis]:
+    found = {name: importlib.metadata.version(name) for name in _PINNED}
+    cores = {found["dagster"], found["dagster-webserver"]}
+    libraries = {found["dagster-aws"], found["dagster-postgres"]}
+    said = ", ".join(f"{name} {version}" for name, version in found.items())
+    if len(cores) > 1 or len(libraries) > 1:
+        yield Diagnosis("versions", "wrong", said, "install with constraints.txt: `make install`")
+    else:
+        yield Diagnosis("versions", "good", said)
+
+
+def _folders(source: Settings) -> Iterator[Diagnosis]:
+    home = Path(os.environ["DAGSTER_HOME"])
+    for name, folder in (("M5_HOME", source.home), ("DAGSTER_HOME", home)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as problem:
+            yield Diagnosis("folders", "wrong", f"{name}: {problem}", f"make {folder} writable for this account")
+        else:
+            yield Diagnosis("folders", "good", f"{name} {folder} can be written")
+
+
+def _disk(source: Settings) -> Iterator[Diagnosis]:
+    free = shutil.disk_usage(source.home).free / 1e9
+    text_ = f"{free:,.1f} GB are free at {source.home}"
+    if free < _FREE_GB_LOW:
+        level: Level = "wrong" if free < _FREE_GB_WRONG else "note"
+        yield Diagnosis("disk", level, text_, "`m5 housekeeping --dry-run` says what can go; then without --dry-run")
+    else:
+        yield Diagnosis("disk", "good", text_)
+
+
+def _landing(source: Settings) -> Iterator[Diagnosis]:
+    try:
+        landing = LandingResource(root=source.landing)
+        found = landed_is_fresh(landing.open().days()[1], dt.datetime.now(dt.UTC), source)
+        missing = {CALENDAR, PRICES} - {*landing.open().stamps()}
+    except (BadInput, OSError) as problem:
+        yield Diagnosis(
+            "landing", "wrong", str(problem), f"land M5's CSV files in {source.landing}; `m5 sample` makes some"
+        )
+        return
+    for name in sorted(missing):
+        yield Diagnosis("landing", "wrong", f"no {name} in {source.landing}", "land it beside the sales")
+    remedy = "" if found.passed else "ask the extract's owner for the missing weeks"
+    yield Diagnosis("landing", "good" if found.passed else "wrong", found.text, remedy)
+
+
+def _lake(source: Settings) -> Iterator[Diagnosis]:
+    lake = Lake(root=source.lake)
+    if not isinstance(lake.filesystem, pafs.LocalFileSystem):
+        lake.write_bytes(".doctor", b"written by m5 doctor")  # an S3 policy shows itself only so
+    weeks = lake.partitions(FORECAST)
+    if not weeks:
+        yield Diagnosis("lake", "note", f"no forecast in {source.lake}", "`m5 forecast --week …` makes the first")
+        return
+    manifest = lake.get(FORECAST, weeks[-1])
+    missing = [f.key for f in manifest.files if lake.filesystem.get_file_info(lake.path(f.key)).size != f.bytes]
+    if missing:
+        remedy = f"`m5 forecast --week {weeks[-1]}` makes it again"
+        yield Diagnosis("lake", "wrong", f"{missing[0]} is not there as its manifest says", remedy)
+    else:
+        yield Diagnosis("lake", "good", f"{len(weeks)} forecasts in {source.lake}, the newest of week {weeks[-1]}")
+
+
+def _models(source: Settings) -> Iterator[Diagnosis]:
+    lake = Lake(root=source.lake)
+    old = list(old_models(lake, dt.datetime.now(dt.UTC), source, source.alerts.ui_url))
+    for incident in old:
+        yield Diagnosis("models", "wrong", incident.title, incident.remedy)
+    trained = {d: lake.get(d, w[-1]).attributes["trained_week"] for d in MODELS if (w := lake.partitions(d))}
+    if not old:
+        said = ", ".join(f"{dataset} of {week}" for dataset, week in trained.items()) or "none trained yet"
+        yield Diagnosis("models", "good", said)
+
+
+def _database(source: Settings) -> Iterator[Diagnosis]:
+    try:
+        engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
+        with engine.connect() as connection:
+            version = connection.execute(text("SHOW server_version")).scalar_one()
+    except (SQLAlchemyError, UserError, OSError, ValueError) as problem:
+        first = str(problem).splitlines()[0]
+        yield Diagnosis(
+            "database", "wrong", first, "is PostgreSQL up, and M5_DATABASE_URL right? Empty: an embedded one"
+        )
+        return
+    yield Diagnosis("database", "good", f"PostgreSQL {version} answers at {engine.url.render_as_string(True)}")
+    yield from _migrations(engine)
+
+
+def _migrations(engine: Engine) -> Iterator[Diagnosis]:
+    with engine.connect() as connection:
+        found, newest = migrate.revisions(connection)
+    if found is None:
+        yield Diagnosis("migrations", "note", "the schema m5 is not there yet", "the first weekly run makes it")
+    elif found != newest:
+        yield Diagnosis("migrations", "wrong", f"at {found}, the code is at {newest}", "any weekly run migrates it")
+    else:
+        yield Diagnosis("migrations", "good", f"at {found}, the newest")
+
+
+def _credentials(source: Settings) -> Iterator[Diagnosis]:
+    if source.sagemaker.mode != "aws":
+        yield Diagnosis("credentials", "good", "local mode needs none")
+        return
+    try:
+        identity = boto3.client("sts", region_name=source.sagemaker.region).get_caller_identity()
+        boto3.client("sagemaker", region_name=source.sagemaker.region).list_training_jobs(MaxResults=1)
+    except (BotoCoreError, ClientError) as problem:
+        yield Diagnosis("credentials", "wrong", str(problem), "give this account credentials that may use SageMaker")
+    else:
+        yield Diagnosis("credentials", "good", f"{identity['Arn']} may use SageMaker in {source.sagemaker.region}")
+
+
+def _alerts(source: Settings) -> Iterator[Diagnosis]:
+    names = [channel.name for channel in channels_of(source.alerts)]
+    if names == ["log"]:
+        remedy = "set M5_ALERTS_EMAIL_TO, M5_ALERTS_SNS_TOPIC_ARN or M5_ALERTS_WEBHOOK_URL"
+        yield Diagnosis("alerts", "note", "nobody is told but the log", remedy)
+    else:
+        yield Diagnosis("alerts", "good", f"told by {', '.join(names)}")
+
+
+def _dagster(source: Settings) -> Iterator[Diagnosis]:
+    with dg.DagsterInstance.get() as instance:
+        yield from _daemons(instance)
+        on = {
+            s.instigator_name
+            for s in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+            if s.is_running
+        }
+        if "weekly" in on:
+            yield Diagnosis("schedules", "good", f"on: {', '.join(sorted(on))}")
+        else:
+            yield Diagnosis("schedules", "note", "the schedule weekly is off", "turn it on in the UI, Automation")
+        places = instance.event_log_storage.get_concurrency_info(HEAVY).slot_count
+        if places > source.heavy_jobs:
+            remedy = f"`dagster instance concurrency set {HEAVY} {source.heavy_jobs}`"
+            yield Diagnosis(
+                "pools", "wrong", f"{places} heavy jobs may run at once, M5_HEAVY_JOBS={source.heavy_jobs}", remedy
+            )
+
+
+def _daemons(instance: dg.DagsterInstance) -> Iterator[Diagnosis]:
+    statuses = get_daemon_statuses(instance, instance.get_required_daemon_types())
+    dead = sorted(name for name, status in statuses.items() if not status.healthy)
+    if dead:
+        text_ = f"no heartbeat of {', '.join(name.lower() for name in dead)}"
+        yield Diagnosis("daemon", "wrong", text_, "start it: `m5 ui`, or the service that runs dagster-daemon")
+    else:
+        yield Diagnosis("daemon", "good", f"{len(statuses)} daemons have a fresh heartbeat")

@@ -1,0 +1,38 @@
+"""The dashboard as a process: from the settings to an address in the browser. Not here: the application (`app`)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import uvicorn
+
+from m5_assets.dashboard import static_files
+from m5_assets.dashboard.app import create_app
+from m5_assets.dashboard.last_run import last_run_of
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.settings import settings
+
+_log = logging.getLogger(__name__)
+
+_EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  # what a user may ask for, not what is bound by default
+
+
+def serve(host: str, port: int) -> None:
+    """Serve the pages until stopped (Ctrl-C, SIGTERM).
+
+    Args:
+        host: the address to bind. The pages ask for no password: what is not loopback belongs behind a proxy that does.
+        port: its port.
+    """
+    source = settings()
+    database = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home))
+    dagster_home = Path(os.environ.get("DAGSTER_HOME", str(source.home / "dagster")))
+    hosts = ("*",) if host in _EVERY_ADDRESS else ("127.0.0.1", "localhost", host)
+    app = create_app(database.engine, last_run=last_run_of(dagster_home), hosts=hosts)
+    static_files.prepare()
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        _log.warning("the pages ask for no password, and %s is not this machine alone: put a proxy before them", host)
+    _log.info("dashboard: http://%s:%d (Ctrl-C ends it)", host or "0.0.0.0", port)  # noqa: S104
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)

@@ -1,0 +1,75 @@
+"""The refresh of QuickSight, the last stage: what was loaded is shown.
+
+Not here: the calls (`m5_assets.extras.quicksight`), and the definitions of what is shown (`infrastructure`).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from m5_assets.extras.quicksight.ingestion import Ingestion, read_loads, refresh
+from m5_assets.extras.quicksight.quicksight_api import QuickSight, QuickSightError, Refused
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.weeks import WEEKS
+
+NOT_REFRESHED = "not refreshed: M5_QUICKSIGHT_REFRESH is not set"
+_CANNOT_PASS = {"AccessDeniedException", "UnsupportedUserEditionException", "InvalidParameterValueException"}
+
+
+@dg.asset(
+    group_name="dashboards",
+    kinds={"quicksight"},
+    partitions_def=WEEKS,
+    deps=[
+        dg.AssetKey(["rds", table])
+        for table in (
+            "forecast",
+            "series_outlook",
+            "store_dept_sales",
+            "store_dept_forecast",
+            "accuracy",
+            "aggregate_accuracy",
+        )
+    ],
+    description="QuickSight's copy (SPICE) of what is loaded in PostgreSQL: an ingestion for every data set that shows "
+    "a new load. One that is there already, running or completed, is adopted. Without M5_QUICKSIGHT_REFRESH it does "
+    "nothing and says so: the weekly job is the same with and without QuickSight.",
+)
+def quicksight_refresh(
+    context: dg.AssetExecutionContext, postgres: PostgresResource, quicksight: dg.ResourceParam[QuickSight]
+) -> dg.MaterializeResult[Any]:
+    """Refresh every data set and wait for it."""
+    if not quicksight.settings.refresh:
+        context.log.info(NOT_REFRESHED)
+        return dg.MaterializeResult(metadata={"state": NOT_REFRESHED})
+    done: list[Ingestion] = []
+    try:
+        for ingestion in refresh(quicksight, read_loads(postgres.engine())):
+            context.log.info(f"{ingestion.data_set_id}: {ingestion.rows:,} rows in {ingestion.seconds} s")
+            done.append(ingestion)
+    except QuickSightError as problem:
+        passes = not (isinstance(problem, Refused) and problem.code in _CANNOT_PASS)
+        raise dg.Failure(str(problem), allow_retries=passes) from problem
+    if not done:
+        raise dg.Failure(
+            "nothing is loaded that QuickSight shows; materialise the rds assets first", allow_retries=False
+        )
+    return dg.MaterializeResult(metadata=_metadata(done, quicksight))
+
+
+def _metadata(done: list[Ingestion], quicksight: QuickSight) -> dict[str, Any]:
+    lines = ["| data set | rows | seconds | ingestion |", "| --- | --- | --- | --- |"]
+    for one in done:
+        adopted = ", adopted" if one.adopted else ""
+        lines.append(
+            f"| [{one.data_set_id}]({one.link}) | {one.rows:,} | {one.seconds} | `{one.ingestion_id}`{adopted} |"
+        )
+    region, prefix = quicksight.settings.region, quicksight.settings.prefix
+    dashboard = f"https://{region}.quicksight.aws.amazon.com/sn/dashboards/{prefix}-forecasts"
+    return {
+        "state": "refreshed",
+        "dagster/row_count": sum(one.rows for one in done),
+        "seconds": max(one.seconds for one in done),
+        "ingestions": dg.MetadataValue.md("\n".join(lines)),
+        "dashboard": dg.MetadataValue.url(dashboard),
+    }

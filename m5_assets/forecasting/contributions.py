@@ -1,0 +1,111 @@
+"""Why the GBM forecasts what it does: TreeSHAP, as factors, by feature and by family.
+
+The Tweedie loss has a log link, so that what the trees add up is a logarithm and what a feature contributes is a
+factor: forecast = base x the product of all features' factors.
+
+Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees", Nature Machine
+Intelligence 2 (2020); computed by LightGBM itself (`predict(pred_contrib=True)`). Not here: the model (`gbm`), and what
+is printed of an explanation (`m5_assets.cli.explain`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from m5_assets.forecasting.features import CATALOGUE, compute
+from m5_assets.forecasting.gbm import GLOBAL, GBMModel, TrainingRows
+
+Floats = npt.NDArray[np.float64]
+
+SAMPLE_ROWS = 400
+"""Training rows that the mean effect of a family is taken over: the trees of the M5 explain some 80 rows a second."""
+
+_FAMILY = {feature.name: feature.family for feature in CATALOGUE}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The factors of R rows and F features.
+
+    Attributes:
+        features: F names.
+        values: (R, F) the features.
+        units: (R,) the model's forecast; zero where the store is closed or the item not yet released.
+        logs: (R, F) natural logarithms of the factors, the mean of the members'.
+    """
+
+    features: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+    units: npt.NDArray[np.float32]
+    logs: Floats
+
+    @property
+    def base(self) -> Floats:
+        """(R,) units before any factor: units = base x the product of all factors.
+
+        The base is the trees' mean over their training rows. The forecast is the arithmetic mean of the members and the
+        factors their geometric mean; the small rest between the two is in the base.
+        """
+        base: Floats = self.units * np.exp(-self.logs.sum(axis=1))
+        return base
+
+    def families(self) -> pd.DataFrame:
+        """Return (R, families) logarithms of the families' factors: the sums of their features'."""
+        frame = pd.DataFrame(self.logs.T)
+        return frame.groupby([_FAMILY[name] for name in self.features], sort=False).sum().T
+
+
+def explain(model: GBMModel, table: pa.Table) -> Explanation:
+    """Explain the forecasts of rows of a feature file (see `features.io`).
+
+    Raises:
+        ValueError: as `GBMModel.predict_frame`.
+    """
+    matrix, departments = model.rows_of(table)
+    return Explanation(model.features, matrix, model.predict(matrix, departments), _logs(model, matrix, departments))
+
+
+def mean_effects(model: GBMModel, rows: TrainingRows) -> dict[str, float]:
+    """Return each family's mean effect on a forecast, largest first: the mean absolute logarithm of its factor.
+
+    0.1 is a factor of about 1.1 or 0.9. Over `SAMPLE_ROWS` of the rows that the model was trained on.
+    """
+    places = np.sort(np.random.default_rng(model.config.seed).permutation(len(rows))[:SAMPLE_ROWS])
+    matrix = np.empty((len(places), len(model.features)), np.float32)
+    for context, parts in rows.by_panel():
+        for part in parts:
+            here = slice(*np.searchsorted(places, [part.start, part.stop]))
+            drawn = rows.rows.take(places[here])
+            matrix[here] = compute(context, drawn, model.features, threads=model.config.threads)
+    ends = [part.stop for part in rows.of_departments]
+    departments = np.array(rows.departments)[np.searchsorted(ends, places, side="right")]
+    units = model.predict(matrix, departments)
+    families = Explanation(model.features, matrix, units, _logs(model, matrix, departments)).families()
+    effects = families.abs().mean().sort_values(ascending=False, kind="stable")
+    return {str(name): round(float(effect), 6) for name, effect in effects.items()}
+
+
+def _logs(model: GBMModel, matrix: npt.NDArray[np.float32], departments: npt.NDArray[np.str_]) -> Floats:
+    members = []
+    if GLOBAL in model.boosters:
+        members.append(_contributions(model, GLOBAL, matrix))
+    if model.config.family != GLOBAL:
+        own = np.empty(matrix.shape)
+        for name in np.unique(departments).tolist():
+            rows = departments == name
+            own[rows] = _contributions(model, model.member_of(name), matrix[rows])
+        members.append(own)
+    mean: Floats = np.mean(members, axis=0)
+    return mean
+
+
+def _contributions(model: GBMModel, member: str, matrix: npt.NDArray[np.float32]) -> Floats:
+    """Return (R, F): LightGBM's last column, the expected value, is left to the base."""
+    booster = model.boosters[member]
+    found = booster.predict(matrix, pred_contrib=True, num_threads=model.config.threads)
+    return np.asarray(found, np.float64)[:, :-1]

@@ -1,0 +1,149 @@
+"""What is known at a week's origin, as the lake holds it: the inputs of its features, and whether they have changed.
+
+An input's digest names no more than what the week may see: weeks of sales up to its own, prices and calendar up to the
+end of its horizon. So a longer file changes no week, and a corrected one exactly those that see the correction. Not
+here: computing features of it (`features`) and what follows from a change (`m5_assets.automation.due_weeks`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+import pandas as pd
+
+from m5_assets.resources.lake import Lake, Manifest, MissingInput
+from m5_assets.settings import settings
+from m5_assets.weeks import Week, week_containing, weeks_between
+
+PRICES, CALENDAR = "known_prices", "known_calendar"
+"""The names of inputs that are a part of `sell_prices` and of `calendar`: up to the end of the week's horizon."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a week's features are computed from.
+
+    Attributes:
+        week: the week.
+        sales: the manifests of the weeks of sales that it sees, oldest first.
+        totals: the same of the store-departments' totals.
+        prices: the manifest of the prices.
+        calendar: the manifest of the calendar.
+        inputs: the digest of each input.
+    """
+
+    week: Week
+    sales: Sequence[Manifest]
+    totals: Sequence[Manifest]
+    prices: Manifest
+    calendar: Manifest
+    inputs: Mapping[str, str]
+
+
+class KnownInputs:
+    """Finds what weeks know in the lake as it is now; it reads everything once."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._weeks = {dataset: lake.partitions(dataset) for dataset in ("raw_sales", "store_dept_sales")}
+        self._manifests: dict[tuple[str, str | None], Manifest] = {}
+        self._days: pd.DataFrame | None = None
+
+    def at(self, week: Week) -> Known:
+        """Return what the week knows.
+
+        Raises:
+            MissingInput: something has not been loaded, though the landed files held it.
+            dg.Failure: the landed history is shorter than `M5_MIN_HISTORY_WEEKS`.
+        """
+        sales, totals = self._sales(week), self._totals(week)
+        inputs = {
+            "raw_sales": digest_of(sales),
+            "store_dept_sales": digest_of(totals),
+            PRICES: self.prices(week),
+            CALENDAR: self.calendar(week),
+        }
+        return Known(week, sales, totals, self._get("sell_prices"), self._get("calendar"), inputs)
+
+    def changed(self, week: Week) -> list[str]:
+        """Return the inputs that have changed since the week's features were made; none where they never were."""
+        features = self._lake.find("features", week.key)
+        if features is None:
+            return []
+        upto = {dataset: [key for key in keys if key <= week.key] for dataset, keys in self._weeks.items()}
+        now = {
+            "raw_sales": lambda: self._digest("raw_sales", upto["raw_sales"][-int(features.attributes["weeks"]) :]),
+            "store_dept_sales": lambda: self._digest("store_dept_sales", upto["store_dept_sales"]),
+            PRICES: lambda: self.prices(week),
+            CALENDAR: lambda: self.calendar(week),
+        }
+        return [name for name, digest in features.inputs.items() if name in now and now[name]() != digest]
+
+    def _get(self, dataset: str, key: str | None = None) -> Manifest:
+        if (dataset, key) not in self._manifests:
+            self._manifests[dataset, key] = self._lake.get(dataset, key)
+        return self._manifests[dataset, key]
+
+    def _digest(self, dataset: str, keys: Sequence[str]) -> str:
+        return digest_of([self._get(dataset, key) for key in keys])
+
+    def _sales(self, week: Week) -> list[Manifest]:
+        landed = self._landed_since("raw_sales", week)
+        window = weeks_between(max(landed, week.shift(1 - settings().history_weeks)), week)
+        if len(window) < settings().min_history_weeks:
+            raise dg.Failure(
+                f"week {week} has {len(window)} weeks of sales behind it, fewer than M5_MIN_HISTORY_WEEKS="
+                f"{settings().min_history_weeks}; land a longer history or forecast a later week",
+                allow_retries=False,
+            )
+        return self._present("raw_sales", window)
+
+    def _totals(self, week: Week) -> list[Manifest]:
+        return self._present("store_dept_sales", weeks_between(self._landed_since("store_dept_sales", week), week))
+
+    def _landed_since(self, dataset: str, week: Week) -> Week:
+        if week.key not in self._weeks[dataset]:
+            raise MissingInput(dataset, week.key, _remedy(dataset, week))
+        return week_containing(dt.date.fromisoformat(self._get(dataset, week.key).attributes["landed_first_day"]))
+
+    def _present(self, dataset: str, window: Sequence[Week]) -> list[Manifest]:
+        present = set(self._weeks[dataset])
+        missing = [w.key for w in window if w.key not in present]
+        if missing:
+            raise MissingInput(
+                dataset, missing[0], f"and {len(missing) - 1} weeks more; {_remedy(dataset, window[-1])}"
+            )
+        return [self._get(dataset, w.key) for w in window]
+
+    def prices(self, week: Week) -> str:
+        """Name what the prices say of the weeks up to the end of the week's horizon."""
+        contents = self._get("sell_prices").attributes.get("contents")
+        if contents is None:  # loaded by an earlier version
+            raise MissingInput("sell_prices", None, "materialise sell_prices again")
+        known = (digest for day, digest in sorted(contents.items()) if day <= week.last_forecast_day.isoformat())
+        return hashlib.sha256("".join(known).encode()).hexdigest()
+
+    def calendar(self, week: Week) -> str:
+        """Name what the calendar says of the days up to the end of the week's horizon."""
+        if self._days is None:
+            self._days = self._lake.read_table(self._get("calendar").files[0]).to_pandas()
+        return calendar_content(self._days, week.last_forecast_day)
+
+
+def _remedy(dataset: str, week: Week) -> str:
+    return f"run `m5 forecast --week {week}`, or materialise {dataset} for all weeks up to {week}"
+
+
+def digest_of(window: Sequence[Manifest]) -> str:
+    """Name the content of consecutive weeks."""
+    return hashlib.sha256("".join(m.digest for m in window).encode()).hexdigest()
+
+
+def calendar_content(calendar: pd.DataFrame, last_day: dt.date) -> str:
+    """Name what a calendar says of the days up to this one."""
+    days = calendar[calendar["date"] <= pd.Timestamp(last_day)]
+    return hashlib.sha256(days.to_csv(index=False, date_format="%Y-%m-%d").encode()).hexdigest()

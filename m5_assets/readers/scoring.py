@@ -1,0 +1,111 @@
+"""What a week's errors are measured by: WRMSSE's weights and scales as they were known at the week's origin.
+
+Not here: the measure itself (`m5_assets.forecasting.wrmsse`), and whose errors are measured (`accuracy`,
+`ensemble_weights`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from m5_assets.forecasting.history import DailyUnits, build_panel
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files import OFFICIAL, BadInput, LandedOfficial
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.weeks import HORIZON_DAYS, Week
+
+if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
+    from m5_assets.forecasting.hierarchy import Hierarchy
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a week's errors are measured by: G groups of N series.
+
+    Attributes:
+        hierarchy: of the series.
+        weights: (G,).
+        scales: (G,), squared units.
+        source: "official" where weights and scales are those of the landed file, "own" where they were computed from
+            the sales and prices in the lake.
+    """
+
+    hierarchy: Hierarchy
+    weights: npt.NDArray[np.float64]
+    scales: npt.NDArray[np.float64]
+    source: str
+
+
+def landed_official(landing: LandingResource) -> LandedOfficial | None:
+    """Return the competition's own weights and scales, where they are landed.
+
+    Raises:
+        dg.Failure: the file cannot be used; not to be retried.
+    """
+    try:
+        return landing.open().official()
+    except BadInput as problem:
+        raise dg.Failure(description=str(problem), allow_retries=False) from problem
+
+
+def day_number(lake: Lake, week: Week) -> int:
+    """Return the calendar's number of the week's origin, such as 1913."""
+    days = _whole(lake, "calendar").select(["date", "d"]).to_pandas()
+    return int(days.loc[pd.to_datetime(days["date"]) == pd.Timestamp(week.origin), "d"].iloc[0])
+
+
+def measure_of(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    history: DailyUnits,
+    origin_day: int,
+    official: LandedOfficial | None,
+) -> Measure:
+    """Return the official weights and scales where they are landed for this origin and these series, else our own.
+
+    The official scales come from the series' whole history, which the lake may not hold.
+
+    Args:
+        context: told why the numbers are our own.
+        lake: holds the prices and the calendar.
+        history: the sales up to the origin.
+        origin_day: the origin's day number.
+        official: see `landed_official`.
+    """
+    from m5_assets.forecasting import wrmsse
+    from m5_assets.forecasting.hierarchy import Hierarchy
+
+    hierarchy = Hierarchy.of(history.series)
+    landed = official.at(origin_day) if official else None
+    if official is None:
+        reason = f"no {OFFICIAL} is landed"
+    elif landed is None:
+        reason = f"{OFFICIAL} does not hold d_{origin_day}"
+    else:
+        try:
+            return Measure(hierarchy, *wrmsse.from_table(landed, hierarchy), source="official")
+        except ValueError as problem:  # a sample, or some stores: the weights are those of other groups
+            reason = f"{OFFICIAL} is of other series than the lake's ({problem})"
+    context.log.info(f"{reason}: weights and scales are computed from the lake")
+    weights = wrmsse.weights(history.units[:, -HORIZON_DAYS:], _recent_prices(lake, history), hierarchy)
+    return Measure(hierarchy, weights, wrmsse.scales(history.units, hierarchy), source="own")
+
+
+def _whole(lake: Lake, dataset: str) -> pa.Table:
+    return lake.read_table(lake.get(dataset).files[0])
+
+
+def _recent_prices(lake: Lake, history: DailyUnits) -> npt.NDArray[np.float32]:
+    recent = DailyUnits(
+        history.series,
+        history.last_day - pd.Timedelta(days=HORIZON_DAYS - 1),
+        history.units[:, -HORIZON_DAYS:],
+    )
+    return build_panel(recent, _whole(lake, "sell_prices"), _whole(lake, "calendar")).price[:, :HORIZON_DAYS]

@@ -1,0 +1,90 @@
+"""The landing folder: the retailer's CSV extracts, read and checked before anything is computed from them.
+
+Here: the files in the form in which Kaggle publishes M5, from a local folder or from S3, as arrays and tables, and the
+refusal of files that cannot be trusted (`BadInput`). Not here: what the lake keeps of them, and anything derived.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd
+import pyarrow as pa
+
+from m5_assets.resources.landing_files.calendar_file import read_calendar
+from m5_assets.resources.landing_files.file_access import BadInput, Folder, LandingFile
+from m5_assets.resources.landing_files.official_file import LandedOfficial, read_official
+from m5_assets.resources.landing_files.price_file import content_by_week, read_prices
+from m5_assets.resources.landing_files.sales_file import LandedSales, read_days, read_sales
+from m5_assets.resources.landing_files.totals_file import LandedTotals, read_totals, sum_totals
+
+__all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing", "content_by_week", "sum_totals"]
+
+CALENDAR = "calendar.csv"
+PRICES = "sell_prices.csv"
+SALES = ("sales_train_evaluation.csv", "sales_train_validation.csv")
+"""The sales file's names, the preferred one first."""
+TOTALS = "sales_store_dept_history.csv"
+OFFICIAL = "official.parquet"
+
+
+class Landing:
+    """The reader of one landing folder; every method reads its files anew.
+
+    Args:
+        root: a local folder, or `s3://bucket/prefix`. For S3, AWS_ENDPOINT_URL_S3 (else AWS_ENDPOINT_URL) is honoured,
+            and credentials and region come from the usual places of the AWS SDK.
+
+    All methods raise `BadInput` for files that are missing or wrong: a failure that repeating does not cure. What may
+    pass by itself (a network error) stays an `OSError`.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._folder = Folder.at(root)
+
+    def calendar(self) -> pd.DataFrame:
+        """Return one row a day: `date` (datetime64[s]), `wm_yr_wk` and `d` (int32), events, SNAP days.
+
+        Events are the four columns `event_name_1`, `event_type_1`, `event_name_2`, `event_type_2` (empty string:
+        none); SNAP days are one boolean column `snap_<state>` a state, in the file's order.
+        """
+        return read_calendar(self._folder.file(CALENDAR))
+
+    def sell_prices(self) -> pa.Table:
+        """Return the weekly prices in the file's order.
+
+        Columns: `store_id` and `item_id` (dictionaries of strings), `wm_yr_wk` (int32), `sell_price` (float32, USD).
+        """
+        return read_prices(self._folder.file(PRICES), self.calendar())
+
+    def sales(self) -> LandedSales:
+        """Return all series of the sales file, sorted by store, then item."""
+        return read_sales(self._sales_file(), self.calendar())
+
+    def totals(self) -> LandedTotals | None:
+        """Return the store-departments' totals, or None where the optional file is not there."""
+        file = self._folder.find(TOTALS)
+        return read_totals(file, self.calendar()) if file else None
+
+    def official(self) -> LandedOfficial | None:
+        """Return the competition's weights and scales, or None where the optional file is not there."""
+        file = self._folder.find(OFFICIAL)
+        return read_official(file) if file else None
+
+    def sales_days(self) -> range:
+        """Return the day numbers that the sales file holds, from its header alone."""
+        return read_days(self._sales_file())
+
+    def days(self) -> tuple[dt.date, dt.date]:
+        """Return the first and the last day of the sales, from the file's header alone."""
+        numbers, days = self.sales_days(), self.calendar().set_index("d")["date"]
+        return days[numbers[0]].date(), days[numbers[-1]].date()
+
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Return size and time of the last change (ns) of each file that is there: equal stamps, untouched files."""
+        names = (CALENDAR, PRICES, *SALES, TOTALS, OFFICIAL)
+        found = {name: self._folder.find(name) for name in names}
+        return {name: file.stamp() for name, file in found.items() if file is not None}
+
+    def _sales_file(self) -> LandingFile:
+        return self._folder.first(SALES)

@@ -1,0 +1,74 @@
+"""`calendar.csv`: days, Walmart's weeks, events and SNAP days."""
+
+from __future__ import annotations
+
+from re import compile as pattern
+
+import pandas as pd
+import pyarrow as pa
+
+from m5_assets.resources.landing_files.file_access import BadInput, LandingFile, row_name
+
+EVENT_COLUMNS = ("event_name_1", "event_type_1", "event_name_2", "event_type_2")
+DAY_COLUMNS = ("date", "wm_yr_wk", "weekday", "wday", "month", "year", "d")
+
+_FORMS = {
+    "date": pattern(r"\d{4}-\d{2}-\d{2}"),
+    "wm_yr_wk": pattern(r"\d{5}"),
+    "d": pattern(r"d_[1-9]\d{0,5}"),
+    **{name: pattern(r"\d{1,4}") for name in ("wday", "month", "year")},
+    **{name: pattern(r".*") for name in EVENT_COLUMNS},
+}
+_EXAMPLES = {"date": "2011-01-29", "wm_yr_wk": "11101", "d": "d_1", "wday": "1", "month": "1", "year": "2011"}
+_REMEDY = "Correct these rows, or take Kaggle's calendar.csv and extend it by days in the same form."
+
+
+def read_calendar(file: LandingFile) -> pd.DataFrame:
+    """Read and check the calendar; see `Landing.calendar` for the columns."""
+    header = file.header()
+    snap_columns = [name for name in header if pattern(r"snap_[A-Z]{2}").fullmatch(name)]
+    file.check_columns(header, [*DAY_COLUMNS, *EVENT_COLUMNS, *(snap_columns or ["snap_CA"])])
+    forms = _FORMS | {name: pattern(r"[01]") for name in snap_columns}
+    types = {name: pa.string() for name in header}
+    try:
+        text = file.table(types).to_pandas().astype("str").fillna("")
+    except pa.ArrowInvalid as error:
+        raise file.refuse_rows(forms, ["date", "d"], str(error), _REMEDY) from None
+    if text.empty:
+        raise BadInput(file, "holds no days", "Copy or export the file again.")
+    for name, form in forms.items():
+        fault = f", which is not in the form of {_EXAMPLES.get(name, '0 or 1')}"
+        _refuse(file, text, ~text[name].str.fullmatch(form.pattern), name, fault)
+    dates = pd.to_datetime(text["date"], format="%Y-%m-%d", errors="coerce").astype("datetime64[s]")
+    _refuse(file, text, dates.isna(), "date", ", not a date")
+    calendar = pd.DataFrame(
+        {
+            "date": dates,
+            "wm_yr_wk": text["wm_yr_wk"].astype("int32"),
+            "d": text["d"].str.removeprefix("d_").astype("int32"),
+            **{name: text[name] for name in EVENT_COLUMNS},
+            **{name: text[name] == "1" for name in snap_columns},
+        }
+    )
+    _check_order(file, text, calendar)
+    return calendar
+
+
+def _check_order(file: LandingFile, text: pd.DataFrame, calendar: pd.DataFrame) -> None:
+    step = calendar["date"].diff().dt.days.fillna(1)
+    _refuse(file, text, step != 1, "date", ", not the day after the row before")
+    _refuse(file, text, calendar["d"].diff().fillna(1) != 1, "d", ", not the number after the row before")
+    weeks = calendar["wm_yr_wk"]
+    _refuse(file, text, weeks.diff().fillna(0) < 0, "wm_yr_wk", ", earlier than in the row before")
+    _refuse(file, text, weeks.groupby(weeks).cumcount() >= 7, "wm_yr_wk", " on more than seven days")
+    for name, kind in (EVENT_COLUMNS[:2], EVENT_COLUMNS[2:]):
+        _refuse(file, text, (text[name] == "") != (text[kind] == ""), name, f": {name} and {kind} go together")
+
+
+def _refuse(file: LandingFile, text: pd.DataFrame, bad: pd.Series, column: str, fault: str) -> None:
+    if bad.any():
+        rows = (
+            f"{row_name(index + 2, text['date'][index], text['d'][index])}: {column} is {text[column][index]!r}{fault}"
+            for index in bad.index[bad]
+        )
+        raise BadInput(file, f"bad values in column {column}", _REMEDY, rows)

@@ -1,0 +1,87 @@
+"""The daily totals of store-departments: landed, in `sales_store_dept_history.csv`, or summed from the landed detail.
+
+The file is optional; it may reach further back than the detail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from m5_assets.resources.landing_files.file_access import BadInput, LandingFile, row_name
+from m5_assets.resources.landing_files.sales_file import (
+    UNITS,
+    UNITS_REMEDY,
+    LandedSales,
+    check_days,
+    content_of_days,
+    day_columns,
+    read_days,
+)
+
+KEY_COLUMNS = ("store_id", "dept_id")
+
+
+@dataclass(frozen=True)
+class LandedTotals:
+    """Daily totals of G store-departments over T days.
+
+    Attributes:
+        groups: G rows with the columns of `KEY_COLUMNS`, sorted by them, `cat_id` and `state_id`; index 0..G-1.
+        first_day: number of the first day.
+        last_day: number of the last day.
+        units: (G, T) int32, units sold a day.
+    """
+
+    groups: pd.DataFrame
+    first_day: int
+    last_day: int
+    units: npt.NDArray[np.int32]
+
+    def content(self, first_day: int, last_day: int) -> str:
+        """Name what the file says of these days, as `LandedSales.content` does."""
+        columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
+        keys = self.groups[list(KEY_COLUMNS)].to_csv(index=False)
+        return content_of_days(keys, first_day, self.units[:, columns])
+
+
+def sum_totals(sales: LandedSales) -> LandedTotals:
+    """Return the sums of the detail, on all its days."""
+    columns = [*KEY_COLUMNS, "cat_id", "state_id"]
+    codes = sales.series.groupby(list(KEY_COLUMNS), observed=True).ngroup().to_numpy()  # sorted by the keys
+    groups = sales.series[columns].iloc[np.unique(codes, return_index=True)[1]].astype("str").reset_index(drop=True)
+    units = np.stack([sales.units[codes == code].sum(axis=0, dtype=np.int32) for code in range(len(groups))])
+    return LandedTotals(groups, sales.first_day, sales.last_day, units)
+
+
+def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
+    """Read and check the file; categories and states are the beginnings of its keys, as M5 names them."""
+    days = read_days(file, KEY_COLUMNS)
+    check_days(file, days, calendar)
+    names = [f"d_{day}" for day in days]
+    types = dict.fromkeys(KEY_COLUMNS, pa.string()) | dict.fromkeys(names, pa.int32())
+    try:
+        batches = list(file.batches(types))
+        units = (
+            np.concatenate([day_columns(batch, names) for batch in batches]) if batches else np.empty((0, 0), np.int32)
+        )
+    except pa.ArrowInvalid as error:
+        raise file.refuse_rows(dict.fromkeys(names, UNITS), KEY_COLUMNS, str(error), UNITS_REMEDY) from None
+    if not len(units):
+        raise BadInput(file, "holds no store-departments", "Copy or export the file again.")
+    groups = pd.concat([batch.select(list(KEY_COLUMNS)).to_pandas() for batch in batches], ignore_index=True).astype(
+        "str"
+    )
+    twice = groups.duplicated().to_numpy()
+    if twice.any():
+        rows = (row_name(int(i) + 2, *groups.iloc[i]) for i in np.flatnonzero(twice))
+        raise BadInput(file, "duplicate store-departments", "Keep one row for each.", rows)
+    order = groups.sort_values(list(KEY_COLUMNS)).index.to_numpy()
+    groups = groups.loc[order].reset_index(drop=True)
+    groups["cat_id"] = groups["dept_id"].str.rsplit("_", n=1).str[0]
+    groups["state_id"] = groups["store_id"].str.rsplit("_", n=1).str[0]
+    return LandedTotals(groups, days[0], days[-1], units[order])

@@ -1,0 +1,375 @@
+"""SageMaker jobs in the platform's terms: which program, on what of the lake, into which place of it.
+
+One code path: a boto3 client's requests. On AWS Amazon answers them, in local mode this machine's runner, which starts
+the same programs as processes. Not here: the life of a job (`dagster_sagemaker`) and what a program does
+(`m5_assets.containers`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import boto3
+import dagster as dg
+from botocore.config import Config
+from dagster_sagemaker import (
+    LocalPipesChannel,
+    LocalSageMaker,
+    PipesSageMakerClient,
+    SageMakerJobError,
+    SageMakerTransformClient,
+    SweptJob,
+    sweep,
+)
+
+import m5_assets
+from m5_assets.resources.job_requests import Choices
+from m5_assets.resources.lake import LOCAL_BUCKET, Lake
+from m5_assets.settings import PRICES, JobSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+Kind = Literal["features", "gbm", "lstm", "totals"]
+JOB_NAME = "{job_name}"
+"""Stands for the job's name in a key; every attempt writes below a prefix of its own."""
+
+HEAVY = "heavy"
+"""The pool of the steps that fill a machine, features and training; its limit is M5_HEAVY_JOBS."""
+
+_LOCAL_POLL_SECONDS = 0.25
+_CAPACITY_RETRIES = 3
+_RETRY_POLLS = 8
+_SWEEP_GRACE_SECONDS = 600.0
+_PARQUET = "application/x-parquet"
+
+
+@dataclass(frozen=True)
+class JobInput:
+    """An input of a job: a folder of the lake, or a manifest that lists single files of it.
+
+    Attributes:
+        key: the folder's key, or the manifest's.
+        manifest: whether the key is a manifest.
+    """
+
+    key: str
+    manifest: bool = False
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """A completed job.
+
+    Attributes:
+        prefixes: the keys below which its outputs lie, by name.
+        metadata: what it reported, and what running it took.
+        description: SageMaker's description of it.
+    """
+
+    prefixes: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    description: Mapping[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        """The key of the output of a job that has one."""
+        (only,) = self.prefixes.values()
+        return only
+
+
+@dataclass
+class SageMakerJobs:
+    """Runs the platform's jobs on SageMaker, or on this machine with the same requests.
+
+    Attributes:
+        home: the folder below which the local runner keeps its state.
+        lake: where jobs read and write.
+        job_settings: where jobs run and on what.
+    """
+
+    home: Path
+    lake: Lake
+    job_settings: JobSettings
+
+    @property
+    def _local(self) -> bool:
+        return self.job_settings.mode == "local"
+
+    @cached_property
+    def _service(self) -> LocalSageMaker:
+        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in get_args(Kind)}
+        return LocalSageMaker(self.home / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs)
+
+    @cached_property
+    def sagemaker(self) -> SageMakerClient:
+        """The boto3 client that requests go through."""
+        # The job clients try again by themselves, for longer and less often.
+        once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        if self._local:
+            return self._service.client("sagemaker", once)
+        return boto3.client("sagemaker", region_name=self.job_settings.region, config=once)
+
+    @cached_property
+    def _pipes(self) -> PipesSageMakerClient:
+        if self._local:
+            channel: Any = LocalPipesChannel(self.home / "pipes")
+        else:
+            from dagster_sagemaker import S3PipesChannel  # it loads all of dagster_aws: only where it is used
+
+            bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
+            channel = S3PipesChannel(boto3.client("s3"), bucket, f"{prefix}/pipes".lstrip("/"))
+        return PipesSageMakerClient(
+            self.sagemaker, channel, logs_client=self._logs, poll_interval=self._poll, prices=self._prices
+        )
+
+    @cached_property
+    def _logs(self) -> Any:
+        return (
+            self._service.client("logs") if self._local else boto3.client("logs", region_name=self.job_settings.region)
+        )
+
+    @property
+    def _poll(self) -> float:
+        return _LOCAL_POLL_SECONDS if self._local else self.job_settings.poll_seconds
+
+    @property
+    def _prices(self) -> dict[str, float]:
+        return {**PRICES, **self.job_settings.prices}
+
+    def image(self, kind: Kind) -> str:
+        """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
+        return f"m5-{kind}:{_source_version()}" if self._local else str(getattr(self.job_settings, f"{kind}_image"))
+
+    def role_arn(self, kind: Kind) -> str:
+        """Return the role that the jobs of a kind run with: its own, or the one of all."""
+        return str(getattr(self.job_settings, f"{kind}_role_arn")) or self.job_settings.role_arn
+
+    def process(
+        self,
+        context: dg.AssetExecutionContext,
+        kind: Kind,
+        *,
+        arguments: Sequence[str],
+        inputs: Mapping[str, JobInput],
+        outputs: Mapping[str, str],
+    ) -> JobOutcome:
+        """Run a Processing job; `outputs` says below which key (with `JOB_NAME` in it) each of ten at most lands.
+
+        Every instance gets all of the input; the program divides the work.
+        """
+        chosen = Choices(self.job_settings, self.job_settings.features)
+        params = {
+            "RoleArn": self.role_arn(kind),
+            "AppSpecification": {"ImageUri": self.image(kind), "ContainerArguments": list(arguments)},
+            "ProcessingInputs": [
+                {
+                    "InputName": name,
+                    "S3Input": {
+                        "S3Uri": self._uri(source),
+                        "LocalPath": f"/opt/ml/processing/input/{name}",
+                        "S3DataType": "ManifestFile" if source.manifest else "S3Prefix",
+                        "S3DataDistributionType": "FullyReplicated",
+                        "S3InputMode": "File",
+                    },
+                }
+                for name, source in inputs.items()
+            ],
+            "ProcessingOutputConfig": {
+                **chosen.output_key,
+                "Outputs": [
+                    {
+                        "OutputName": name,
+                        "S3Output": {
+                            "S3Uri": self.lake.uri(prefix),
+                            "LocalPath": f"/opt/ml/processing/output/{name}",
+                            "S3UploadMode": "EndOfJob",
+                        },
+                    }
+                    for name, prefix in outputs.items()
+                ],
+            },
+            "ProcessingResources": {"ClusterConfig": chosen.instances},
+            **chosen.limits,
+            **({"NetworkConfig": chosen.vpc} if chosen.vpc else {}),
+            "Tags": chosen.tags,
+        }
+        with self._retried():
+            done = self._pipes.run(
+                context=context,
+                create_processing_job_params=params,
+                adopt_completed=self._still_there(outputs, "Processing"),
+            )
+        return self._outcome(
+            outputs, done.description["ProcessingJobName"], done.get_materialize_result(), done.description
+        )
+
+    def train(
+        self,
+        context: dg.AssetExecutionContext,
+        kind: Kind,
+        *,
+        channels: Mapping[str, str],
+        hyperparameters: Mapping[str, str],
+        prefix: str,
+    ) -> JobOutcome:
+        """Run a Training job on folders of the lake; SageMaker writes `prefix/<job>/output/model.tar.gz`.
+
+        Its checkpoints outlive the job: an attempt after a failed or stopped one goes on from them.
+        """
+        chosen = Choices(self.job_settings, getattr(self.job_settings, f"{kind}_training"))
+        work = json.dumps([self.image(kind), dict(hyperparameters), dict(channels)], sort_keys=True)
+        checkpoints = f"{prefix}/checkpoints/{hashlib.sha256(work.encode()).hexdigest()[:12]}"
+        params = {
+            "RoleArn": self.role_arn(kind),
+            "AlgorithmSpecification": {"TrainingImage": self.image(kind), "TrainingInputMode": "File"},
+            "HyperParameters": dict(hyperparameters),
+            "InputDataConfig": [
+                {
+                    "ChannelName": name,
+                    "DataSource": {
+                        "S3DataSource": {
+                            "S3DataType": "S3Prefix",
+                            "S3Uri": self.lake.uri(f"{key}/"),
+                            "S3DataDistributionType": "FullyReplicated",
+                        }
+                    },
+                }
+                for name, key in channels.items()
+            ],
+            "OutputDataConfig": {"S3OutputPath": self.lake.uri(prefix), **chosen.output_key},
+            "CheckpointConfig": {"S3Uri": self.lake.uri(checkpoints)},
+            "ResourceConfig": chosen.instances,
+            **chosen.limits,
+            **chosen.vpc,
+            "Tags": chosen.tags,
+        }
+        written = {"model": f"{prefix}/{JOB_NAME}"}
+        with self._retried():
+            done = self._pipes.run(
+                context=context,
+                create_training_job_params=params,
+                adopt_completed=self._still_there(written, "Training"),
+            )
+        return self._outcome(
+            written, done.description["TrainingJobName"], done.get_materialize_result(), done.description
+        )
+
+    def transform(
+        self, context: dg.AssetExecutionContext, kind: Kind, *, model_key: str, input_key: str, prefix: str
+    ) -> JobOutcome:
+        """Run a Batch Transform job over the objects of a folder; answers land below `prefix` as `<object>.out`.
+
+        SageMaker divides the objects among the instances.
+        """
+        chosen = Choices(self.job_settings, getattr(self.job_settings, f"{kind}_transform"))
+        model = {
+            "PrimaryContainer": {"Image": self.image(kind), "ModelDataUrl": self.lake.uri(model_key)},
+            "ExecutionRoleArn": self.role_arn(kind),
+            **chosen.vpc,
+            "Tags": chosen.tags,
+        }
+        params = {
+            "TransformInput": {
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": self.lake.uri(f"{input_key}/")}},
+                "ContentType": _PARQUET,
+                "SplitType": "None",
+                "CompressionType": "None",
+            },
+            "TransformOutput": {
+                "S3OutputPath": self.lake.uri(prefix),
+                "Accept": _PARQUET,
+                "AssembleWith": "None",
+                **chosen.output_key,
+            },
+            "TransformResources": chosen.instances,
+            "BatchStrategy": "SingleRecord",
+            "MaxPayloadInMB": 100,
+            "MaxConcurrentTransforms": 1,
+            "Tags": chosen.tags,
+        }
+        transforms = SageMakerTransformClient(
+            self.sagemaker,
+            logs_client=self._logs,
+            poll_interval=self._poll,
+            prices=self._prices,
+            # CreateTransformJob knows no limit.
+            time_limit=60.0 * chosen.resources.max_runtime_minutes,
+        )
+        written = {"answers": prefix}
+        with self._retried():
+            done = transforms.run(
+                context=context,
+                create_model_params=model,
+                create_transform_job_params=params,
+                adopt_completed=self._still_there(written, "Transform"),
+            )
+        metadata: dg.MaterializeResult[Any] = dg.MaterializeResult(metadata=done.metadata)
+        return self._outcome(written, done.description["TransformJobName"], metadata, done.description)
+
+    @contextmanager
+    def _retried(self) -> Iterator[None]:
+        """Have Dagster try a step again whose job AWS could not run; what a program failed at would fail again."""
+        try:
+            yield
+        except SageMakerJobError as error:
+            if not error.is_transient:
+                raise
+            raise dg.RetryRequested(_CAPACITY_RETRIES, seconds_to_wait=_RETRY_POLLS * self._poll) from error
+
+    def stop_orphans(self, instance: dg.DagsterInstance) -> list[SweptJob]:
+        """Ask running jobs to stop whose run ended a while ago, as when its process was killed; see `sweep`."""
+        return sweep(self.sagemaker, lambda run_id: run_has_ended(instance, run_id))
+
+    def _uri(self, source: JobInput) -> str:
+        return self.lake.uri(source.key if source.manifest else f"{source.key}/")
+
+    def _still_there(self, prefixes: Mapping[str, str], kind: str) -> Any:
+        """Return a test for a completed job's outputs: someone may have removed them from the lake since."""
+
+        def usable(description: Mapping[str, Any]) -> bool:
+            return all(map(self.lake.list, _resolved(prefixes, description[f"{kind}JobName"]).values()))
+
+        return usable
+
+    @staticmethod
+    def _outcome(
+        prefixes: Mapping[str, str],
+        name: str,
+        result: dg.MaterializeResult[Any],
+        description: Mapping[str, Any],
+    ) -> JobOutcome:
+        return JobOutcome(_resolved(prefixes, name), dict(result.metadata or {}), description)
+
+
+def _resolved(prefixes: Mapping[str, str], job_name: str) -> dict[str, str]:
+    return {output: prefix.replace(JOB_NAME, job_name) for output, prefix in prefixes.items()}
+
+
+def run_has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Tell whether a run of this instance ended ten minutes ago or earlier: a retry would have adopted its job by now.
+
+    A run that the instance does not know belongs to another instance on the same AWS account, and may be running.
+    """
+    record = instance.get_run_record_by_id(run_id)
+    if record is None or not record.dagster_run.is_finished:
+        return False
+    return record.end_time is not None and time.time() - record.end_time > _SWEEP_GRACE_SECONDS
+
+
+def _source_version() -> str:
+    """Name the programs' source: a job is done again when the code that it runs has changed."""
+    root = Path(m5_assets.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("forecasting/**/*.py"), *root.glob("containers/**/*.py")]):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

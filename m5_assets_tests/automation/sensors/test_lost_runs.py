@@ -1,0 +1,115 @@
+"""Runs that were lost, in a real instance: which weeks are asked for again, when, and how often."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
+from dagster._core.test_utils import create_run_for_test
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from m5_assets.automation.jobs import weekly_forecast
+from m5_assets.automation.sensors.lost_runs import PATIENCE, TIMES_TAG, lost_runs, requests_of
+
+JOB = weekly_forecast.name
+WEEK, NEXT = "2016-05-09", "2016-05-16"
+LOCATION = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="m5_assets.definitions"))
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(LOCATION, "__repository__"), JOB)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance whose daemon would make a lost run again once."""
+    with dg.instance_for_test({"run_retries": {"enabled": True, "max_retries": 1}}) as found:
+        yield found
+
+
+def lose(
+    instance: dg.DagsterInstance, week: str = WEEK, *, tags: dict[str, str] | None = None, step: bool = False
+) -> dg.DagsterRun:
+    """Return a run that failed; with `step`, because a step did. Dagster does not make it again."""
+    tags = {PARTITION_NAME_TAG: week, MAX_RETRIES_TAG: "0", "m5/order": "weekly"} | (tags or {})
+    started = dg.DagsterRunStatus.STARTED
+    run = create_run_for_test(instance, job_name=JOB, tags=tags, status=started, remote_job_origin=ORIGIN)
+    if step:
+        failure = StepFailureData(error=None, user_failure_data=None)  # type: ignore[no-untyped-call]  # Dagster's
+        event = DagsterEvent("STEP_FAILURE", JOB, step_key="features", event_specific_data=failure)
+        instance.report_dagster_event(event, run.run_id)
+    instance.report_run_failed(run)
+    failed = instance.get_run_by_id(run.run_id)
+    assert failed is not None
+    return failed
+
+
+def asked(instance: dg.DagsterInstance, later: dt.timedelta = dt.timedelta(seconds=1)) -> list[dg.RunRequest]:
+    return list(requests_of(instance, JOB, dt.datetime.now(dt.UTC) + later))
+
+
+def test_a_run_that_dagster_gave_up_is_asked_for_again_once(instance: dg.DagsterInstance) -> None:
+    run = lose(instance)
+    assert run.tags["dagster/will_retry"] == "false"
+    result = lost_runs(dg.build_sensor_context(instance))
+    assert isinstance(result, dg.SensorResult)
+    assert result.run_requests is not None
+    (request,) = result.run_requests
+    # The key is the lost run's: Dagster makes one run of a key, however often the sensor looks.
+    assert (request.job_name, request.partition_key, request.run_key) == (JOB, WEEK, f"lost run {run.run_id}")
+    assert request.tags[TIMES_TAG] == "1"
+    assert request.tags["m5/order"] == "weekly"
+    assert MAX_RETRIES_TAG not in request.tags  # Dagster may make the new one again as often
+
+
+def test_a_run_that_dagster_makes_again_is_left_to_it(instance: dg.DagsterInstance) -> None:
+    run = create_run_for_test(
+        instance,
+        job_name=JOB,
+        tags={PARTITION_NAME_TAG: WEEK},
+        status=dg.DagsterRunStatus.STARTED,
+        remote_job_origin=ORIGIN,
+    )
+    instance.report_run_failed(run)
+    assert asked(instance) == []
+
+
+def test_a_failed_step_is_for_people(instance: dg.DagsterInstance) -> None:
+    lose(instance, step=True)
+    assert asked(instance) == []
+
+
+@pytest.mark.parametrize(
+    "status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.CANCELED]
+)
+def test_a_later_run_of_the_week_ends_it(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    lose(instance)
+    lose(instance, NEXT)
+    later = dg.DagsterRunStatus(status)
+    create_run_for_test(instance, job_name=JOB, tags={PARTITION_NAME_TAG: WEEK}, status=later, remote_job_origin=ORIGIN)
+    assert [request.partition_key for request in asked(instance)] == [NEXT]
+
+
+def test_it_waits_longer_each_time_and_ends(instance: dg.DagsterInstance) -> None:
+    for times, patience in enumerate(PATIENCE):
+        lose(instance, tags={TIMES_TAG: str(times)})
+        if patience:
+            assert asked(instance, patience - dt.timedelta(seconds=30)) == []
+        (request,) = asked(instance, patience + dt.timedelta(seconds=30))
+        assert request.tags[TIMES_TAG] == str(times + 1)
+    lose(instance, tags={TIMES_TAG: str(len(PATIENCE))})
+    assert asked(instance, dt.timedelta(hours=20)) == []
+
+
+def test_what_the_command_line_runs_is_left_to_its_caller(instance: dg.DagsterInstance) -> None:
+    run = create_run_for_test(
+        instance,
+        job_name=JOB,
+        tags={PARTITION_NAME_TAG: WEEK, MAX_RETRIES_TAG: "0"},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    instance.report_run_failed(run)
+    assert asked(instance) == []

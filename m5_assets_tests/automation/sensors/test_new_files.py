@@ -1,0 +1,308 @@
+"""The landing sensor over a real landing folder, a real lake and a real instance: whatever lands, and when."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+
+from m5_assets.assets.landing import calendar, raw_sales, sell_prices, store_dept_sales
+from m5_assets.automation.sensors.new_files import landed_files
+from m5_assets.checks.features import CURRENT
+from m5_assets.checks.landing import LANDED, raw_sales_checks
+from m5_assets.checks.recording import Finding, weekly_checks
+from m5_assets.readers.known_inputs import KnownInputs
+from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.sample import write_sample
+from m5_assets.settings import settings
+from m5_assets.weeks import WEEKS, Week, weeks_between
+
+LAST = Week.parse("2016-05-16")
+LANDED_WEEKS = 9
+SALES = "sales_train_evaluation.csv"
+
+
+@dg.asset(name="features", partitions_def=WEEKS)
+def stand_in() -> None:
+    """Stands for the features, whose job is not what is tested here; its check is recorded as the real one's."""
+
+
+stand_in_checks = weekly_checks(
+    "features", [CURRENT], lambda lake: lambda week: {CURRENT.name: Finding(True, "current")}
+)
+
+
+@pytest.fixture(autouse=True)
+def _short_history(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("M5_MIN_HISTORY_WEEKS", "5")
+    settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("landed")
+    write_sample(folder, items=7, weeks=LANDED_WEEKS, seed=1)
+    return folder
+
+
+@dataclass
+class Place:
+    """A landing folder, a lake, an instance, and the sensor's cursor between two looks."""
+
+    folder: Path
+    lake: Lake
+    instance: dg.DagsterInstance
+    source: Path
+    cursor: str | None = None
+
+    def look(self) -> dg.SensorResult:
+        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
+            found = landed_files(context, lake=self.lake, landing=self.landing)
+        assert isinstance(found, dg.SensorResult)
+        self.cursor = found.cursor
+        return found
+
+    def asked(self) -> list[tuple[str, str]]:
+        """Look until nothing is asked for, do at once what is asked for as the runs would, and return what it was."""
+        asked = []
+        for _ in range(6):
+            for request in self.look().run_requests or []:
+                asked.append(self.run(request))
+        return asked
+
+    def run(self, request: dg.RunRequest) -> tuple[str, str]:
+        """Do what a request asks for, and leave the run that it would have left."""
+        tags = {**request.tags, "dagster/run_key": str(request.run_key)}
+        job = dg.GraphDefinition(name=str(request.job_name)).to_job()
+        self.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
+        if request.job_name == "weekly_forecast":
+            week = Week.parse(str(request.partition_key))
+            self.load(week, week)
+            self.load_tables()
+            self.forecast(week)
+            return "forecast", week.key
+        if "dagster/asset_partition_range_start" in tags:
+            first, last = tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
+            assert request.asset_selection is not None
+            weekly = {asset.key: asset for asset in (raw_sales, store_dept_sales)}
+            asked = [weekly[key] for key in request.asset_selection if key in weekly]
+            self.load(Week.parse(first), Week.parse(last), *sorted(asked, key=list(weekly.values()).index))
+            return "load", f"{first} to {last}"
+        assert request.asset_selection is not None
+        self.load_tables()
+        return "load", request.asset_selection[0].to_user_string()
+
+    @property
+    def landing(self) -> LandingResource:
+        return LandingResource(root=str(self.folder))
+
+    def load(self, first: Week, last: Week, *assets: dg.AssetsDefinition) -> None:
+        for asset in assets or (raw_sales, store_dept_sales):
+            weeks = dg.PartitionKeyRange(first.key, last.key)
+            context = dg.build_asset_context(partition_key_range=weeks, instance=self.instance)
+            asset(context, landing=self.landing, lake=self.lake)
+
+    def load_tables(self) -> None:
+        sell_prices(landing=self.landing, lake=self.lake)
+        calendar(landing=self.landing, lake=self.lake)
+
+    def forecast(self, week: Week) -> None:
+        """Publish what a forecast leaves: features that name their inputs, and the forecast."""
+        known = KnownInputs(self.lake).at(week)
+        self.lake.commit(Manifest("features", week.key, (), known.inputs, {"weeks": len(known.sales)}))
+        self.lake.commit(Manifest("ensemble_forecast", week.key, ()))
+
+    def check(self, *assets: object, week: Week) -> None:
+        """Record the checks of a week, as its run would."""
+        resources = {"lake": self.lake, "landing": self.landing}
+        done = dg.materialize(assets, instance=self.instance, partition_key=week.key, resources=resources)  # type: ignore[arg-type]
+        assert done.success
+
+    def stale(self) -> list[str]:
+        """The weeks whose features are recorded as made from something else than the lake holds."""
+        key = dg.AssetCheckKey(dg.AssetKey("features"), CURRENT.name)
+        infos = self.instance.event_log_storage.get_asset_check_partition_info([key])
+        return sorted(str(i.partition_key) for i in infos if i.latest_execution_status == Status.FAILED)
+
+    def land(self, through: Week | None = None, *, change: tuple[Week, int] | None = None) -> None:
+        """Write the files as they were after a week, with one product's sales of a week's first day changed."""
+        self.folder.mkdir(exist_ok=True)
+        for name in ("calendar.csv", "sell_prices.csv"):
+            (self.folder / name).write_bytes((self.source / name).read_bytes())
+        sales = pd.read_csv(self.source / SALES, dtype=str)
+        calendar = pd.read_csv(self.source / "calendar.csv", dtype=str).set_index("date")["d"]
+        if through:
+            known = set(calendar[calendar.index <= through.origin.isoformat()])
+            sales = sales[[c for c in sales.columns if not c.startswith("d_") or c in known]]
+        if change:
+            sales.loc[5, calendar[change[0].key]] = str(change[1])
+        sales.to_csv(self.folder / SALES, index=False)
+
+
+@pytest.fixture
+def place(landed: Path, tmp_path: Path) -> Iterator[Place]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Place(tmp_path / "landing", Lake(root=str(tmp_path / "lake")), instance, landed)
+
+
+def test_a_new_file_waits_for_a_second_look_and_starts_its_newest_week(place: Place) -> None:
+    assert "no file" in str(place.look().skip_reason)
+    place.land()
+    first = place.look()
+    assert not first.run_requests
+    assert "complete?" in str(first.skip_reason)
+    place.folder.joinpath(SALES).write_bytes(place.folder.joinpath(SALES).read_bytes())  # it is still being written
+    assert "complete?" in str(place.look().skip_reason)
+    oldest = LAST.shift(1 - LANDED_WEEKS)
+    assert place.asked() == [("load", f"{oldest} to {LAST.shift(-1)}"), ("forecast", LAST.key)]
+    assert place.asked() == []
+
+
+def _settled(place: Place, through: Week) -> None:
+    place.land(through)
+    place.asked()
+
+
+def test_the_same_file_landed_again_starts_nothing(place: Place) -> None:
+    _settled(place, LAST)
+    place.land(LAST)
+    assert place.asked() == []
+
+
+def test_late_weeks_are_made_in_order_and_once(place: Place) -> None:
+    _settled(place, LAST.shift(-2))
+    place.land(LAST)
+    place.look()
+    requests = place.look().run_requests or []
+    assert [request.partition_key for request in requests] == [LAST.shift(-1).key, LAST.key]
+    for request in requests:
+        place.run(request)
+    assert place.asked() == []
+
+
+def test_half_a_week_waits_for_its_other_half(place: Place) -> None:
+    _settled(place, LAST.shift(-1))
+    place.land(LAST)
+    sales = pd.read_csv(place.folder / SALES, dtype=str)
+    sales.iloc[:, :-3].to_csv(place.folder / SALES, index=False)
+    assert place.asked() == []
+    place.land(LAST)
+    assert place.asked() == [("forecast", LAST.key)]
+
+
+def test_a_corrected_file_loads_exactly_the_weeks_it_changes_and_says_which_forecasts_are_stale(place: Place) -> None:
+    _settled(place, LAST.shift(-2))
+    place.land(LAST)
+    place.asked()
+    changed = LAST.shift(-1)
+    place.check(stand_in, stand_in_checks, week=changed)
+    digests = {key: place.lake.get("raw_sales", key).digest for key in place.lake.partitions("raw_sales")}
+    place.land(LAST, change=(changed, 77))
+    # The newest forecast saw the changed week, and is made again; the one before saw it too; the oldest did not.
+    assert place.asked() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
+    now = {key: place.lake.get("raw_sales", key).digest for key in place.lake.partitions("raw_sales")}
+    assert [key for key in now if now[key] != digests[key]] == [changed.key]
+    assert place.stale() == [changed.key]  # the newest is current again
+    place.land(LAST)  # and back: the newest is made a third time
+    assert place.asked() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
+    place.land(LAST, change=(changed, 77))
+    assert place.asked() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
+
+
+@pytest.mark.parametrize(("name", "table"), [("sell_prices.csv", "sell_prices"), ("calendar.csv", "calendar")])
+def test_corrected_prices_and_days_make_the_weeks_stale_that_see_them(place: Place, name: str, table: str) -> None:
+    """The corrected day is the last one of the newest forecast's horizon, which the forecasts before did not see."""
+    _settled(place, LAST.shift(-1))
+    place.land(LAST)
+    place.asked()
+    place.check(stand_in, stand_in_checks, week=LAST.shift(-1))
+    days = pd.read_csv(place.folder / "calendar.csv", dtype=str, keep_default_na=False)
+    last = days["date"] == LAST.last_forecast_day.isoformat()
+    frame = pd.read_csv(place.folder / name, dtype=str, keep_default_na=False)
+    if table == "calendar":
+        frame.loc[last, "snap_CA"] = "1" if (frame.loc[last, "snap_CA"] == "0").all() else "0"
+    else:
+        of_week = frame["wm_yr_wk"] == days.loc[last, "wm_yr_wk"].item()
+        frame.loc[frame.index[of_week][0], "sell_price"] = "99.99"
+    frame.to_csv(place.folder / name, index=False)
+    assert place.asked() == [("load", table), ("forecast", LAST.key)]
+    assert place.stale() == []
+    assert KnownInputs(place.lake).changed(LAST.shift(-1)) == []
+
+
+def test_longer_prices_and_a_longer_calendar_change_nothing(place: Place) -> None:
+    _settled(place, LAST)
+    whole = {name: (place.folder / name).read_text() for name in ("calendar.csv", "sell_prices.csv")}
+    calendar = pd.read_csv(place.folder / "calendar.csv", dtype=str, keep_default_na=False)
+    shorter = calendar[calendar["date"] <= LAST.last_forecast_day.isoformat()]
+    prices = pd.read_csv(place.folder / "sell_prices.csv", dtype=str)
+    shorter.to_csv(place.folder / "calendar.csv", index=False)
+    prices[prices["wm_yr_wk"].isin(shorter["wm_yr_wk"])].to_csv(place.folder / "sell_prices.csv", index=False)
+    place.load_tables()
+    for name, text in whole.items():
+        (place.folder / name).write_text(text)
+    assert place.asked() == []
+
+
+def test_corrected_totals_are_loaded_again(place: Place) -> None:
+    """Of a day before the detail begins: where both exist they must agree."""
+    _settled(place, LAST)
+    days = pd.read_csv(place.folder / "calendar.csv", dtype=str).set_index("date")["d"]
+    first = LAST.shift(-LANDED_WEEKS)
+    numbers = [days[(first.first_day + dt.timedelta(days=i)).isoformat()] for i in range(7)]
+    sales = pd.read_csv(place.folder / SALES)
+    groups = sales.groupby(["store_id", "dept_id"], as_index=False).size()[["store_id", "dept_id"]]
+    totals = groups.assign(**dict.fromkeys(numbers, 5))
+    totals.to_csv(place.folder / "sales_store_dept_history.csv", index=False)
+    place.asked()
+    place.load(first, first, store_dept_sales)
+    place.forecast(LAST)
+    totals.assign(**{numbers[3]: 6}).to_csv(place.folder / "sales_store_dept_history.csv", index=False)
+    assert place.asked() == [("load", f"{first} to {first}"), ("forecast", LAST.key)]
+
+
+def test_a_broken_file_is_refused_and_told_and_the_next_good_one_taken(place: Place) -> None:
+    _settled(place, LAST.shift(-1))
+    place.check(raw_sales, raw_sales_checks, week=LAST.shift(-1))
+    place.land(LAST)
+    text = (place.folder / SALES).read_text().splitlines(keepends=True)
+    (place.folder / SALES).write_text("".join([*text[:3], text[3].replace(",", ",-", 9), *text[4:]]))
+    place.look()
+    assert "refused" in str(place.look().skip_reason)
+    key = dg.AssetCheckKey(dg.AssetKey("raw_sales"), LANDED.name)
+
+    def status() -> Status:
+        records = place.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        return records[0].status
+
+    assert status() == Status.FAILED
+    place.land(LAST)
+    assert place.asked() == [("forecast", LAST.key)]
+
+
+def test_weeks_that_could_not_be_loaded_are_not_asked_for_for_ever(place: Place) -> None:
+    _settled(place, LAST)
+    place.land(LAST, change=(LAST.shift(-3), 55))
+    place.look()
+    (request,) = place.look().run_requests or []
+    job = dg.GraphDefinition(name="back_history").to_job()
+    place.instance.create_run_for_job(
+        job, tags={"dagster/run_key": str(request.run_key)}, status=dg.DagsterRunStatus.FAILURE
+    )
+    assert "could not be loaded" in str(place.look().skip_reason)
+    assert "nothing has landed" in str(place.look().skip_reason)
+
+
+def test_the_weeks_of_the_tests_are_over() -> None:
+    assert dt.datetime.now(dt.UTC).date() > LAST.last_forecast_day
+    assert len(weeks_between(LAST.shift(1 - LANDED_WEEKS), LAST)) == LANDED_WEEKS

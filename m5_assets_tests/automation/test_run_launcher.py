@@ -1,0 +1,99 @@
+"""A run whose process is lost is noticed, whoever was killed with it: real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.events import EngineEventData
+from dagster._core.launcher.base import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from m5_assets.automation.run_launcher import HOST_TAG, LocalRunLauncher, fail_lost_runs, is_alive
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    launcher = {"run_launcher": {"module": "m5_assets.automation.run_launcher", "class": "LocalRunLauncher"}}
+    with dg.instance_for_test(overrides=launcher) as found:
+        yield found
+
+
+def _started(instance: dg.DagsterInstance, pid: int, tags: dict[str, str]) -> dg.DagsterRun:
+    job = dg.GraphDefinition(name="weekly_forecast").to_job()
+    run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+    return run
+
+
+def _health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> WorkerStatus:
+    assert isinstance(instance.run_launcher, LocalRunLauncher)
+    return instance.run_launcher.check_run_worker_health(run).status
+
+
+LOCAL = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": "/tmp/x"})}  # noqa: S108  # never opened
+
+
+@pytest.mark.parametrize("tags", [LOCAL, {HOST_TAG: os.uname().nodename}])
+def test_a_killed_process_is_noticed(
+    instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes], tags: dict[str, str]
+) -> None:
+    run = _started(instance, sleeper.pid, tags)
+    assert _health(instance, run) == WorkerStatus.RUNNING
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # a zombie, which nobody has waited for
+    assert _health(instance, run) == WorkerStatus.FAILED
+    sleeper.wait()
+    assert _health(instance, run) == WorkerStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    "tags", [{}, {HOST_TAG: "elsewhere"}, {GRPC_INFO_TAG: '{"host": "code-server", "port": 4000}'}]
+)
+def test_a_run_of_another_machine_is_left_alone(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
+    assert _health(instance, _started(instance, 2**22, tags)) == WorkerStatus.RUNNING
+
+
+def test_a_number_that_was_given_again_is_another_process(sleeper: subprocess.Popen[bytes]) -> None:
+    assert is_alive(sleeper.pid, time.time())
+    assert not is_alive(sleeper.pid, time.time() - 3600)
+    assert not is_alive(2**22, time.time())
+
+
+def test_without_a_daemon_a_killed_run_is_failed_and_its_place_in_the_pool_is_free(
+    instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]
+) -> None:
+    """Else the next run would wait for that place for ever, and its week would count as under way."""
+    tags = {HOST_TAG: os.uname().nodename}
+    killed, other = _started(instance, 2**22, tags), _started(instance, sleeper.pid, tags)
+    pool = instance.event_log_storage
+    pool.set_concurrency_slots("heavy", 1)
+    assert pool.claim_concurrency_slot("heavy", killed.run_id, "features").is_claimed
+    fail_lost_runs(instance)
+    statuses = [instance.get_run_by_id(run.run_id).status for run in (killed, other)]  # type: ignore[union-attr]
+    assert statuses == [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED]
+    assert pool.claim_concurrency_slot("heavy", other.run_id, "features").is_claimed
+
+
+def test_the_instances_file_puts_it_in_force() -> None:
+    config = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())
+    assert config["run_launcher"] == {"module": "m5_assets.automation.run_launcher", "class": "LocalRunLauncher"}
+    with dg.instance_for_test(overrides=config) as found:
+        assert found.run_monitoring_enabled
+        assert found.run_launcher.supports_check_run_worker_health

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from m5_assets.automation.due_weeks import due_weeks, replay_week, spans, totals_to_load, weeks_to_load
+from m5_assets.automation.schedules import weekly, weekly_accuracy, weekly_housekeeping
+from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.sample import write_sample
+from m5_assets.settings import Settings, settings
+from m5_assets.weeks import Week
+
+FROZEN = Settings(last_week=dt.date(2016, 5, 16), min_history_weeks=50)
+LANDED = (dt.date(2015, 5, 25), dt.date(2016, 5, 22))  # 52 weeks
+LIVE = Settings(min_history_weeks=50)
+
+
+def _at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> LandingResource:
+    folder = tmp_path_factory.mktemp("landing")
+    write_sample(folder, items=7, weeks=52, seed=1)
+    return LandingResource(root=str(folder))
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(root=str(tmp_path))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as found:
+        yield found
+
+
+def _made(lake: Lake, dataset: str, *keys: str, content: str | None = None) -> None:
+    for key in keys:
+        lake.commit(Manifest(dataset, key, (), attributes={"content": content} if content else {}))
+
+
+def test_a_replay_asks_for_the_earliest_week_not_yet_forecast(lake: Lake) -> None:
+    asked = []
+    while (week := replay_week(lake, LANDED, FROZEN)) is not None:
+        asked.append(week.key)
+        _made(lake, "ensemble_forecast", week.key)
+    # 52 weeks are landed, the last one is 2016-05-16; the first with 50 weeks behind it is the 50th.
+    assert asked == ["2016-05-02", "2016-05-09", "2016-05-16"]
+
+
+def test_a_replay_fills_a_gap_first_and_passes_over_what_is_under_way(lake: Lake) -> None:
+    _made(lake, "ensemble_forecast", "2016-05-02", "2016-05-16")
+    assert replay_week(lake, LANDED, FROZEN) == Week.parse("2016-05-09")
+    assert replay_week(lake, LANDED, FROZEN, {"2016-05-09"}) is None
+
+
+@pytest.mark.parametrize(
+    ("done", "landed", "now", "due"),
+    [
+        # nothing was forecast: the newest week alone
+        ((), LANDED[1], "2016-05-23T02:00", ["2016-05-16"]),
+        (("2016-05-09",), LANDED[1], "2016-05-23T02:00", ["2016-05-16"]),
+        # three weeks off
+        (("2016-04-25",), LANDED[1], "2016-05-23T02:00", ["2016-05-02", "2016-05-09", "2016-05-16"]),
+        # not over, not landed whole, made
+        (("2016-05-09",), LANDED[1], "2016-05-22T23:00", []),
+        (("2016-05-09",), dt.date(2016, 5, 21), "2016-05-23T02:00", []),
+        (("2016-05-16",), LANDED[1], "2016-05-30T02:00", []),
+        # too little history
+        (("2016-04-11",), LANDED[1], "2016-05-23T02:00", ["2016-05-02", "2016-05-09", "2016-05-16"]),
+    ],
+)
+def test_due_weeks(lake: Lake, done: tuple[str, ...], landed: dt.date, now: str, due: list[str]) -> None:
+    _made(lake, "ensemble_forecast", *done)
+    assert [week.key for week in due_weeks(lake, (LANDED[0], landed), _at(now), LIVE)] == due
+
+
+def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:
+    sales = {Week.parse("2016-04-18").shift(i).key: f"c{i}" for i in range(5)}
+    totals = {key: f"t{content}" for key, content in sales.items()}
+    contents = {"raw_sales": sales, "store_dept_sales": totals}
+    for key in list(sales)[:3]:
+        _made(lake, "raw_sales", key, content=sales[key])
+        _made(lake, "store_dept_sales", key, content=totals[key])
+    due = [Week.parse("2016-05-16")]
+    assert weeks_to_load(lake, contents, []) == []
+    assert [w.key for w in weeks_to_load(lake, contents, due)] == ["2016-05-09"]
+    corrected = {**contents, "raw_sales": sales | {"2016-04-25": "other"}}
+    assert [w.key for w in weeks_to_load(lake, corrected, due)] == ["2016-04-25", "2016-05-09"]
+    corrected = {**contents, "store_dept_sales": totals | {"2016-05-02": "other"}}
+    assert weeks_to_load(lake, corrected, []) == []
+    assert [w.key for w in totals_to_load(lake, corrected, [], [])] == ["2016-05-02"]
+    assert [w.key for w in totals_to_load(lake, corrected, [], due)] == ["2016-05-02", "2016-05-09"]
+    assert totals_to_load(lake, corrected, [Week.parse("2016-05-02"), Week.parse("2016-05-09")], due) == []
+
+
+def test_spans_join_consecutive_weeks() -> None:
+    weeks = [Week.parse("2016-04-18").shift(i) for i in (4, 0, 1, 2)]
+    assert [(a.key, b.key) for a, b in spans(weeks)] == [("2016-04-18", "2016-05-02"), ("2016-05-16", "2016-05-16")]
+
+
+def _evaluation(instance: dg.DagsterInstance, at: str) -> dg.ScheduleEvaluationContext:
+    """Return the context of an evaluation, to be closed.
+
+    It opens the instance a second time. Left to the garbage collector, it would look for its database in the middle of
+    another test, when the folder is gone.
+    """
+    return dg.build_schedule_context(instance=instance, scheduled_execution_time=_at(at))
+
+
+def _tick(instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, at: str) -> list[dg.RunRequest]:
+    with _evaluation(instance, at) as context:
+        found = weekly(context, lake=lake, landing=landing)
+    return found if isinstance(found, list) else []
+
+
+def test_three_weeks_off_are_asked_for_in_order_and_once(
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingResource
+) -> None:
+    _made(lake, "ensemble_forecast", "2016-04-25")
+    requests = _tick(instance, lake, landing, "2016-05-23T02:00")
+    assert [request.partition_key for request in requests] == ["2016-05-02", "2016-05-09", "2016-05-16"]
+    for request in requests:  # as the daemon does
+        instance.create_run_for_job(
+            dg.define_asset_job("weekly_forecast", "*").resolve(
+                asset_graph=dg.Definitions([dg.asset(lambda: None, name="a")]).resolve_asset_graph()
+            ),
+            tags={"dagster/partition": str(request.partition_key)},
+        )
+    assert _tick(instance, lake, landing, "2016-05-30T02:00") == []
+
+
+def test_a_week_that_is_not_landed_is_not_asked_for(
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, tmp_path: Path
+) -> None:
+    _made(lake, "ensemble_forecast", "2016-05-16")
+    with _evaluation(instance, "2026-11-16T02:00") as context:
+        found = weekly(context, lake=lake, landing=landing)
+        nowhere = weekly(context, lake=lake, landing=LandingResource(root=str(tmp_path / "nowhere")))
+    assert isinstance(found, dg.SkipReason)
+    assert "landed through 2016-05-22" in str(found.skip_message)
+    assert isinstance(nowhere, dg.SkipReason)
+    assert "missing file" in str(nowhere.skip_message)
+
+
+def test_the_days_landed_are_those_of_the_file(landing: LandingResource) -> None:
+    assert landing.open().days() == LANDED
+
+
+def test_accuracy_is_asked_for_once_the_four_weeks_are_loaded(instance: dg.DagsterInstance, lake: Lake) -> None:
+    _made(lake, "ensemble_forecast", "2016-03-21", "2016-04-18", "2016-04-25")
+    _made(lake, "forecast_accuracy", "2016-03-21")
+    _made(lake, "raw_sales", *(Week.parse("2016-03-21").shift(i).key for i in range(9)))
+    with _evaluation(instance, "2016-05-30T04:00") as context:
+        requests = weekly_accuracy(context, lake=lake)
+        assert isinstance(requests, list)
+        assert [request.partition_key for request in requests] == ["2016-04-18"]
+        _made(lake, "forecast_accuracy", "2016-04-18")
+        assert isinstance(weekly_accuracy(context, lake=lake), dg.SkipReason)
+
+
+def test_housekeeping_is_asked_for_once_a_tick(instance: dg.DagsterInstance) -> None:
+    with _evaluation(instance, "2016-05-30T06:30") as context:
+        assert weekly_housekeeping(context).run_key == "housekeeping@2016-05-30T06:30"  # type: ignore[union-attr]
+
+
+def test_the_settings_of_these_tests_are_live() -> None:
+    assert settings().last_week is None
+    assert pd.Timestamp(LANDED[1]).day_name() == "Sunday"

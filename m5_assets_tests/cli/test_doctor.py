@@ -1,0 +1,102 @@
+"""The doctor on installations with something wrong with them: it finds it, names the remedy, and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from m5_assets.cli import doctor
+from m5_assets.cli.main import cli
+from m5_assets.resources.lake import Lake
+from m5_assets.sample import write_sample
+from m5_assets.settings import Settings, settings
+from m5_assets_tests.support.alert_servers import http_server
+
+NOBODY_LISTENS = "postgresql://m5:hunter2@127.0.0.1:9/m5"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("M5_HOME", str(tmp_path))
+    monkeypatch.setenv("M5_DATABASE_URL", NOBODY_LISTENS)
+    monkeypatch.setenv("M5_LAST_WEEK", "2016-05-16")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    settings.cache_clear()
+    yield tmp_path
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def _found(name: str) -> doctor.Diagnosis:
+    return next(d for d in doctor.examine(settings()) if d.name == name)
+
+
+def test_a_fresh_folder_is_told_what_it_lacks(home: Path) -> None:
+    findings = {d.name: d for d in doctor.examine(settings())}
+    levels = {name: finding.level for name, finding in findings.items()}
+    assert levels == {
+        "versions": "good",
+        "folders": "good",
+        "disk": levels["disk"],  # the machine's own
+        "landing": "wrong",
+        "lake": "note",
+        "models": "good",
+        "database": "wrong",
+        "credentials": "good",
+        "alerts": "note",
+        "daemon": "wrong",
+        "schedules": "note",
+    }
+    assert all(finding.remedy for finding in findings.values() if finding.level != "good")
+    assert "m5 sample" in findings["landing"].remedy
+    said = doctor.report(list(findings.values()))
+    assert "3 things are wrong" in said
+    assert "hunter2" not in said
+
+
+def test_a_landing_that_ends_too_early_is_wrong_and_a_whole_one_good(home: Path) -> None:
+    write_sample(home / "landing", items=7, weeks=2, seed=1)
+    assert _found("landing").level == "good"
+    (home / "landing" / "sell_prices.csv").unlink()
+    assert _found("landing").text == f"no sell_prices.csv in {home / 'landing'}"
+
+
+def test_a_forecast_whose_file_is_gone_is_found(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    lake = Lake(root=str(home / "lake"))
+    with lake.staging() as staged:
+        (staged / "forecast.parquet").write_text("rows")
+        manifest = lake.publish("ensemble_forecast", "2016-05-16", staged, inputs={}, attributes={})
+    assert _found("lake").level == "good"
+    Path(lake.path(manifest.files[0].key)).unlink()
+    assert "is not there as its manifest says" in _found("lake").text
+    assert "m5 forecast --week 2016-05-16" in _found("lake").remedy
+
+
+def test_a_broken_manifest_stops_no_other_look(home: Path) -> None:
+    Lake(root=str(home / "lake")).write_bytes("gbm_model/week=2016-05-16/manifest.json", b"{ half")
+    names = [d.name for d in doctor.examine(settings())]
+    assert {"models", "database", "daemon"} <= set(names)
+    assert _found("models").text.startswith("JSONDecodeError")
+
+
+def test_the_command_ends_with_1_and_tells_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_server([200]) as (url, bodies):
+        monkeypatch.setenv("M5_ALERTS_WEBHOOK_URL", url)
+        settings.cache_clear()
+        for _ in range(2):
+            done = CliRunner().invoke(cli, ["doctor", "--notify"])
+            assert done.exit_code == 1
+    assert "WRONG daemon" in done.output
+    assert len(bodies) == 1
+    assert b"m5 doctor: daemon" in bodies[0]
+
+
+def test_low_disk_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(settings(), Settings)
+    monkeypatch.setattr(doctor, "_FREE_GB_WRONG", 1e9)
+    monkeypatch.setattr(doctor, "_FREE_GB_LOW", 1e9)
+    assert _found("disk").level == "wrong"
+    assert "m5 housekeeping" in _found("disk").remedy

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from m5_assets.settings import (
+    AlertSettings,
+    CheckSettings,
+    InvalidSettings,
+    JobResources,
+    JobSettings,
+    QuickSightSettings,
+    RetentionSettings,
+    Settings,
+    settings,
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    settings.cache_clear()
+
+
+def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("M5_HOME", str(tmp_path))
+    found = Settings()
+    assert found.landing == str(tmp_path / "landing")
+    assert found.lake == str(tmp_path / "lake")
+    assert found.sagemaker.mode == "local"
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"M5_HISTORY_WEEKS": "many"}, ["M5_HISTORY_WEEKS", "integer"]),
+        ({"M5_LSTM_WEIGHT": "1.5"}, ["M5_LSTM_WEIGHT", "less than or equal to 1"]),
+        ({"M5_LAST_WEEK": "2016-05-17"}, ["M5_LAST_WEEK=2016-05-17", "monday"]),
+        ({"M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_MODE=aws"]),
+        ({"M5_SAGEMAKER_FEATURES__INSTANCES": "3"}, ["M5_SAGEMAKER_FEATURES__INSTANCES", "not permitted"]),
+        (
+            {"M5_SAGEMAKER_GBM_TRANSFORM__INSTANCE_COUNT": "0"},
+            ["M5_SAGEMAKER_GBM_TRANSFORM__INSTANCE_COUNT", "equal to 1"],
+        ),
+        (
+            {"M5_SAGEMAKER_GBM_TRAINING__SPOT": "1", "M5_SAGEMAKER_GBM_TRAINING__MAX_WAIT_MINUTES": "60"},
+            ["M5_SAGEMAKER_GBM_TRAINING", "max_wait_minutes=60", "180"],
+        ),
+        ({"M5_SAGEMAKER_SUBNETS": '["subnet-1"]'}, ["security_group_ids", "both or neither"]),
+        ({"M5_ALERTS_EMAIL_TO": "ops@example.org"}, ["M5_ALERTS_SMTP_HOST"]),
+        ({"M5_ALERTS_WEBHOOK_URL": "http://example.org/hook"}, ["M5_ALERTS_WEBHOOK_URL", "https://"]),
+        ({"M5_QUICKSIGHT_REFRESH": "1"}, ["M5_QUICKSIGHT_ACCOUNT_ID"]),
+        ({"M5_QUICKSIGHT_PREFIX": "finance"}, ["M5_QUICKSIGHT_PREFIX", "pattern"]),
+        ({"M5_CHECKS_VOLUME_BAND": "0"}, ["M5_CHECKS_VOLUME_BAND", "greater than 0"]),
+        ({"M5_SAGEMAKER_MODE": "aws", "M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_FEATURES_IMAGE", "ECR"]),
+    ],
+)
+def test_what_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: list[str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as problem:
+        settings()
+    for word in words:
+        assert word in str(problem.value)
+
+
+def test_one_field_of_a_job_leaves_its_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M5_SAGEMAKER_LSTM_TRAINING__SPOT", "true")
+    found = JobSettings()
+    assert found.lstm_training.spot
+    assert found.lstm_training.instance_type == "ml.g4dn.xlarge"
+    assert not found.gbm_training.spot
+
+
+def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M5_DATABASE_URL", "postgresql://m5:hunter2@localhost/m5")
+    assert "hunter2" not in repr(Settings())
+
+
+def test_every_setting_is_documented() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    groups: dict[str, type[BaseSettings]] = {
+        "sagemaker": JobSettings,
+        "checks": CheckSettings,
+        "alerts": AlertSettings,
+        "retention": RetentionSettings,
+        "quicksight": QuickSightSettings,
+    }
+    names = {f"M5_{name.upper()}" for name in Settings.model_fields if name not in groups}
+    names |= {f"M5_{group.upper()}_{name.upper()}" for group, found in groups.items() for name in found.model_fields}
+    fields = {name.upper() for part in JobResources.__subclasses__() for name in part.model_fields}
+    assert not {name for name in fields if f"| `{name}` |" not in documented}
+    assert not {name for name in names if f"`{name}`" not in documented}

@@ -1,0 +1,193 @@
+#!/bin/bash
+# Build the images and use them, without a Docker engine: `make images-check`. As root, on Debian 12.
+#
+#   1. Stand-ins for the base images, from Debian's own packages (a registry of images is not asked).
+#   2. The five images.
+#   3. A sample week outside, then each of its jobs in its image: the bytes must be the same (replay.py).
+#   4. The Compose stack, service by service once those before it are healthy; the same week forecast in it; the row
+#      counts; everything down and up again, with the data still there.
+#   5. The platform's image as AWS has it (infrastructure/Dockerfile), its services with the commands, environments and
+#      health checks of the stacks' task definitions (aws_tasks.py).
+#
+# What it leaves: images, and below $WORK the bases and a picture of the UI. A second run reuses the bases and layers.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+WORK=${WORK:-$PWD/.m5/images-check}
+TAG=local
+WEEK=2016-04-18
+PACKAGES=(podman buildah runc debootstrap netavark aardvark-dns catatonit openssl)
+BASE=docker.io/library/python:3.11-slim-bookworm
+POSTGRES=docker.io/library/postgres:16
+export CONTAINERS_CONF=$PWD/m5_assets_tests/support/docker/containers.conf
+mkdir -p "$WORK"
+
+say() { echo "images-check $(date +%T): $*"; }
+
+install_engine() {
+    for package in "${PACKAGES[@]}"; do
+        dpkg-query --show --showformat '${Status}' "$package" 2> /dev/null | grep -q installed && continue
+        say "installing ${PACKAGES[*]}"
+        apt-get update --quiet --quiet
+        apt-get install --quiet --quiet --yes --no-install-recommends "${PACKAGES[@]}"
+        break
+    done
+    [ -x "$WORK/venv/bin/podman-compose" ] || python3 -m venv "$WORK/venv"
+    "$WORK/venv/bin/pip" install --quiet podman-compose
+}
+
+# rootfs NAME PACKAGES: Debian 12 with these packages, in $WORK/NAME
+rootfs() {
+    say "making the base $1"
+    rm -rf "${WORK:?}/$1"
+    debootstrap --variant=minbase --include="$2" bookworm "$WORK/$1" > "$WORK/$1.log"
+    rm -f "$WORK/$1"/var/cache/apt/archives/*.deb
+}
+
+make_bases() {
+    if ! podman image exists "$BASE"; then
+        rootfs python python3,python3-venv,python3-pip,ca-certificates
+        ln -s python3 "$WORK/python/usr/bin/python"
+        rm "$WORK"/python/usr/lib/python3.*/EXTERNALLY-MANAGED
+        tar -C "$WORK/python" -c . | podman import --quiet - "$BASE"
+    fi
+    if ! podman image exists "$POSTGRES"; then
+        rootfs postgres postgresql
+        mkdir -p "$WORK"/postgres/{var/lib/postgresql/data,docker-entrypoint-initdb.d}
+        # Debian's own pg_isready asks for a cluster's name.
+        ln -s "/usr/lib/postgresql/$(ls "$WORK/postgres/usr/lib/postgresql")/bin/pg_isready" \
+            "$WORK/postgres/usr/local/bin/pg_isready"
+        cp m5_assets_tests/support/docker/postgres_entry.sh "$WORK/postgres/usr/local/bin/"
+        tar -C "$WORK/postgres" -c . \
+            | podman import --quiet --change 'ENTRYPOINT ["/usr/local/bin/postgres_entry.sh"]' \
+                --change 'VOLUME /var/lib/postgresql/data' - "$POSTGRES"
+    fi
+}
+
+# The host's certificates and pip settings are lent to the build; nothing of them stays in the image.
+lent_mounts() {
+    { echo "[global]"; pip config list | sed -n "s/^global\.\([^=]*\)='\(.*\)'$/\1 = \2/p"; } > "$WORK/pip.conf"
+    echo "--volume /etc/ssl/certs:/etc/ssl/certs:ro --volume $WORK/pip.conf:/etc/pip.conf:ro"
+    { grep -E 'find-links|index-url' "$WORK/pip.conf" || true; } | grep -oE '/[^ :]+' | tr --squeeze-repeats / | while read -r folder; do
+        folder=${folder%/simple}
+        [ -d "$folder" ] && echo "--volume $folder:$folder:ro"
+    done | sort -u
+}
+
+# build_image NAME TAG FILE CONTEXT [OPTION...]
+build_image() {
+    local image=m5-$1:$2 file=$3 context=$4 mounts started=$SECONDS log=$WORK/build-$1-$2.log
+    mapfile -t mounts < <(lent_mounts | tr ' ' '\n')
+    buildah bud --isolation chroot --pull=never --format docker --layers "${mounts[@]}" \
+        --build-arg REVISION="$(git rev-parse HEAD)" "${@:5}" \
+        --file "$file" --tag "$image" "$context" > "$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
+    say "$image: built in $((SECONDS - started)) s," \
+        "$(podman image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
+}
+
+build() {
+    local name
+    for name in features gbm totals lstm; do
+        build_image "$name" "$TAG" "docker/Dockerfile.$name" .
+    done
+    build_image platform "$TAG" docker/Dockerfile.platform . --build-arg LOCAL_JOBS=yes
+}
+
+# The same small week everywhere: settings as lines NAME=VALUE.
+week_settings() {
+    cat << 'SETTINGS'
+M5_LAST_WEEK=2016-05-16
+M5_HISTORY_WEEKS=56
+M5_GBM_HYPERPARAMETERS={"iterations": "5", "department_iterations": "5"}
+M5_TOTALS_HYPERPARAMETERS={"trees_iterations": "5", "stack_iterations": "5"}
+M5_LSTM_HYPERPARAMETERS={"windows": "1024", "batch_size": "128", "hidden": "16", "encoder_days": "28"}
+SETTINGS
+}
+
+SAMPLE=(--items 8 --weeks 57 --seed 3)
+
+check_jobs() {
+    say "a sample week outside, then its jobs in their images"
+    rm -rf "$WORK/home"
+    (
+        while IFS='=' read -r name value; do export "$name=$value"; done < <(week_settings)
+        export M5_HOME=$WORK/home DAGSTER_HOME=$WORK/home/dagster
+        .venv/bin/m5 sample "$WORK/home/landing" "${SAMPLE[@]}" 2> /dev/null
+        .venv/bin/m5 forecast --week "$WEEK" > "$WORK/outside.log" 2>&1
+        .venv/bin/python -c "
+import pathlib, sys
+from m5_assets.resources.postgres.embedded_server import EmbeddedServer
+EmbeddedServer(pathlib.Path(sys.argv[1])).stop()" "$WORK/home"
+    )
+    .venv/bin/python -m m5_assets_tests.support.docker.replay "$WORK/home" "$TAG"
+}
+
+compose() { "$WORK/venv/bin/podman-compose" --file "$WORK/stack/compose.yaml" "$@"; }
+
+# Debian's podman neither runs health checks without systemd nor waits for them: so this does, in the order of the file.
+up() {
+    local service started tries
+    for service in postgres code daemon webserver dashboard; do
+        started=$SECONDS
+        compose up --detach --no-build --no-deps "$service" > "$WORK/up.log" 2>&1 || { cat "$WORK/up.log" >&2; exit 1; }
+        for ((tries = 0; ; tries++)); do
+            podman healthcheck run "m5_${service}_1" > /dev/null 2>&1 && break
+            [ "$tries" -lt 90 ] || { podman logs --tail 20 "m5_${service}_1" >&2; exit 1; }
+            sleep 1
+        done
+        say "$service is healthy after $((SECONDS - started)) s"
+    done
+}
+
+rows() {
+    podman exec m5_code_1 python -c "
+import os, psycopg2
+cursor = psycopg2.connect(os.environ['M5_DATABASE_URL'].replace('+psycopg2', '')).cursor()
+cursor.execute('SELECT count(*) FROM m5.forecast')
+print(cursor.fetchone()[0])"
+}
+
+check_stack() {
+    say "the Compose stack"
+    mkdir -p "$WORK/stack/postgres"
+    cp docker/compose.yaml "$WORK/stack/"
+    cp docker/postgres/dagster.sql "$WORK/stack/postgres/"
+    { echo "POSTGRES_PASSWORD=$(openssl rand -hex 24)"; week_settings; } > "$WORK/stack/.env"
+    compose down --volumes > /dev/null 2>&1 || true
+    trap 'compose down --volumes > /dev/null 2>&1' EXIT
+    up
+    podman exec m5_code_1 m5 sample /var/lib/m5/landing "${SAMPLE[@]}" 2> /dev/null
+    podman exec m5_code_1 m5 forecast --week "$WEEK" > "$WORK/stack-forecast.log" 2>&1 \
+        || { tail -20 "$WORK/stack-forecast.log" >&2; exit 1; }
+    local before
+    before=$(rows)
+    say "week $WEEK is forecast in the stack: $before rows"
+    [ "$before" -gt 0 ]
+    .venv/bin/python -m m5_assets_tests.support.docker.look "$WORK"
+    compose down > /dev/null 2>&1
+    up
+    [ "$(rows)" = "$before" ] || { say "rows were lost by down and up" >&2; exit 1; }
+    say "down and up again: the rows are still there"
+}
+
+# As `m5 deploy` builds it, but for RDS's certificates: here an authority of our own signs the database's.
+check_aws() {
+    local context=$WORK/aws
+    say "the platform's image on AWS"
+    rm -rf "$context"
+    mkdir -p "$context/infrastructure" "$context/certificates"
+    cp infrastructure/{dagster,workspace}.yaml "$context/infrastructure/"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=stand-in of RDS's authority" \
+        -keyout "$context/certificates/ca.key" -out "$context/certificates/ca.pem" 2> /dev/null
+    sed 's|https://truststore[^ ]*|certificates/ca.pem|' infrastructure/Dockerfile > "$context/Dockerfile"
+    build_image platform slim docker/Dockerfile.platform .
+    build_image platform aws "$context/Dockerfile" "$context" --build-arg PLATFORM=localhost/m5-platform:slim
+    .venv/bin/python -W ignore -m m5_assets_tests.support.docker.aws_tasks localhost/m5-platform:aws "$context/certificates"
+}
+
+install_engine
+make_bases
+build
+check_jobs
+check_stack
+check_aws
+say "all is well"

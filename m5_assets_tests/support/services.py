@@ -1,0 +1,117 @@
+"""A platform's webserver and daemon as a service manager runs them, and what a browser asks of them, for tests.
+
+Not here: the platform's home (`home`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from m5_assets.weeks import Week
+
+_ROOT = Path(__file__).parents[2]
+_LOCATION = {"repositoryLocationName": "m5_assets", "repositoryName": "__repository__"}
+_BACKFILL = """
+mutation($p: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $p) { __typename ... on LaunchBackfillSuccess { backfillId }
+    ... on Error { message } }
+}"""
+_START_SCHEDULE = """
+mutation($s: ScheduleSelector!) { startSchedule(scheduleSelector: $s) { __typename ... on Error { message } } }"""
+
+
+class Services:
+    """The services of one home.
+
+    Args:
+        home: where their logs are written.
+        environment: the settings of their processes, `DAGSTER_HOME` among them.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self._home, self._environment = home, dict(environment)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+
+    def start(self, name: str) -> None:
+        """Start `webserver` or `daemon`, in a group of its own."""
+        options = {"webserver": ["-h", "127.0.0.1", "-p", str(self._port)], "daemon": ["run"]}[name]
+        program = str(Path(sys.executable).with_name(f"dagster-{name}"))
+        with (self._home / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [program, *options, "-w", str(_ROOT / "workspace.yaml")],
+                env=self._environment,
+                cwd=_ROOT,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """End a service with all processes of its group, at once."""
+        service = self._running.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(service.pid, signal.SIGKILL)
+        service.wait()
+
+    def close(self) -> None:
+        """End all that run."""
+        for name in list(self._running):
+            self.kill(name)
+
+    def until(self, holds: Callable[[], Any], seconds: float, what: str) -> None:
+        """Wait until something holds.
+
+        Raises:
+            AssertionError: it did not within the time, or a service has ended; with the end of the services' logs.
+        """
+        deadline = time.monotonic() + seconds
+        while not holds():
+            ended = [name for name, service in self._running.items() if service.poll() is not None]
+            assert not ended, f"{ended} ended\n{self._logs()}"
+            assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}\n{self._logs()}"
+            time.sleep(0.5)
+
+    def _logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace")[-3000:] for path in self._home.glob("*.log"))
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+            return True
+        return False
+
+    def ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Send what the UI sends, once the webserver answers, and return the single field of the answer."""
+        self.until(self._answers, 120, "the webserver answers")
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        address = f"http://127.0.0.1:{self._port}/graphql"
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310  # our own
+            (field,) = json.load(answer)["data"].values()
+        found: dict[str, Any] = field
+        return found
+
+    def backfill(self, job: str, weeks: Sequence[Week]) -> str:
+        """Launch a job's backfill of these weeks, as its page does, and return the backfill's id."""
+        selector = {"repositorySelector": _LOCATION, "partitionSetName": f"{job}_partition_set"}
+        said = self.ask(_BACKFILL, {"p": {"selector": selector, "partitionNames": [week.key for week in weeks]}})
+        assert said["__typename"] == "LaunchBackfillSuccess", said
+        return str(said["backfillId"])
+
+    def turn_on(self, schedule: str) -> None:
+        """Turn a schedule on, as its page does."""
+        said = self.ask(_START_SCHEDULE, {"s": {**_LOCATION, "scheduleName": schedule}})
+        assert said["__typename"] == "ScheduleStateResult", said
