@@ -6,6 +6,8 @@ import datetime as dt
 import hashlib
 import itertools
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 from dagster_sagemaker import LocalSageMaker
 from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES
-from dagster_sagemaker_tests.conftest import ROLE, eventually
 
 from m5_assets.containers.contract import Place
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets_tests.support.panels import make_panel
 
 STORES, DAYS = 4, 140
+ROLE = "arn:aws:iam::123456789012:role/jobs"
 RESOURCES = {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
 
 
@@ -70,14 +72,18 @@ class Platform:
         pq.write_table(table, path)
 
     def run(self, kind_name: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
-        kind = KINDS[kind_name]
-        getattr(self.client, kind.method("Create"))(**{kind.job_name: name}, **request)
-
-        def ended() -> dict[str, Any] | None:
-            found: dict[str, Any] = getattr(self.client, kind.method("Describe"))(**{kind.job_name: name})
-            return found if found[kind.job_status] in TERMINAL_STATUSES else None
-
-        description = eventually(ended, seconds=120)
+        kind, client = KINDS[kind_name], self.client
+        methods: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+            "processing": (client.create_processing_job, client.describe_processing_job),
+            "training": (client.create_training_job, client.describe_training_job),
+            "transform": (client.create_transform_job, client.describe_transform_job),
+        }
+        create, describe = methods[kind_name]
+        create(**{kind.job_name: name}, **request)
+        deadline = time.monotonic() + 120
+        while (description := dict(describe(**{kind.job_name: name})))[kind.job_status] not in TERMINAL_STATUSES:
+            assert time.monotonic() < deadline, "did not end in time"
+            time.sleep(0.02)
         assert description[kind.job_status] == "Completed", description
         return description
 

@@ -1,4 +1,4 @@
-"""A smoke test on a real AWS account: `pytest -m aws`. Not part of any other run; see docs/sagemaker.md."""
+"""A smoke test on a real AWS account: `pytest -m aws`. Not part of any other run; see README.md."""
 
 import os
 import time
@@ -25,7 +25,7 @@ with open_dagster_pipes(context_loader=PipesS3ContextLoader(c), message_writer=P
 def needed(name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        pytest.fail(f"set {name}; docs/sagemaker.md says what it holds")
+        pytest.fail(f"set {name}; README.md says what it holds")
     return value
 
 
