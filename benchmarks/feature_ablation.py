@@ -16,7 +16,6 @@ hold the official weights and scales.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import tempfile
@@ -34,7 +33,9 @@ from dagster_sagemaker.artifacts import unpack_model
 from m5_assets.assets.presentation import markdown_table
 from m5_assets.forecasting import wrmsse
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
-from m5_assets.forecasting.gbm import DESCRIPTION, GBMConfig, TrainingRows
+from m5_assets.forecasting.gbm.config import GBMConfig
+from m5_assets.forecasting.gbm.model import DESCRIPTION
+from m5_assets.forecasting.gbm.training_rows import TrainingRows
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.panel import HORIZON, Panel, concat, read_panel
 from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=50)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
-    config = dataclasses.replace(GBMConfig(), sample_share=arguments.share, iterations=arguments.iterations)
+    config = GBMConfig(sample_share=arguments.share, iterations=arguments.iterations)
     lake, runs = Lake(root=str(arguments.lake)), []
     for week in arguments.weeks:
         runs += _ablate(lake, week, arguments.landing, config, arguments.seeds)
@@ -98,7 +99,7 @@ def _ablate(lake: Lake, week: Week, landing: Path | None, config: GBMConfig, see
     closed = (test[:, NAMES.index(NEEDED[0])] > 0) | np.isnan(test[:, NAMES.index(NEEDED[1])])
     found = []
     for seed in seeds:
-        seeded = dataclasses.replace(config, seed=seed)
+        seeded = config.model_copy(update={"seed": seed})
         rows = TrainingRows.draw([panel], seeded).rows
         train = compute(context, rows, NAMES, threads=config.threads)
         units = context.sales[rows.series, rows.day]

@@ -20,8 +20,9 @@ import pandas as pd
 
 from m5_assets.forecasting import wrmsse
 from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.totals.config import TotalsConfig
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory, group_codes
-from m5_assets.forecasting.totals.model import TotalsConfig, TotalsModel, fit, same_weekday_mean
+from m5_assets.forecasting.totals.model import TotalsModel, fit, same_weekday_mean
 from m5_assets.resources.landing_files import Landing
 
 LEVELS = 9

@@ -20,7 +20,7 @@ from m5_assets.weeks import Week
 
 if TYPE_CHECKING:  # LightGBM and numba take seconds to load
     from m5_assets.forecasting.contributions import Explanation
-    from m5_assets.forecasting.gbm import GBMModel
+    from m5_assets.forecasting.gbm.model import GBMModel
 
 STRONGEST = 8
 """Features that are named."""
@@ -62,7 +62,7 @@ def explain_series(lake: Lake, week: Week, item: str, store: str, date: dt.date 
 
 def read_model(lake: Lake, week: Week) -> GBMModel:
     """Return the GBM in force for the week."""
-    from m5_assets.forecasting.gbm import GBMModel
+    from m5_assets.forecasting.gbm.model import GBMModel
 
     manifest = lake.get("gbm_model", week.key, remedy=f"run `m5 forecast --week {week}`")
     with tempfile.TemporaryDirectory() as folder:

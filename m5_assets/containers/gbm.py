@@ -15,7 +15,10 @@ import pyarrow.parquet as pq
 from m5_assets.containers.contract import base, channel, hyperparameters, main, model_folder, reporting
 from m5_assets.containers.serving import BadBody, serve
 from m5_assets.forecasting.contributions import mean_effects
-from m5_assets.forecasting.gbm import GBMConfig, GBMModel, TrainingRows, fit
+from m5_assets.forecasting.gbm.config import GBMConfig
+from m5_assets.forecasting.gbm.model import GBMModel
+from m5_assets.forecasting.gbm.training import fit
+from m5_assets.forecasting.gbm.training_rows import TrainingRows
 from m5_assets.forecasting.panel import SERIES_COLUMNS, PanelFiles
 
 

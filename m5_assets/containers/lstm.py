@@ -15,7 +15,9 @@ import pyarrow as pa
 from m5_assets.containers.contract import base, channel, hyperparameters, main, model_folder, reporting
 from m5_assets.containers.serving import BadBody, serve
 from m5_assets.forecasting.history import DailyUnits
-from m5_assets.forecasting.lstm import LSTMConfig, LSTMModel, fit
+from m5_assets.forecasting.lstm.config import LSTMConfig
+from m5_assets.forecasting.lstm.model import LSTMModel
+from m5_assets.forecasting.lstm.training import fit
 from m5_assets.forecasting.panel import concat, read_panel
 
 

@@ -16,8 +16,9 @@ import pyarrow as pa
 from m5_assets.containers.contract import channel, hyperparameters, main, model_folder, reporting
 from m5_assets.containers.serving import BadBody, serve
 from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.totals.config import TotalsConfig
 from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, read_totals
-from m5_assets.forecasting.totals.model import TotalsConfig, TotalsModel, fit
+from m5_assets.forecasting.totals.model import TotalsModel, fit
 
 
 def train() -> None:

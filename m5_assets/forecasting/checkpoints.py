@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from m5_assets.forecasting.atomic_files import write_text
-from m5_assets.forecasting.hyperparameters import FromHyperparameters
+from m5_assets.forecasting.hyperparameters import Hyperparameters
 from m5_assets.forecasting.panel import Panel
 
 
@@ -25,7 +25,7 @@ def panel_digest(panel: Panel) -> str:
     return digest.hexdigest()
 
 
-def training_digest(panels: Iterable[str], config: FromHyperparameters) -> str:
+def training_digest(panels: Iterable[str], config: Hyperparameters) -> str:
     """Return a hash of what a training depends on: the digests of its panels, in their order, and its settings."""
     return hashlib.sha256(repr((list(panels), config)).encode()).hexdigest()
 

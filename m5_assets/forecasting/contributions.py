@@ -18,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 
 from m5_assets.forecasting.features import CATALOGUE, compute
-from m5_assets.forecasting.gbm import GLOBAL, GBMModel, TrainingRows
+from m5_assets.forecasting.gbm.model import GLOBAL, GBMModel
+from m5_assets.forecasting.gbm.training_rows import TrainingRows
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,31 +1,33 @@
-"""SageMaker's hyperparameters, which are all strings, as a model's typed settings. Not here: any model's settings."""
+"""The base class of every model's hyperparameters. Not here: the hyperparameters of any one model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, Self
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
-class FromHyperparameters:
-    """A frozen dataclass of settings, all with defaults, that can be read from strings."""
+class Hyperparameters(BaseModel):
+    """Frozen hyperparameters: every field has a default and, where it needs them, limits.
+
+    They are also run config: a class that inherits from this one and from `dagster.Config` shows them in the Launchpad.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def from_hyperparameters(cls, hyperparameters: Mapping[str, str]) -> Self:
-        """Read the strings that a SageMaker training job is given.
+    def from_hyperparameters(cls, values: Mapping[str, object]) -> Self:
+        """Return the hyperparameters with these values; a number may be text, as in SageMaker's training jobs.
 
         Raises:
-            ValueError: an unknown name, a value that is not of its setting's type, or one outside its limits.
+            ValueError: a name is unknown, or a value has the wrong type or lies outside its limits.
         """
-        kinds: dict[str, type] = {f.name: type(f.default) for f in fields(cls) if f.default is not MISSING}  # type: ignore[arg-type]  # every subclass is a dataclass
-        unknown = sorted(set(hyperparameters) - set(kinds))
+        unknown = sorted(set(values) - set(cls.model_fields))
         if unknown:
-            raise ValueError(f"unknown hyperparameters: {', '.join(unknown)}; known are {', '.join(kinds)}")
-        values: dict[str, Any] = {}
-        for name, text in hyperparameters.items():
-            try:
-                values[name] = kinds[name](text)
-            except ValueError:
-                kind = kinds[name].__name__
-                raise ValueError(f"hyperparameter {name}={text!r} is not a number of type {kind}") from None
-        return cls(**values)
+            raise ValueError(f"unknown hyperparameters: {', '.join(unknown)}; known are {', '.join(cls.model_fields)}")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as problem:
+            lines = [f"hyperparameter {e['loc'][0]}={e['input']!r}: {e['msg']}" for e in problem.errors()]
+            raise ValueError("; ".join(lines)) from None

@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 
 from m5_assets.cli.main import cli
 from m5_assets.forecasting.features import Context, write_horizon
-from m5_assets.forecasting.gbm import GBMModel, TrainingRows, fit
+from m5_assets.forecasting.gbm.model import GBMModel
+from m5_assets.forecasting.gbm.training import fit
+from m5_assets.forecasting.gbm.training_rows import TrainingRows
 from m5_assets.forecasting.panel import Panel
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings

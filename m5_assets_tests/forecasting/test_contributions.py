@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from m5_assets.forecasting.contributions import explain, mean_effects
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, Context, horizon_table
-from m5_assets.forecasting.gbm import Family, GBMModel, TrainingRows, fit
+from m5_assets.forecasting.gbm.config import Family
+from m5_assets.forecasting.gbm.model import GBMModel
+from m5_assets.forecasting.gbm.training import fit
+from m5_assets.forecasting.gbm.training_rows import TrainingRows
 from m5_assets.forecasting.panel import Panel
 from m5_assets_tests.forecasting.test_gbm import SMALL
 from m5_assets_tests.support.panels import make_panel
@@ -40,7 +41,7 @@ def test_base_times_all_factors_is_the_forecast(panel: Panel, model: GBMModel) -
 @pytest.mark.parametrize("family", ["global", "departments"])
 def test_a_single_model_has_one_base_for_all_rows_that_it_explains(panel: Panel, family: Family) -> None:
     """The base is a booster's expected value: the rest is in the factors of that very booster, each row's own."""
-    config = dataclasses.replace(SMALL, family=family, iterations=5, department_iterations=5)
+    config = SMALL.model_copy(update={"family": family, "iterations": 5, "department_iterations": 5})
     found = explain(
         fit(TrainingRows.draw([panel], config), lambda step, share: None),
         table := horizon_table(Context.build(panel), "CA_1"),

@@ -1,11 +1,5 @@
-"""The gradient-boosted forecaster: one LightGBM over all series, averaged with one for each department.
+"""The gradient-boosted forecaster: one LightGBM over all series, averaged with one per department.
 
-`fit` trains a `GBMModel` on a panel, which predicts rows of features.
+`training.fit` trains a `model.GBMModel` on rows that `training_rows` draws. Import from the modules: `config` needs no
+LightGBM.
 """
-
-from m5_assets.forecasting.gbm.config import Family, GBMConfig
-from m5_assets.forecasting.gbm.model import DESCRIPTION, GLOBAL, GBMModel
-from m5_assets.forecasting.gbm.training import fit
-from m5_assets.forecasting.gbm.training_rows import TrainingRows
-
-__all__ = ["DESCRIPTION", "GLOBAL", "Family", "GBMConfig", "GBMModel", "TrainingRows", "fit"]

@@ -1,80 +1,52 @@
-"""What the GBM's training depends on besides the panel.
-
-Here: the settings, their checks and what LightGBM is told of them. Not here: training (`training`), the trained model
-(`model`).
-"""
+"""The GBM's hyperparameters, and LightGBM's parameters that follow from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from m5_assets.forecasting.hyperparameters import FromHyperparameters
+from pydantic import Field
+
+from m5_assets.forecasting.hyperparameters import Hyperparameters
 
 Family = Literal["both", "global", "departments"]
 
 
-@dataclass(frozen=True)
-class GBMConfig(FromHyperparameters):
-    """What training depends on, besides the panel.
+class GBMConfig(Hyperparameters):
+    """What training depends on, besides the panel."""
 
-    Attributes:
-        seed: of the sample of rows and of LightGBM's own samples.
-        family: "global" (one model), "departments" (one a department) or "both", averaged with equal weight.
-        training_days: days before the origin that rows are drawn from.
-        sample_share: share of the live rows (released, not Christmas) drawn.
-        max_rows: the share is lowered where it would draw more rows than this, which bounds time, memory and disk.
-        learning_rate: shrinkage of both members.
-        iterations: trees of the global model.
-        leaves: leaves of its trees.
-        min_leaf_rows: fewest rows in one of its leaves.
-        department_iterations: trees of a department's model.
-        department_leaves: leaves of its trees.
-        department_min_leaf_rows: fewest rows in one of its leaves.
-        feature_fraction: share of the features tried by a tree.
-        bagging_fraction: share of the rows a tree sees.
-        max_bin: bins of a feature.
-        l2: penalty on a leaf's value.
-        tweedie_power: variance power of the Tweedie loss, 1 (Poisson) to 2 (gamma), both excluded.
-        threads: of features and of LightGBM; part of the result, as sums are rounded in the threads' order.
-    """
-
-    seed: int = 1
-    family: Family = "both"
-    training_days: int = 364
-    sample_share: float = 0.4
-    max_rows: int = 6_000_000
-    learning_rate: float = 0.08
-    iterations: int = 125
-    leaves: int = 127
-    min_leaf_rows: int = 200
-    department_iterations: int = 110
-    department_leaves: int = 63
-    department_min_leaf_rows: int = 100
-    feature_fraction: float = 0.4
-    bagging_fraction: float = 0.6
-    max_bin: int = 100
-    l2: float = 0.1
-    tweedie_power: float = 1.1
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        if self.family not in get_args(Family):
-            raise ValueError(f"family must be one of {', '.join(get_args(Family))}; found {self.family!r}")
-        for name in ("sample_share", "learning_rate", "feature_fraction", "bagging_fraction"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie above 0 and be at most 1; found {getattr(self, name)}")
-        for name in ("training_days", "max_rows", "iterations", "department_iterations", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
-        for name in ("leaves", "department_leaves", "max_bin"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2; found {getattr(self, name)}")
-        if not 1 < self.tweedie_power < 2:
-            raise ValueError(f"tweedie_power must lie between 1 and 2; found {self.tweedie_power}")
+    seed: int = Field(1, ge=0, description="seed of the row sample and of LightGBM's own samples")
+    family: Family = Field(
+        "both", description="global: one model; departments: one per department; both: their mean, with equal weight"
+    )
+    training_days: int = Field(364, ge=1, description="days before the origin from which rows are drawn")
+    sample_share: float = Field(
+        0.4, gt=0, le=1, description="share of the live rows (released, not Christmas) that is drawn"
+    )
+    max_rows: int = Field(
+        6_000_000,
+        ge=1,
+        description="most rows drawn, which bounds time, memory and disk; lowers sample_share if needed",
+    )
+    learning_rate: float = Field(0.08, gt=0, le=1, description="shrinkage of all models")
+    iterations: int = Field(125, ge=1, description="trees of the global model")
+    leaves: int = Field(127, ge=2, description="leaves per tree of the global model")
+    min_leaf_rows: int = Field(200, ge=1, description="fewest rows per leaf of the global model")
+    department_iterations: int = Field(110, ge=1, description="trees of each department's model")
+    department_leaves: int = Field(63, ge=2, description="leaves per tree of a department's model")
+    department_min_leaf_rows: int = Field(100, ge=1, description="fewest rows per leaf of a department's model")
+    feature_fraction: float = Field(0.4, gt=0, le=1, description="share of the features each tree may use")
+    bagging_fraction: float = Field(0.6, gt=0, le=1, description="share of the rows each tree sees")
+    max_bin: int = Field(100, ge=2, description="histogram bins per feature")
+    l2: float = Field(0.1, ge=0, description="L2 penalty on leaf values")
+    tweedie_power: float = Field(
+        1.1, gt=1, lt=2, description="variance power of the Tweedie loss, between Poisson (1) and gamma (2)"
+    )
+    threads: int = Field(
+        2, ge=1, description="threads of features and LightGBM; changes the last digits, as sums round in thread order"
+    )
 
     def booster_parameters(self, leaves: int, min_leaf_rows: int) -> dict[str, Any]:
-        """Return LightGBM's parameters for a model with leaves of this number and size."""
+        """Return LightGBM's parameters for a model with this many leaves per tree and rows per leaf."""
         return {
             "objective": "tweedie",
             "tweedie_variance_power": self.tweedie_power,

@@ -6,7 +6,6 @@ other models (`ensemble`).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +112,7 @@ class GBMModel:
             "features": self.features,
             "departments": self.departments,
             "stores": self.stores,
-            "config": dataclasses.asdict(self.config),
+            "config": self.config.model_dump(),
             "trained_through": self.trained_through,
             "training_rows": self.training_rows,
             "importance": self.importance(),
@@ -138,11 +137,11 @@ class GBMModel:
                 tuple(text["features"]),
                 tuple(text["departments"]),
                 tuple(text["stores"]),
-                GBMConfig(**text["config"]),
+                GBMConfig.from_hyperparameters(text["config"]),
                 text["trained_through"],
                 text["training_rows"],
             )
-        except (KeyError, TypeError, OSError, json.JSONDecodeError, lgb.basic.LightGBMError) as problem:
+        except (KeyError, TypeError, ValueError, OSError, lgb.basic.LightGBMError) as problem:
             raise ValueError(f"{directory}: the model cannot be read ({problem!r}); train it again") from problem
         model._check_features(directory)
         return model

@@ -1,7 +1,4 @@
-"""The sequence-to-sequence LSTM with attention: `fit` trains an `LSTMModel` on a panel, which predicts one."""
+"""The sequence-to-sequence LSTM with attention: `training.fit` trains a `model.LSTMModel` on a panel.
 
-from m5_assets.forecasting.lstm.config import LSTMConfig
-from m5_assets.forecasting.lstm.model import LSTMModel
-from m5_assets.forecasting.lstm.training import fit
-
-__all__ = ["LSTMConfig", "LSTMModel", "fit"]
+Import from the modules: `config` needs no PyTorch.
+"""

@@ -10,7 +10,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class LSTMModel:
             "weights_sha256": digest,
             "trained_through": self.trained_through.isoformat(),
             "parameters": self.parameters,
-            "config": asdict(self.config),
+            "config": self.config.model_dump(),
             "versions": self.versions,
             "curve": self.curve,
             "vocabularies": self.vocabularies,
@@ -110,7 +110,7 @@ class LSTMModel:
         try:
             description = _read_description(path)
             model = cls(
-                config=LSTMConfig(**description["config"]),
+                config=LSTMConfig.from_hyperparameters(description["config"]),
                 vocabularies=description["vocabularies"],
                 members=read_tensors(directory / WEIGHTS_FILE, description["weights_sha256"])["members"],
                 trained_through=date.fromisoformat(description["trained_through"]),

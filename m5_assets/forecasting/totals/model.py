@@ -1,7 +1,7 @@
 """The model of the totals: four unlike members, their mean and its level, trained, saved and loaded.
 
-Here: the configuration, fit, predict, save and load. Not here: what the members do (`ridge`, `trees`), how the level is
-corrected (`level`).
+Here: fit, predict, save and load. Not here: the hyperparameters (`config`), what the members do (`ridge`, `trees`), how
+the level is corrected (`level`).
 
 The ridge is fitted anew at every forecast: it takes a fraction of a second, and is then as young as the history. The
 three boosters are what training makes: trees on sales, and two that correct the ridge, one with the memory of all
@@ -10,13 +10,11 @@ training days and one ("recent") of the last year, which follows a drift that fo
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -24,10 +22,10 @@ import numpy.typing as npt
 
 from m5_assets.forecasting.atomic_files import write_text
 from m5_assets.forecasting.hierarchy import Floats
-from m5_assets.forecasting.hyperparameters import FromHyperparameters
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.progress import Progress, phases
 from m5_assets.forecasting.totals import ridge, trees
+from m5_assets.forecasting.totals.config import TotalsConfig
 from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, TotalsHistory
 from m5_assets.forecasting.totals.level import REHEARSAL_DAYS, correction
 
@@ -49,74 +47,6 @@ RECENT_DAYS = 364
 """Days before the origin in which the past origins of the member "recent" lie."""
 SHORT_HISTORY = 728
 """Below two years, in which no season repeats, the same-weekday mean joins the members, and nothing is rehearsed."""
-
-
-@dataclass(frozen=True)
-class TotalsConfig(FromHyperparameters):
-    """What training depends on, besides the history.
-
-    Attributes:
-        seed: of LightGBM's samples.
-        origin_step: days between the past origins learnt from; whole weeks.
-        training_days: days before the origin in which those origins lie.
-        trees_iterations: trees of the member "trees".
-        stack_iterations: trees of each of the members "stack" and "recent".
-        learning_rate: shrinkage of all three.
-        leaves: leaves of a tree.
-        min_leaf_rows: fewest rows in a leaf.
-        feature_fraction: share of the features tried by a tree.
-        bagging_fraction: share of the rows a tree sees.
-        l2: penalty on a leaf's value.
-        threads: of LightGBM. More than one pays on idle cores only: beside another job the threads wait for each other.
-    """
-
-    seed: int = 1
-    origin_step: int = 14
-    training_days: int = 1456
-    trees_iterations: int = 300
-    stack_iterations: int = 200
-    learning_rate: float = 0.08
-    leaves: int = 31
-    min_leaf_rows: int = 100
-    feature_fraction: float = 0.4
-    bagging_fraction: float = 0.5
-    l2: float = 1.0
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "feature_fraction", "bagging_fraction"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie above 0 and be at most 1; found {getattr(self, name)}")
-        for name in ("training_days", "trees_iterations", "stack_iterations", "min_leaf_rows", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
-        for name in ("seed", "l2"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative; found {getattr(self, name)}")
-        if self.leaves < 2:
-            raise ValueError(f"leaves must be at least 2; found {self.leaves}")
-        if self.origin_step < 7 or self.origin_step % 7:
-            raise ValueError(f"origin_step must be whole weeks in days, 7 at least; found {self.origin_step}")
-
-    def booster_parameters(self) -> dict[str, Any]:
-        """Return LightGBM's parameters."""
-        return {
-            "objective": "l2",
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.leaves,
-            "min_data_in_leaf": self.min_leaf_rows,
-            "feature_fraction": self.feature_fraction,
-            "bagging_fraction": self.bagging_fraction,
-            "bagging_freq": 1,
-            "max_bin": 100,
-            "lambda_l2": self.l2,
-            "seed": self.seed,
-            "num_threads": self.threads,
-            "deterministic": True,
-            "force_row_wise": True,  # the automatic choice would depend on a stopwatch
-            "metric": "none",
-            "verbosity": -1,
-        }
 
 
 @dataclass(frozen=True)
@@ -182,7 +112,7 @@ class TotalsModel:
             write_text(directory / f"{member}.txt", booster.model_to_string())
         description = {
             "groups": self.groups,
-            "config": dataclasses.asdict(self.config),
+            "config": self.config.model_dump(),
             "trained_through": self.trained_through,
             "level": self.level,
         }
@@ -203,7 +133,7 @@ class TotalsModel:
             model = cls(
                 {member: lgb.Booster(model_str=(directory / f"{member}.txt").read_text()) for member in BOOSTERS},
                 tuple(tuple(group) for group in text["groups"]),
-                TotalsConfig(**text["config"]),
+                TotalsConfig.from_hyperparameters(text["config"]),
                 text["trained_through"],
                 float(text["level"]),
             )
