@@ -141,7 +141,7 @@ def test_the_settings_it_names_exist() -> None:
     known = {
         f"{settings.model_config['env_prefix']}{field}".upper()
         for settings in BaseSettings.__subclasses__()
-        if settings.__module__ == f"{m5_assets.__name__}.settings"
+        if settings.__module__.startswith(f"{m5_assets.__name__}.settings.")
         for field in settings.model_fields
     } | {"M5_SERVE_HOST"}
     texts = [

@@ -1,0 +1,37 @@
+"""The settings of this process, read from its environment once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from m5_assets.errors import UserError
+from m5_assets.settings.platform_settings import Settings
+
+
+class InvalidSettings(UserError):
+    """The environment holds a setting that cannot be used; the message names it and the remedy."""
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        InvalidSettings: naming every variable that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as problem:
+        prefix = next(
+            k.model_config["env_prefix"] for k in BaseSettings.__subclasses__() if k.__name__ == problem.title
+        )
+        lines = [
+            f"  {prefix}{'__'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
+            if error["loc"]
+            else f"  {error['msg']}"
+            for error in problem.errors()
+        ]
+        raise InvalidSettings("the environment holds settings that cannot be used:\n" + "\n".join(lines)) from None

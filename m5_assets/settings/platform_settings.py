@@ -1,0 +1,76 @@
+"""The platform's own settings, and all others below them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from m5_assets.settings.alert_settings import AlertSettings
+from m5_assets.settings.check_settings import CheckSettings
+from m5_assets.settings.quicksight_settings import QuickSightSettings
+from m5_assets.settings.retention_settings import RetentionSettings
+from m5_assets.settings.sagemaker_settings import JobSettings
+
+M5_FIRST_DAY = dt.date(2011, 1, 29)
+"""d_1 of the competition's calendar, a Saturday."""
+
+
+class Settings(BaseSettings):
+    """What a user may set; see each field's description."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_", extra="ignore")
+
+    home: Path = Field(Path(".m5"), description="folder of everything the platform keeps on this machine")
+    landing: str = Field("", description="folder or s3:// URI with M5's CSV files; default: M5_HOME/landing")
+    lake: str = Field("", description="folder or s3:// URI of the Parquet lake; default: M5_HOME/lake")
+    database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL; empty: an embedded server under M5_HOME")
+
+    week_start: Literal["monday", "sunday"] = Field("monday", description="the day on which forecast weeks begin")
+    last_week: dt.date | None = Field(None, description="first day of the last week of frozen data; unset: live data")
+    schedule_hour: int = Field(2, ge=0, le=23, description="hour of the weekly run, on the first day of a week")
+    time_zone: str = Field("UTC", description="time zone of the schedule")
+    history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales that features and models see")
+    min_history_weeks: int = Field(50, ge=5, description="fewer landed weeks than this are refused")
+    cadence_weeks: int = Field(4, ge=1, description="a model is trained anew when the last one is this old")
+    lstm_weight: float = Field(0.2, ge=0, le=1, description="the LSTM's share in the ensemble, before past weeks tell")
+    gbm_hyperparameters: dict[str, str] = Field(default_factory=dict, description='JSON, such as {"seed": "1"}')
+    lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
+    totals_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
+    alignment: float = Field(
+        0.8, ge=0, le=1, description="how far items are aligned to the totals, before past weeks tell: 0 not, 1 fully"
+    )
+    heavy_jobs: int = Field(1, ge=1, description="features and training jobs that run at once, over all runs")
+    sagemaker: JobSettings = Field(default_factory=JobSettings)
+    checks: CheckSettings = Field(default_factory=CheckSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    quicksight: QuickSightSettings = Field(default_factory=QuickSightSettings)
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        self.home = self.home.expanduser().resolve()
+        self.landing = self.landing or str(self.home / "landing")
+        self.lake = self.lake or str(self.home / "lake")
+        if self.last_week and self.last_week.weekday() != self.first_weekday:
+            raise ValueError(f"M5_LAST_WEEK={self.last_week} is not a {self.week_start}, the day on which weeks begin")
+        if self.sagemaker.mode == "aws" and not self.lake.startswith("s3://"):
+            raise ValueError(
+                f"M5_SAGEMAKER_MODE is aws, but M5_LAKE={self.lake} is not an s3:// URI that jobs can reach"
+            )
+        if self.sagemaker.mode == "local" and self.lake.startswith("s3://"):
+            raise ValueError(f"M5_LAKE={self.lake} needs M5_SAGEMAKER_MODE=aws: the local runner reads folders")
+        return self
+
+    @property
+    def first_weekday(self) -> int:
+        """The weekday on which weeks begin, as in `datetime.date.weekday` (Monday is 0)."""
+        return 0 if self.week_start == "monday" else 6
+
+    @property
+    def first_week(self) -> dt.date:
+        """The first day of the week that holds d_1."""
+        return M5_FIRST_DAY - dt.timedelta(days=(M5_FIRST_DAY.weekday() - self.first_weekday) % 7)
