@@ -16,10 +16,10 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 from matplotlib.figure import Figure
 
 from m5_assets.assets.accuracy import read_accuracy
+from m5_assets.dagster_internals import PARTITION_NAME_TAG
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, weeks_between

@@ -26,9 +26,9 @@ from typing import Any, Literal
 import dagster as dg
 import pyarrow.fs as pafs
 import yaml
-from dagster._core.storage.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from sqlalchemy import text
 
+from m5_assets.dagster_internals import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer

@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG
+
+from m5_assets.dagster_internals import PARTITION_NAME_TAG
 
 LOADS = 5
 LOAD = "import m5_assets.definitions as location; location.defs.get_repository_def()"

@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from m5_assets.assets.landing import landed_numbers
+from m5_assets.automation.run_statuses import UNFINISHED
+from m5_assets.dagster_internals import PARTITION_NAME_TAG
 from m5_assets.readers.known_inputs import KnownInputs, calendar_content
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import Landing, content_by_week, sum_totals
@@ -64,7 +64,7 @@ def replay_week(
 
 def unfinished_weeks(instance: dg.DagsterInstance, job: str) -> set[str]:
     """Return the weeks for which a run of this job is queued or running."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES))
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
     return {run.tags[PARTITION_NAME_TAG] for run in runs if PARTITION_NAME_TAG in run.tags}
 
 

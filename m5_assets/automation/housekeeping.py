@@ -15,9 +15,9 @@ from pathlib import PurePosixPath
 
 import dagster as dg
 import pyarrow.fs as pafs
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from m5_assets.automation.due_weeks import FORECAST
+from m5_assets.automation.run_statuses import FINISHED
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import RetentionSettings
 
@@ -88,7 +88,7 @@ def left_staging(lake: Lake, older_than: dt.datetime) -> Iterator[Removal]:
 
 def old_runs(instance: dg.DagsterInstance, older_than: dt.datetime) -> Iterator[Removal]:
     """Yield Dagster's runs that ended before a time; their events and logs go with them."""
-    ended = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=older_than)
+    ended = dg.RunsFilter(statuses=FINISHED, updated_before=older_than)
     yield from (Removal("old run", record.dagster_run.run_id) for record in instance.get_run_records(ended))
 
 

@@ -3,9 +3,9 @@
 import datetime as dt
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from m5_assets.automation import housekeeping as cleaning
+from m5_assets.dagster_internals import UnresolvedAssetJobDefinition
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 

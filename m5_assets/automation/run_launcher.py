@@ -10,10 +10,9 @@ import os
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, DagsterRun
-from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from m5_assets.automation.run_statuses import IN_PROGRESS
+from m5_assets.dagster_internals import GRPC_INFO_TAG, CheckRunHealthResult, WorkerStatus
 
 HOST_TAG = "m5/host"
 """The machine of a run that the command line executes itself."""
@@ -22,7 +21,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SLACK_SECONDS = 2.0
 
 
-class LocalRunLauncher(DefaultRunLauncher):
+class LocalRunLauncher(dg.DefaultRunLauncher):
     """Starts runs as processes of the code server on this machine, and looks after them."""
 
     @property
@@ -30,7 +29,7 @@ class LocalRunLauncher(DefaultRunLauncher):
         """Run monitoring may ask for a run's process."""
         return True
 
-    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Say whether the run's process lives; one of another machine, or not seen to start, counts as running."""
         process = _process(self._instance, run)
         if process is None:
@@ -47,14 +46,14 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> None:
     What the daemon's run monitoring does, for whoever works without a daemon: a place that a killed run holds would be
     waited for for ever.
     """
-    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
         process = _process(instance, run)
         if process is not None and not is_alive(*process):
             instance.report_run_failed(run, f"the run's process {process[0]} is gone")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def _process(instance: dg.DagsterInstance, run: DagsterRun) -> tuple[int, float] | None:
+def _process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, float] | None:
     """Return the number of the run's process and when it was noted, if it is one of this machine."""
     server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
     here = "socket" in server or server.get("host") in _LOOPBACK or run.tags.get(HOST_TAG) == os.uname().nodename

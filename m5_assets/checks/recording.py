@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import dagster as dg
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.events import DagsterEvent, DagsterEventType
 
 import m5_assets.assets  # noqa: F401  # first: it silences the warnings of what the pinned Dagster calls a preview
+from m5_assets.dagster_internals import PartitionKeyFilter
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import WEEKS, Week
 
@@ -138,8 +137,8 @@ def record_again(instance: dg.DagsterInstance, asset: str, check: Check, week: W
 
 
 def _report(instance: dg.DagsterInstance, run_id: str, evaluation: dg.AssetCheckEvaluation) -> None:
-    kind = DagsterEventType.ASSET_CHECK_EVALUATION.value
-    event = DagsterEvent(kind, job_name="", event_specific_data=evaluation)
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION.value
+    event = dg.DagsterEvent(kind, job_name="", event_specific_data=evaluation)
     instance.report_dagster_event(event, run_id=run_id)
 
 

@@ -21,8 +21,6 @@ import boto3
 import dagster as dg
 import pyarrow.fs as pafs
 from botocore.exceptions import BotoCoreError, ClientError
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._daemon.controller import get_daemon_statuses
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,6 +30,7 @@ from m5_assets.automation.sensors.incident_detection import old_models
 from m5_assets.checks.landing import landed_is_fresh
 from m5_assets.checks.models import MODELS
 from m5_assets.cli.runs import dagster_home
+from m5_assets.dagster_internals import InstigatorType
 from m5_assets.errors import UserError
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import CALENDAR, PRICES, BadInput
@@ -268,8 +267,12 @@ def _dagster(source: Settings) -> Iterator[Diagnosis]:
 
 
 def _daemons(instance: dg.DagsterInstance) -> Iterator[Diagnosis]:
-    statuses = get_daemon_statuses(instance, instance.get_required_daemon_types())
-    dead = sorted(name for name, status in statuses.items() if not status.healthy)
+    statuses = instance.get_daemon_statuses()  # by heartbeats alone: a daemon that reports errors counts as healthy
+    dead = sorted(
+        name
+        for name, status in statuses.items()
+        if not status.healthy or (status.last_heartbeat and status.last_heartbeat.errors)
+    )
     if dead:
         text_ = f"no heartbeat of {', '.join(name.lower() for name in dead)}"
         yield Diagnosis("daemon", "wrong", text_, "start it: `m5 ui`, or the service that runs dagster-daemon")

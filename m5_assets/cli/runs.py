@@ -14,13 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    MAX_RETRIES_TAG,
-    PARTITION_NAME_TAG,
-)
 from sqlalchemy import Table
 
 import m5_assets
@@ -30,6 +23,13 @@ from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.jobs import DASHBOARDS, RDS_FORECAST
 from m5_assets.automation.jobs import FORECAST as FORECAST_ASSETS
 from m5_assets.automation.run_launcher import HOST_TAG, fail_lost_runs
+from m5_assets.automation.run_statuses import FINISHED
+from m5_assets.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
+    PARTITION_NAME_TAG,
+)
 from m5_assets.definitions import defs
 from m5_assets.errors import UserError
 from m5_assets.readers.known_inputs import KnownInputs
@@ -149,7 +149,7 @@ def _is_made(week: Week) -> bool:
     dagster_home()
     with dg.DagsterInstance.get() as instance:
         runs = instance.get_runs(
-            dg.RunsFilter(job_name="weekly_forecast", tags={PARTITION_NAME_TAG: week.key}, statuses=FINISHED_STATUSES),
+            dg.RunsFilter(job_name="weekly_forecast", tags={PARTITION_NAME_TAG: week.key}, statuses=FINISHED),
             limit=1,
         )
     lake = Lake(root=settings().lake)

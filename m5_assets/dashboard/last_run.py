@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG  # dagster exports no public name for it
+
+from m5_assets.dagster_internals import PARTITION_NAME_TAG
 
 _log = logging.getLogger(__name__)
 

@@ -13,17 +13,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.execution.backfill import BulkActionStatus
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData, TickStatus
-from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
 
+from m5_assets.dagster_internals import BACKFILL_ID_TAG, PARTITION_NAME_TAG, InstigatorType, ScheduleInstigatorData
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.resources.postgres.load import loaded_weeks, read_forecast
 from m5_assets.resources.postgres.schema import forecast
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between
+from m5_assets_tests.support.dagster_internals import BulkActionStatus, InstigatorState, InstigatorStatus, TickStatus
 from m5_assets_tests.support.home import Home
 from m5_assets_tests.support.services import Services
 

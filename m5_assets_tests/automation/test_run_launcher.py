@@ -13,11 +13,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.events import EngineEventData
-from dagster._core.launcher.base import WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from m5_assets.automation.run_launcher import HOST_TAG, LocalRunLauncher, fail_lost_runs, is_alive
+from m5_assets.dagster_internals import GRPC_INFO_TAG, WorkerStatus
+from m5_assets_tests.support.dagster_internals import EngineEventData
 
 
 @pytest.fixture

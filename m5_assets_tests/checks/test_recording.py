@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from m5_assets.assets.landing import raw_sales, store_dept_sales
 from m5_assets.checks.landing import raw_sales_checks, store_dept_sales_checks
+from m5_assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Status
 from m5_assets.definitions import defs
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files.landing_folder import LandingResource

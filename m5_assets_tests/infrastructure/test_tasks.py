@@ -11,8 +11,6 @@ from typing import Any, get_args
 import dagster as dg
 import pytest
 import yaml
-from dagster._cli.api import api_cli
-from dagster._daemon.cli import cli as daemon_cli
 from dagster_aws.ecs import EcsRunLauncher
 from dagster_webserver.cli import cli as webserver_cli
 from pydantic import BaseModel
@@ -25,6 +23,7 @@ from m5_assets.settings import Settings, settings
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAGS, Account
 from m5_assets_tests.resources.conftest import database as database
 from m5_assets_tests.resources.conftest import postgres_home as postgres_home
+from m5_assets_tests.support.dagster_internals import api_cli, daemon_cli
 
 SERVICES = ("run", "code", "daemon", "webserver")
 

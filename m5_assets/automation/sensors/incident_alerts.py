@@ -42,7 +42,7 @@ def look(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingResour
     crons = {s.name: (str(s.cron_schedule), s.execution_timezone or "UTC") for s in SCHEDULES}
     looks: dict[str, Callable[[], Iterator[Incident]]] = {
         "runs": lambda: incident_detection.failed_runs(instance, ui),
-        "checks": lambda: incident_detection.failed_checks(instance, repository.asset_graph, ui),
+        "checks": lambda: incident_detection.failed_checks(instance, repository, ui),
         "schedules": lambda: incident_detection.missed_schedules(instance, crons, now, ui),
         "data": lambda: incident_detection.stale_data(landing, now, source, ui),
         "models": lambda: incident_detection.old_models(lake, now, source, ui),

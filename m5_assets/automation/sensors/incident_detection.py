@@ -11,24 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.scheduler.instigation import InstigatorTick, ScheduleInstigatorData
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
-from dagster._core.storage.tags import (
+
+from m5_assets.alerts import Incident
+from m5_assets.checks.landing import landed_is_fresh
+from m5_assets.checks.models import MODELS, age
+from m5_assets.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
+    AssetCheckExecutionRecord,
+    InstigatorTick,
+    InstigatorType,
+    PartitionKeyFilter,
+    ScheduleInstigatorData,
+    reverse_cron_string_iterator,
 )
-from dagster._utils.schedules import reverse_cron_string_iterator
-
-from m5_assets.alerts import Incident
-from m5_assets.checks.landing import landed_is_fresh
-from m5_assets.checks.models import MODELS, age
+from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -137,9 +137,9 @@ def _failed_run(run: dg.DagsterRun, key: str, failures: Sequence[tuple[str, str,
     )
 
 
-def failed_checks(instance: dg.DagsterInstance, graph: AssetGraph, ui: str) -> Iterator[Incident]:
+def failed_checks(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, ui: str) -> Iterator[Incident]:
     """Yield each check and week whose latest evaluation failed."""
-    storage = instance.event_log_storage
+    storage, graph = instance.event_log_storage, repository.asset_graph
     for key in sorted(graph.asset_check_keys, key=str):
         weekly = graph.get(key).partitions_def is not None
         recent = storage.get_asset_check_execution_history(key, limit=_FAILURES_LOOKED_AT, status={CheckStatus.FAILED})

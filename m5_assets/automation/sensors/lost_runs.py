@@ -11,9 +11,9 @@ import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 
 from m5_assets.automation.jobs import accuracy, weekly_forecast
+from m5_assets.dagster_internals import PARTITION_NAME_TAG, WILL_RETRY_TAG
 
 TIMES_TAG = "m5/lost_runs"
 """How often a week has been asked for again since somebody asked for it."""

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from m5_assets.automation.due_weeks import (
     FORECAST,
@@ -32,9 +30,11 @@ from m5_assets.automation.due_weeks import (
     weeks_to_load,
 )
 from m5_assets.automation.jobs import back_history, weekly_forecast
+from m5_assets.automation.run_statuses import UNFINISHED
 from m5_assets.checks.features import CURRENT
 from m5_assets.checks.landing import LANDED, landed_is_fresh
 from m5_assets.checks.recording import Finding, record_again
+from m5_assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -125,7 +125,7 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     assert seen.days is not None  # noqa: S101  # contents have been read
     days = dt.date.fromisoformat(seen.days[0]), dt.date.fromisoformat(seen.days[1])
     due = [] if settings().last_week else due_weeks(lake, days, now, settings())
-    if context.instance.get_runs(dg.RunsFilter(job_name=back_history.name, statuses=NOT_FINISHED_STATUSES), limit=1):
+    if context.instance.get_runs(dg.RunsFilter(job_name=back_history.name, statuses=UNFINISHED), limit=1):
         return _nothing("landed files are being loaded", seen)
     loading = weeks_to_load(lake, seen.contents, due)
     totals = totals_to_load(lake, seen.contents, loading, due)

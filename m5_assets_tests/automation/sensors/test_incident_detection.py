@@ -8,24 +8,27 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    ScheduleInstigatorData,
-    TickData,
-    TickStatus,
-)
 from dagster_shared.error import SerializableErrorInfo
 
 from m5_assets.automation.sensors import incident_detection
 from m5_assets.automation.sensors.incident_alerts import alerts
 from m5_assets.checks.recording import Check, Finding, weekly_checks
+from m5_assets.dagster_internals import InstigatorType, ScheduleInstigatorData
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings
 from m5_assets.weeks import WEEKS, Week
+from m5_assets_tests.support.dagster_internals import (
+    InProcessCodeLocationOrigin,
+    InstigatorState,
+    InstigatorStatus,
+    LoadableTargetOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+    TickData,
+    TickStatus,
+)
 
 UI = "http://ui"
 WEEK = Week.parse("2016-05-16")
@@ -102,7 +105,7 @@ def _runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _checks(instance: dg.DagsterInstance) -> list[str]:
-    return [i.title for i in incident_detection.failed_checks(instance, DEFS.resolve_asset_graph(), UI)]
+    return [i.title for i in incident_detection.failed_checks(instance, DEFS.get_repository_def(), UI)]
 
 
 def test_a_failed_run_holds_until_a_later_one_succeeds(instance: dg.DagsterInstance, lake: Lake) -> None:
@@ -151,7 +154,7 @@ def test_the_runs_of_a_backfill_are_one_incident(instance: dg.DagsterInstance, l
 def test_a_failed_check_is_told_once_and_by_its_finding(instance: dg.DagsterInstance, lake: Lake) -> None:
     _run(instance, lake, "check")
     assert _runs(instance) == []
-    (found,) = incident_detection.failed_checks(instance, DEFS.resolve_asset_graph(), UI)
+    (found,) = incident_detection.failed_checks(instance, DEFS.get_repository_def(), UI)
     assert found.title == "table: check sound failed, week 2016-05-16"
     assert found.what == "1 faults"
     assert "nothing is made of this week" in found.effect
@@ -187,13 +190,6 @@ def test_a_schedule_that_was_turned_on_later_has_missed_nothing(on_disk: dg.Dags
 
 
 def _schedule_state(started: dt.datetime) -> InstigatorState:
-    from dagster._core.remote_origin import (
-        InProcessCodeLocationOrigin,
-        RemoteInstigatorOrigin,
-        RemoteRepositoryOrigin,
-    )
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-
     location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="m5_assets.definitions"))
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), "weekly")
     data = ScheduleInstigatorData("0 2 * * 1", started.timestamp())

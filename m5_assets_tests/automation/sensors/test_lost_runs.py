@@ -7,15 +7,18 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from dagster._core.events import DagsterEvent
-from dagster._core.execution.plan.objects import StepFailureData
-from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.storage.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
-from dagster._core.test_utils import create_run_for_test
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from m5_assets.automation.jobs import weekly_forecast
 from m5_assets.automation.sensors.lost_runs import PATIENCE, TIMES_TAG, lost_runs, requests_of
+from m5_assets.dagster_internals import MAX_RETRIES_TAG, PARTITION_NAME_TAG
+from m5_assets_tests.support.dagster_internals import (
+    InProcessCodeLocationOrigin,
+    LoadableTargetOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+    StepFailureData,
+    create_run_for_test,
+)
 
 JOB = weekly_forecast.name
 WEEK, NEXT = "2016-05-09", "2016-05-16"
@@ -39,7 +42,7 @@ def lose(
     run = create_run_for_test(instance, job_name=JOB, tags=tags, status=started, remote_job_origin=ORIGIN)
     if step:
         failure = StepFailureData(error=None, user_failure_data=None)  # type: ignore[no-untyped-call]  # Dagster's
-        event = DagsterEvent("STEP_FAILURE", JOB, step_key="features", event_specific_data=failure)
+        event = dg.DagsterEvent("STEP_FAILURE", JOB, step_key="features", event_specific_data=failure)
         instance.report_dagster_event(event, run.run_id)
     instance.report_run_failed(run)
     failed = instance.get_run_by_id(run.run_id)

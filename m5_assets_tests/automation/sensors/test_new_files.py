@@ -10,13 +10,13 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
 from m5_assets.assets.landing import calendar, raw_sales, sell_prices, store_dept_sales
 from m5_assets.automation.sensors.new_files import landed_files
 from m5_assets.checks.features import CURRENT
 from m5_assets.checks.landing import LANDED, raw_sales_checks
 from m5_assets.checks.recording import Finding, weekly_checks
+from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Status
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_folder import LandingResource

@@ -1,0 +1,44 @@
+"""Dagster's private names that the platform needs, each with its reason; upgrading Dagster means reviewing this file.
+
+No other module imports from `dagster._…`. A name that Dagster exports one day is dropped here and imported from there.
+"""
+
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.scheduler.instigation import InstigatorTick, ScheduleInstigatorData
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
+    GRPC_INFO_TAG,
+    MAX_RETRIES_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster._utils.schedules import reverse_cron_string_iterator
+
+__all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",  # last week of a run over a range
+    "ASSET_PARTITION_RANGE_START_TAG",  # first week of a run over a range; the only way to request one outside the UI
+    "BACKFILL_ID_TAG",  # groups the failed runs of one backfill into one incident
+    "GRPC_INFO_TAG",  # the code server that started a run: tells whether its process is on this machine
+    "MAX_RETRIES_TAG",  # keeps the daemon from retrying a run that the command line started
+    "PARTITION_NAME_TAG",  # the week of a run
+    "WILL_RETRY_TAG",  # whether Dagster will retry a failed run itself
+    "AssetCheckExecutionRecord",  # type of a check's history, which only the event log storage returns
+    "AssetCheckExecutionRecordStatus",  # tells an evaluated check from one that is still planned
+    "CheckRunHealthResult",  # return type of a run launcher's health check
+    "InstigatorTick",  # type of a schedule's last evaluation
+    "InstigatorType",  # selects schedules among what the daemon evaluates
+    "PartitionKeyFilter",  # selects one week of a check's history
+    "ScheduleInstigatorData",  # when a schedule was turned on
+    "UnresolvedAssetJobDefinition",  # return type of the public `define_asset_job`
+    "WorkerStatus",  # part of CheckRunHealthResult
+    "reverse_cron_string_iterator",  # when a schedule was last due, by the scheduler's own reading of cron
+]
