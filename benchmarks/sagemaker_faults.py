@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from dagster_sagemaker import sweep
-from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES
-from dagster_sagemaker.local.faults import CallFault, JobFault
+from dagster_sagemaker.job_kinds import KINDS, TERMINAL_STATUSES
+from dagster_sagemaker.testing import CallFault, JobFault
 from sagemaker_lab import WORK_SECONDS, Lab
 
 KIND_NAMES = tuple(KINDS)
@@ -85,6 +85,11 @@ def signalled(number: signal.Signals, *, then_sweep: bool = False) -> Orchestrat
 
 def stopped_by_a_stranger(lab: Lab, kind: str, draw: random.Random) -> None:
     """Stop the job as a person in AWS's console would."""
+    stops: dict[str, Callable[..., object]] = {
+        "processing": lab.client.stop_processing_job,
+        "training": lab.client.stop_training_job,
+        "transform": lab.client.stop_transform_job,
+    }
     process = start(lab, kind)
     while not lab.jobs():
         time.sleep(0.02)
@@ -92,7 +97,7 @@ def stopped_by_a_stranger(lab: Lab, kind: str, draw: random.Random) -> None:
     ((_, name, status),) = lab.jobs()
     if status == "InProgress":
         try:
-            getattr(lab.client, f"stop_{kind}_job")(**{KINDS[kind].job_name: name})
+            stops[kind](**{KINDS[kind].job_name: name})
         except lab.client.exceptions.ClientError as error:
             if "is in status" not in str(error):  # it ended between the two calls
                 raise

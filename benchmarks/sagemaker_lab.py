@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 from botocore.config import Config
 from dagster_sagemaker import LocalPipesChannel, LocalSageMaker, PipesSageMakerClient, SageMakerTransformClient
-from dagster_sagemaker.kinds import KINDS
-from dagster_sagemaker.local.faults import Faults
+from dagster_sagemaker.job_kinds import KINDS
+from dagster_sagemaker.testing import Faults
 
 ROLE = "arn:aws:iam::123456789012:role/jobs"
 WORK_SECONDS = 0.5
@@ -108,12 +108,16 @@ class Lab:
 
     def jobs(self) -> list[tuple[str, str, str]]:
         """Kind, name and status of all jobs that were ever created."""
-        found = []
-        for kind in KINDS.values():
-            page = getattr(self.client, f"list_{kind.name}_jobs")(MaxResults=100)
-            for summary in page[f"{kind.title}JobSummaries"]:
-                found.append((kind.name, summary[kind.job_name], summary[kind.job_status]))
-        return found
+        pages: dict[str, Any] = {
+            "processing": self.client.list_processing_jobs(MaxResults=100),
+            "training": self.client.list_training_jobs(MaxResults=100),
+            "transform": self.client.list_transform_jobs(MaxResults=100),
+        }
+        return [
+            (kind.name, summary[kind.job_name], summary[kind.job_status])
+            for kind in KINDS.values()
+            for summary in pages[kind.name][f"{kind.title}JobSummaries"]
+        ]
 
     def is_complete(self, kind: str) -> bool:
         """Whether the objects of the completed job are there, and what it reported is shown."""

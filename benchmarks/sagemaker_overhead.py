@@ -25,9 +25,9 @@ import dagster as dg
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from dagster_sagemaker import LocalPipesChannel, LocalSageMaker, PipesSageMakerClient
-from dagster_sagemaker import calls as calls_module
-from dagster_sagemaker.calls import PatientCalls
+from dagster_sagemaker import patient_calls as calls_module
 from dagster_sagemaker.job_lifecycle import DEFAULT_PATIENCE_SECONDS, DEFAULT_POLL_SECONDS
+from dagster_sagemaker.patient_calls import PatientCalls
 
 EMPTY = "from dagster_pipes import open_dagster_pipes\nwith open_dagster_pipes() as pipes:\n    pass\n"
 HOURS = 8
@@ -113,12 +113,12 @@ def calls_a_minute(throttled: float) -> tuple[float, int]:
     """Mean and maximum of the describe calls in a minute."""
     clock = Clock()
     with patch.object(calls_module, "time", clock):
-        service: Any = Service(clock, throttled)
+        service = Service(clock, throttled)
         quiet = logging.getLogger("overhead")
         quiet.disabled = True
-        calls = PatientCalls(service, quiet, interval=DEFAULT_POLL_SECONDS, patience=DEFAULT_PATIENCE_SECONDS)
+        calls = PatientCalls(quiet, interval=DEFAULT_POLL_SECONDS, patience=DEFAULT_PATIENCE_SECONDS)
         while clock.now < HOURS * 3600:
-            calls("describe_training_job", TrainingJobName="job")
+            calls(service.describe_training_job, TrainingJobName="job")
             calls.pause()
         busiest = max(sum(at <= other < at + 60 for other in service.asked) for at in service.asked)
         return len(service.asked) / (clock.now / 60), busiest

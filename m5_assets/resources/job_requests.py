@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dagster_sagemaker.rules import has_local_storage
+from dagster_sagemaker.aws_rules import has_local_storage
 
 from m5_assets.settings import JobResources, JobSettings, ProcessingResources, TrainingResources, TransformResources
 

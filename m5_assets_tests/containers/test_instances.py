@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dagster_sagemaker import LocalSageMaker
-from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES
+from dagster_sagemaker.job_kinds import KINDS, TERMINAL_STATUSES
 
 from m5_assets.containers.contract import Place
 from m5_assets.forecasting.history import DailyUnits

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_sagemaker.local.faults import Faults, JobFault
+from dagster_sagemaker.testing import Faults, JobFault
 from dagster_sagemaker.validation import validate
 
 from m5_assets.resources.job_requests import Choices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagster_sagemaker.kinds import KINDS
+from dagster_sagemaker.job_kinds import KINDS
 
 from m5_assets_tests.infrastructure.conftest import ACCOUNT
 from m5_assets_tests.support.iam_policies import Context
@@ -15,7 +15,7 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
 BY_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com", "kms:ResourceAliases": "alias/m5-prod-data"}
 IN_CLUSTER = {"ecs:cluster": f"arn:aws:ecs:{AWS}:cluster/m5-prod"}
 
-# Job and model names of a week, as dagster_sagemaker.naming makes them.
+# Job and model names of a week, as dagster_sagemaker.job_names makes them.
 NAMES = {
     "processing": ["features-2016-05-16-0a1b2c3d4e5f-a1"],
     "training": [f"{kind}-model-2016-05-16-0a1b2c3d4e5f-a1" for kind in ("gbm", "lstm", "totals")],

@@ -18,11 +18,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dagster_sagemaker.channel import LocalPipesChannel, PipesChannel
+    from dagster_sagemaker.job_results import SageMakerJobError
     from dagster_sagemaker.local.service import LocalSageMaker
+    from dagster_sagemaker.pipes_channel import LocalPipesChannel, PipesChannel
     from dagster_sagemaker.pipes_client import PipesSageMakerClient, PipesSageMakerInvocation
-    from dagster_sagemaker.results import SageMakerJobError
-    from dagster_sagemaker.s3_channel import S3PipesChannel
+    from dagster_sagemaker.pipes_s3_channel import S3PipesChannel
     from dagster_sagemaker.sweeper import SweptJob, sweep
     from dagster_sagemaker.transform_client import SageMakerTransformClient, TransformResult
     from dagster_sagemaker.validation import RequestValidationError, validate
@@ -44,14 +44,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LocalPipesChannel": "channel",
+    "LocalPipesChannel": "pipes_channel",
     "LocalSageMaker": "local.service",
-    "PipesChannel": "channel",
+    "PipesChannel": "pipes_channel",
     "PipesSageMakerClient": "pipes_client",
     "PipesSageMakerInvocation": "pipes_client",
     "RequestValidationError": "validation",
-    "S3PipesChannel": "s3_channel",
-    "SageMakerJobError": "results",
+    "S3PipesChannel": "pipes_s3_channel",
+    "SageMakerJobError": "job_results",
     "SageMakerTransformClient": "transform_client",
     "SweptJob": "sweeper",
     "TransformResult": "transform_client",

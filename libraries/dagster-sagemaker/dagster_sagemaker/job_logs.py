@@ -1,6 +1,6 @@
-"""A job's log while it runs: its CloudWatch streams, copied to this process's output.
+"""A job's log while it runs: its CloudWatch streams, copied to standard output.
 
-dagster captures the output of a step, so the lines appear in its log viewer without filling the event log. A log that
+Dagster captures the output of a step, so the lines appear in its log viewer without filling the event log. A log that
 cannot be read never fails the job.
 """
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 from dagster import DagsterLogManager
 
-from dagster_sagemaker.calls import is_passing
-from dagster_sagemaker.kinds import JobKind
+from dagster_sagemaker.job_kinds import JobKind
+from dagster_sagemaker.patient_calls import is_passing
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -29,13 +29,16 @@ _MAX_DRAIN_SECONDS = 60.0
 class LogTail:
     """Follows all streams of one job from their beginning.
 
-    Streams are found by their prefix at every look, because their names hold a time that only AWS knows.
+    Streams are looked up by their prefix every time, because their names contain a time that only AWS knows.
 
     Args:
-        client: A boto3 CloudWatch Logs client; None to follow nothing.
-        kind: The job's kind.
-        job_name: The job's name.
-        log: Where trouble with the log itself is told, once.
+        client: a boto3 CloudWatch Logs client; None to follow nothing.
+        kind: the job's kind.
+        job_name: the job's name.
+        log: where trouble with following is logged, once.
+
+    Attributes:
+        last_lines: the last lines that were copied.
     """
 
     def __init__(self, client: CloudWatchLogsClient | None, kind: JobKind, job_name: str, log: DagsterLogManager):
@@ -47,7 +50,7 @@ class LogTail:
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
     def copy(self) -> int:
-        """Copy what is new to the standard output.
+        """Copy new lines to standard output.
 
         Returns:
             The number of lines.
@@ -70,7 +73,11 @@ class LogTail:
         return count
 
     def drain(self, wait: float) -> None:
-        """Copy until nothing new came for one wait, a minute at most: CloudWatch is some seconds behind the end."""
+        """Copy until one wait brings nothing new, for a minute at most: CloudWatch is some seconds behind.
+
+        Args:
+            wait: seconds between two looks.
+        """
         give_up = time.monotonic() + _MAX_DRAIN_SECONDS
         self.copy()
         if self._client is not None:
@@ -93,11 +100,11 @@ class LogTail:
                 page = client.get_log_events(logGroupName=self._group, logStreamName=stream, nextToken=token)
             yield from (event["message"] for event in page["events"])
             self._tokens[stream] = page["nextForwardToken"]
-            # The same token again is how CloudWatch marks the end of what there is.
+            # CloudWatch marks the end of a stream by returning the same token again.
             if page["nextForwardToken"] == token:
                 return
 
 
 def _is_not_there_yet(error: Exception) -> bool:
-    """Whether the group or stream does not exist: both appear with the first line."""
+    """Return whether the group or stream does not exist yet: both appear with the first line."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] == "ResourceNotFoundException"

@@ -1,6 +1,6 @@
 """`PipesSageMakerClient`: Processing and Training jobs that report through Dagster Pipes.
 
-Batch Transform is an inference server without Pipes: see `transform_client`.
+Batch Transform has no Pipes: see `transform_client`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetExecutionContext, OpExecutionContext, PipesClient, open_pipes_session
-from dagster._core.definitions.resource_annotation import TreatAsResourceParam
-from dagster._core.pipes.client import PipesClientCompletedInvocation
-from dagster._core.pipes.context import PipesSession
+from dagster import (
+    AssetExecutionContext,
+    OpExecutionContext,
+    PipesClient,
+    PipesClientCompletedInvocation,
+    PipesSession,
+    open_pipes_session,
+)
 
-from dagster_sagemaker.channel import PipesChannel
+from dagster_sagemaker._dagster import TreatAsResourceParam
+from dagster_sagemaker.job_api import Description
+from dagster_sagemaker.job_kinds import PROCESSING, TRAINING, JobKind
 from dagster_sagemaker.job_lifecycle import (
     DEFAULT_PATIENCE_SECONDS,
     DEFAULT_POLL_SECONDS,
@@ -21,10 +27,10 @@ from dagster_sagemaker.job_lifecycle import (
     Following,
     JobLifecycle,
 )
-from dagster_sagemaker.kinds import PROCESSING, TRAINING, JobKind
-from dagster_sagemaker.naming import substitute_job_name
+from dagster_sagemaker.job_names import substitute_job_name
+from dagster_sagemaker.job_results import Prices
 from dagster_sagemaker.ownership import run_tags
-from dagster_sagemaker.results import Description, Prices
+from dagster_sagemaker.pipes_channel import PipesChannel
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -35,7 +41,7 @@ class PipesSageMakerInvocation(PipesClientCompletedInvocation):
     """A completed job: what it reported through Pipes, and what SageMaker says of it.
 
     Attributes:
-        description: The final response of DescribeProcessingJob or DescribeTrainingJob.
+        description: the final response of DescribeProcessingJob or DescribeTrainingJob.
     """
 
     def __init__(self, session: PipesSession, description: Description, metadata: Mapping[str, Any]):
@@ -46,22 +52,22 @@ class PipesSageMakerInvocation(PipesClientCompletedInvocation):
 class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
     """A Pipes client for SageMaker Processing and Training jobs.
 
-    The name of a job is made from the step, the partition and the request, so the same work is done once: a job that
-    runs already is joined, one that completed is used, and after a failure the next attempt is made.
+    A job's name is derived from the step, the partition and the request, so the same work is done once: a running job
+    is joined, a completed one is used, and after a failure the next attempt starts.
 
-    A job on several instances reports from one of them: the program opens Pipes only where `current_host` of its
-    `resourceconfig.json` is the first of `hosts`, because all write to the same place.
+    A job on several instances reports from one of them: its program must open Pipes only where `current_host` in
+    `resourceconfig.json` is the first of `hosts`, because all hosts would write to the same place.
 
     Args:
-        client: A boto3 SageMaker client, of AWS (with botocore's own retries off, see `calls.PatientCalls`) or of
-            `LocalSageMaker`.
-        channel: Where Pipes context and messages travel.
-        logs_client: A boto3 CloudWatch Logs client; with it, the job's log is copied to the standard output while it
+        client: a boto3 SageMaker client, for AWS (with botocore's own retries off, see
+            `patient_calls.PatientCalls`) or from `LocalSageMaker`.
+        channel: carries Pipes context and messages.
+        logs_client: a boto3 CloudWatch Logs client; with it, the job's log is copied to standard output while the job
             runs, and a failure quotes its last lines.
-        poll_interval: Seconds between two looks at a job, and up to a quarter more.
-        patience: Seconds of throttling or of a lost network that are waited out.
-        forward_termination: Whether a run that is cancelled stops its job and waits until it has stopped.
-        prices: USD an hour by instance type, for the estimate of a job's cost.
+        poll_interval: seconds between two looks at a job, plus up to a quarter more.
+        patience: seconds of throttling or of a lost network that are waited out.
+        forward_termination: whether a cancelled run stops its job and waits until it has stopped.
+        prices: USD per instance hour by instance type, to estimate a job's cost.
     """
 
     def __init__(
@@ -78,7 +84,7 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
         self._following = Following(client, logs_client, poll_interval, patience, forward_termination, prices or {})
         self._channel = channel
 
-    def run(  # type: ignore[override]  # as in all of dagster's clients: the boto call's parameters have a name
+    def run(  # type: ignore[override]  # as in dagster-aws: parameters are named after the boto3 call
         self,
         *,
         context: OpExecutionContext | AssetExecutionContext,
@@ -87,24 +93,24 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
         create_training_job_params: Mapping[str, Any] | None = None,
         adopt_completed: AdoptCompleted | None = None,
     ) -> PipesSageMakerInvocation:
-        """Run a job, or adopt the one that does or did the same work.
+        """Run a job, or adopt the one that is doing or has done the same work.
 
         Args:
-            context: The context of the step.
-            extras: What the job finds as Pipes extras. They do not count for the job's name: what changes the
-                work belongs in the request, in its environment or arguments.
-            create_processing_job_params: The request of CreateProcessingJob without its name. In any string,
+            context: the context of the step.
+            extras: the job's Pipes extras. They do not affect the job's name: what changes the work belongs in the
+                request, in its environment or arguments.
+            create_processing_job_params: the request of CreateProcessingJob without its name. In any string,
                 `{job_name}` stands for the name.
-            create_training_job_params: The same of CreateTrainingJob. Exactly one of the two is given.
-            adopt_completed: Called with the description of a completed job that did the same work; tells whether
-                its results are still there. None: they always are.
+            create_training_job_params: likewise for CreateTrainingJob. Give exactly one of the two.
+            adopt_completed: called with the description of a completed job that did the same work; returns whether its
+                results are still there. None means that they always are.
 
         Returns:
             The completed job.
 
         Raises:
-            RequestValidationError: The request breaks limits of the service.
-            SageMakerJobError: The job failed or was stopped.
+            RequestValidationError: the request breaks limits of the service.
+            SageMakerJobError: the job failed or was stopped.
         """
         kind, params = _the_one(create_processing_job_params, create_training_job_params)
         lifecycle = JobLifecycle(self._following, kind, context)
@@ -133,5 +139,5 @@ def _the_one(
         raise ValueError("give exactly one of create_processing_job_params and create_training_job_params")
     kind, params = given[0]
     if kind.job_name in params:
-        raise ValueError(f"{kind.job_name} is made from the work; do not give it")
+        raise ValueError(f"{kind.job_name} is derived from the work; do not give it")
     return kind, params

@@ -1,7 +1,7 @@
-"""`SageMakerTransformClient`: a model and its Batch Transform job.
+"""`SageMakerTransformClient`: Batch Transform jobs, each with its model.
 
-The container of a Batch Transform job is an inference server without Pipes, so the result is the job's description and
-the objects it wrote.
+The container of such a job is an inference server without Pipes, so the result is the job's description and the objects
+that it wrote.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 from dagster import AssetExecutionContext, OpExecutionContext
-from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 
-from dagster_sagemaker.calls import PatientCalls
+from dagster_sagemaker._dagster import TreatAsResourceParam
+from dagster_sagemaker.job_api import Description, is_name_taken
+from dagster_sagemaker.job_kinds import TRANSFORM
 from dagster_sagemaker.job_lifecycle import (
     DEFAULT_PATIENCE_SECONDS,
     DEFAULT_POLL_SECONDS,
     AdoptCompleted,
     Following,
     JobLifecycle,
-    is_name_taken,
 )
-from dagster_sagemaker.kinds import TRANSFORM
-from dagster_sagemaker.naming import digest, name_prefix, substitute_job_name
+from dagster_sagemaker.job_names import digest, name_prefix, substitute_job_name
+from dagster_sagemaker.job_results import Prices
 from dagster_sagemaker.ownership import run_tags, work_identity
-from dagster_sagemaker.results import Description, Prices
+from dagster_sagemaker.patient_calls import PatientCalls
 from dagster_sagemaker.validation import validate
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class TransformResult:
     """A completed Batch Transform job.
 
     Attributes:
-        description: The final response of DescribeTransformJob.
-        metadata: For the materialization: name, status, time, instances.
+        description: the final response of DescribeTransformJob.
+        metadata: for the materialization: name, status, time, instances.
     """
 
     description: Description
@@ -50,16 +50,16 @@ class TransformResult:
 class SageMakerTransformClient(TreatAsResourceParam):
     """Runs Batch Transform jobs, each with the model it needs.
 
-    Names and adoption are as with `PipesSageMakerClient`.
+    Job names and adoption work as in `PipesSageMakerClient`.
 
     Args:
-        client: A boto3 SageMaker client, of AWS or of `LocalSageMaker`.
-        logs_client: A boto3 CloudWatch Logs client to follow the job's log with.
-        poll_interval: Seconds between two looks at a job, and up to a quarter more.
-        patience: Seconds of throttling or of a lost network that are waited out.
-        prices: USD an hour by instance type, for the estimate of a job's cost.
-        time_limit: Seconds since its creation after which a job is stopped: CreateTransformJob has no limit of its
-            own. A run that is cancelled stops its job too.
+        client: a boto3 SageMaker client, for AWS or from `LocalSageMaker`.
+        logs_client: a boto3 CloudWatch Logs client to follow the job's log with.
+        poll_interval: seconds between two looks at a job, plus up to a quarter more.
+        patience: seconds of throttling or of a lost network that are waited out.
+        prices: USD per instance hour by instance type, to estimate a job's cost.
+        time_limit: seconds since its creation after which a job is stopped, because CreateTransformJob has no limit of
+            its own. A cancelled run stops its job too.
     """
 
     def __init__(
@@ -83,19 +83,19 @@ class SageMakerTransformClient(TreatAsResourceParam):
         create_transform_job_params: Mapping[str, Any],
         adopt_completed: AdoptCompleted | None = None,
     ) -> TransformResult:
-        """Create the model unless it exists, and run the job, or adopt the one that does or did the same work.
+        """Create the model unless it exists, and run the job or adopt the one that is doing or has done the same work.
 
         Args:
-            context: The context of the step.
-            create_model_params: The request of CreateModel without its name.
-            create_transform_job_params: The request of CreateTransformJob without its name and its model's. In any
+            context: the context of the step.
+            create_model_params: the request of CreateModel without its name.
+            create_transform_job_params: the request of CreateTransformJob without its name and its model's. In any
                 string, `{job_name}` stands for the job's name.
-            adopt_completed: Called with the description of a completed job that did the same work; tells whether
-                its results are still there. None: they always are.
+            adopt_completed: called with the description of a completed job that did the same work; returns whether its
+                results are still there. None means that they always are.
 
         Raises:
-            RequestValidationError: A request breaks limits of the service.
-            SageMakerJobError: The job failed or was stopped, by its time limit among others.
+            RequestValidationError: a request breaks limits of the service.
+            SageMakerJobError: the job failed or was stopped, by its time limit among others.
         """
         for member, params in (
             ("ModelName", create_model_params),
@@ -103,7 +103,7 @@ class SageMakerTransformClient(TreatAsResourceParam):
             (TRANSFORM.job_name, create_transform_job_params),
         ):
             if member in params:
-                raise ValueError(f"{member} is made from the work; do not give it")
+                raise ValueError(f"{member} is derived from the work; do not give it")
         step, partition = work_identity(context)
         model_name = f"{name_prefix(step, partition)}-{digest(create_model_params)}"
         params = {**create_transform_job_params, "ModelName": model_name}
@@ -127,10 +127,10 @@ class SageMakerTransformClient(TreatAsResourceParam):
         return TransformResult(description, {**metadata, "sagemaker/model_name": model_name})
 
     def _ensure_model(self, request: Mapping[str, Any], calls: PatientCalls) -> None:
-        """Create the model; its name holds the hash of its request, so one that exists is the same."""
+        """Create the model; its name contains the hash of its request, so an existing one is the same."""
         validate(self._following.client, "CreateModel", request)
         try:
-            calls("create_model", **request)
+            calls(self._following.client.create_model, **request)
         except ClientError as error:
             if not is_name_taken(error):
                 raise

@@ -16,7 +16,7 @@ from botocore.client import BaseClient
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StringShape, StructureShape
 from botocore.validate import ParamValidator
 
-from dagster_sagemaker.rules import rule_problems, shown
+from dagster_sagemaker.aws_rules import rule_problems, shown
 
 
 class RequestValidationError(ValueError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from botocore.exceptions import ClientError
 from dagster_sagemaker import LocalSageMaker
-from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
+from dagster_sagemaker.job_kinds import KINDS, TERMINAL_STATUSES, JobKind
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -122,13 +122,20 @@ class Lab:
         }
 
     def create(self, kind: str, name: str, request: dict[str, Any]) -> None:
-        job_kind = KINDS[kind]
-        getattr(self.sagemaker, job_kind.method("Create"))(**{job_kind.job_name: name}, **request)
+        creations: dict[str, Callable[..., object]] = {
+            "processing": self.sagemaker.create_processing_job,
+            "training": self.sagemaker.create_training_job,
+            "transform": self.sagemaker.create_transform_job,
+        }
+        creations[kind](**{KINDS[kind].job_name: name}, **request)
 
     def describe(self, kind: str, name: str) -> dict[str, Any]:
-        job_kind = KINDS[kind]
-        described: dict[str, Any] = getattr(self.sagemaker, job_kind.method("Describe"))(**{job_kind.job_name: name})
-        return described
+        descriptions: dict[str, Callable[..., Any]] = {
+            "processing": self.sagemaker.describe_processing_job,
+            "training": self.sagemaker.describe_training_job,
+            "transform": self.sagemaker.describe_transform_job,
+        }
+        return dict(descriptions[kind](**{KINDS[kind].job_name: name}))
 
     def finish(self, kind: str, name: str) -> dict[str, Any]:
         """The description of a job once it has ended."""
@@ -174,7 +181,12 @@ class Lab:
 
 
 def stop(client: SageMakerClient, kind: JobKind, name: str) -> None:
-    getattr(client, kind.method("Stop"))(**{kind.job_name: name})
+    stops: dict[str, Callable[..., object]] = {
+        "processing": client.stop_processing_job,
+        "training": client.stop_training_job,
+        "transform": client.stop_transform_job,
+    }
+    stops[kind.name](**{kind.job_name: name})
 
 
 def processing_input(uri: str, data_type: str = "S3Prefix", name: str = "in") -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_sagemaker.job_kinds import PROCESSING
 from dagster_sagemaker.job_logs import LogTail
-from dagster_sagemaker.kinds import PROCESSING
 
 from dagster_sagemaker_tests.conftest import Lab
 from dagster_sagemaker_tests.test_pipes_client import REPORT, materialize, pipes_client

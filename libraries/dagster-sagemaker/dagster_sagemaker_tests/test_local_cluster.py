@@ -7,8 +7,8 @@ import tarfile
 from typing import Any
 
 import pytest
-from dagster_sagemaker.kinds import PROCESSING
-from dagster_sagemaker.local.job.objects import StoredObject, share
+from dagster_sagemaker.job_kinds import PROCESSING
+from dagster_sagemaker.local.job.s3_objects import StoredObject, share
 
 from dagster_sagemaker_tests.conftest import Lab, eventually, processing_input, stop
 

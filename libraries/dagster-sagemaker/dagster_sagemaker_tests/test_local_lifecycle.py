@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 from dagster_sagemaker import LocalSageMaker
-from dagster_sagemaker.kinds import PROCESSING, TRAINING
+from dagster_sagemaker.job_kinds import PROCESSING, TRAINING
 
 from dagster_sagemaker_tests.conftest import Lab, eventually, stop
 

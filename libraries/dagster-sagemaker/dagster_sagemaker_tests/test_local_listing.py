@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from dagster_sagemaker.kinds import KINDS
+from dagster_sagemaker.job_kinds import KINDS
 
 from dagster_sagemaker_tests.conftest import ROLE, Lab
 

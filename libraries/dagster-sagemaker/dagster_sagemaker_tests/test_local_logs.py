@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from dagster_sagemaker.kinds import TRAINING
+from dagster_sagemaker.job_kinds import TRAINING
 
 from dagster_sagemaker_tests.conftest import Lab
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from botocore.exceptions import ClientError
 from dagster_sagemaker.local.job.folder_store import FolderStore
-from dagster_sagemaker.local.job.objects import find_objects
 from dagster_sagemaker.local.job.outcome import JobFailure
+from dagster_sagemaker.local.job.s3_objects import find_objects
 
 from dagster_sagemaker_tests.conftest import Lab, processing_input
 

@@ -6,10 +6,10 @@ import tarfile
 from typing import Any
 
 import pytest
-from dagster_sagemaker.kinds import TRANSFORM
-from dagster_sagemaker.local.faults import Faults, JobEvent, JobFault
+from dagster_sagemaker.job_kinds import TRANSFORM
 from dagster_sagemaker.local.job.invocation import ServerParameters, split_object
-from dagster_sagemaker.local.processes import marked_processes
+from dagster_sagemaker.local.job_processes import marked_processes
+from dagster_sagemaker.testing import Faults, JobEvent, JobFault
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,8 +12,8 @@ from dagster_sagemaker import (
     PipesSageMakerClient,
     RequestValidationError,
 )
-from dagster_sagemaker.local.faults import CallEvent, CallFault, Faults
 from dagster_sagemaker.ownership import RUN_TAG
+from dagster_sagemaker.testing import CallEvent, CallFault, Faults
 
 from dagster_sagemaker_tests.conftest import Lab, eventually
 

@@ -6,7 +6,7 @@ from typing import Any
 import botocore.session
 import pytest
 from dagster_sagemaker import RequestValidationError, validate
-from dagster_sagemaker.rules import has_local_storage
+from dagster_sagemaker.aws_rules import has_local_storage
 from dagster_sagemaker.validation import uncompilable_patterns
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")

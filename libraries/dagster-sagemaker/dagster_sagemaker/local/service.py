@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, overload
 from botocore.client import BaseClient
 from botocore.config import Config
 
-from dagster_sagemaker.local.control.api import SageMakerApi
-from dagster_sagemaker.local.control.logs_api import LogsApi
+from dagster_sagemaker.local.control.job_operations import SageMakerApi
+from dagster_sagemaker.local.control.log_operations import LogsApi
 from dagster_sagemaker.local.control.transport import answer_with, make_client
-from dagster_sagemaker.local.faults import Faults
-from dagster_sagemaker.local.settings import RunnerSettings
+from dagster_sagemaker.local.fault_plan import FaultPlan
+from dagster_sagemaker.local.runner_settings import RunnerSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -79,5 +79,5 @@ class LocalSageMaker:
             operations = LogsApi(self._settings.home / "jobs").operations()
         else:
             operations = SageMakerApi(self._settings, client.meta.service_model).operations()
-        answer_with(client, operations, Faults(self._settings.home))
+        answer_with(client, operations, FaultPlan(self._settings.home))
         return client

@@ -18,9 +18,9 @@ from typing import Any
 
 import boto3
 
-from dagster_sagemaker.local.files import lock_for_life, write_json
-from dagster_sagemaker.local.settings import RunnerSettings
-from dagster_sagemaker.local.state import JobState, enter_stage
+from dagster_sagemaker.local.job_directory import JobState, enter_stage
+from dagster_sagemaker.local.runner_settings import RunnerSettings
+from dagster_sagemaker.local.shared_files import lock_for_life, write_json
 
 # What a job inherits of the orchestrator's environment; anything else, secrets above all, stays behind.
 _INHERITED = re.compile(r"PATH|HOME|LANG|TMPDIR|PYTHONPATH|VIRTUAL_ENV|[A-Z]+_NUM_THREADS")

@@ -21,7 +21,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 
-from dagster_sagemaker.local.faults import CallEvent, Faults
+from dagster_sagemaker.local.fault_plan import CallEvent, FaultPlan
 
 Operation = Callable[[dict[str, Any]], Mapping[str, Any]]
 """An operation: from the request's members to the response's."""
@@ -75,7 +75,7 @@ def _session() -> boto3.session.Session:
     return boto3.session.Session()
 
 
-def answer_with(client: BaseClient, operations: Mapping[str, Operation], faults: Faults) -> None:
+def answer_with(client: BaseClient, operations: Mapping[str, Operation], faults: FaultPlan) -> None:
     """Have all requests of a client answered by functions of this process.
 
     Args:

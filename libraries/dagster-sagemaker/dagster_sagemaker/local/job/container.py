@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from dagster_sagemaker.local.job.outcome import JobFailure
-from dagster_sagemaker.local.processes import BASE_VARIABLE, Keeper, kill_processes, signal_group
+from dagster_sagemaker.local.job_processes import BASE_VARIABLE, Keeper, kill_processes, signal_group
 
 _LAST_WORDS_SECONDS = 0.5
 

@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dagster_sagemaker.local.job.objects import safe_key
 from dagster_sagemaker.local.job.outcome import JobFailure
+from dagster_sagemaker.local.job.s3_objects import safe_key
 
 _UPLOADS = ".uploads"
 

@@ -68,7 +68,7 @@ class HttpStore:
 
 def _who_failed(error: Exception) -> str:
     """Return the first word of the job's reason: an S3 that is down or throttles is no fault of the request."""
-    from dagster_sagemaker.calls import PASSING_ERRORS, is_passing  # it loads boto3
+    from dagster_sagemaker.patient_calls import PASSING_ERRORS, is_passing  # it loads boto3
 
     cause = error if isinstance(error, PASSING_ERRORS) else error.__context__  # boto3 wraps what failed an upload
     passes = isinstance(cause, PASSING_ERRORS) and is_passing(cause)

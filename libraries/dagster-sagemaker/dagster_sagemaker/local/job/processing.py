@@ -13,10 +13,10 @@ from typing import Any
 
 from dagster_sagemaker.local.job.cluster import Ended, Ending
 from dagster_sagemaker.local.job.container import command_line
-from dagster_sagemaker.local.job.objects import upload_tree
+from dagster_sagemaker.local.job.continuous_uploads import ContinuousUploads
+from dagster_sagemaker.local.job.job_run import JobRun
 from dagster_sagemaker.local.job.outcome import JobFailure, JobStopped, Outcome, exit_reason
-from dagster_sagemaker.local.job.run import JobRun
-from dagster_sagemaker.local.job.uploads import ContinuousUploads
+from dagster_sagemaker.local.job.s3_objects import upload_tree
 
 _MAX_MESSAGE_BYTES = 1024
 # Members of a request that the container finds as null when absent.

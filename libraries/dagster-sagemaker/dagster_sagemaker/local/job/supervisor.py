@@ -16,18 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster_sagemaker.kinds import TRANSFORM
+from dagster_sagemaker.job_kinds import TRANSFORM
 from dagster_sagemaker.local.job import processing, training, transform
 from dagster_sagemaker.local.job.cluster import Misfortunes
 from dagster_sagemaker.local.job.container import LogStream
 from dagster_sagemaker.local.job.folder_store import FolderStore
 from dagster_sagemaker.local.job.http_store import HttpStore
 from dagster_sagemaker.local.job.instance import Instance
-from dagster_sagemaker.local.job.objects import ObjectStore
+from dagster_sagemaker.local.job.job_run import JobRun
 from dagster_sagemaker.local.job.outcome import MAX_REASON_LENGTH, JobFailure, JobStopped, Outcome
-from dagster_sagemaker.local.job.run import JobRun
-from dagster_sagemaker.local.processes import Keeper, kill_processes
-from dagster_sagemaker.local.state import JobDirectory, enter_stage
+from dagster_sagemaker.local.job.s3_objects import ObjectStore
+from dagster_sagemaker.local.job_directory import JobDirectory, enter_stage
+from dagster_sagemaker.local.job_processes import Keeper, kill_processes
 
 _PROGRAMS: Mapping[str, Callable[[JobRun], Outcome]] = {
     "processing": processing.run,

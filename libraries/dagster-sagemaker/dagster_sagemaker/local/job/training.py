@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from dagster_sagemaker.local.job.archive import merged_files, write_archive
 from dagster_sagemaker.local.job.cluster import Ended, Ending
 from dagster_sagemaker.local.job.container import command_line
-from dagster_sagemaker.local.job.objects import StoredObject, download_objects
+from dagster_sagemaker.local.job.continuous_uploads import ContinuousUploads
+from dagster_sagemaker.local.job.job_run import JobRun
+from dagster_sagemaker.local.job.model_archive import merged_files, write_archive
 from dagster_sagemaker.local.job.outcome import MAX_REASON_LENGTH, JobFailure, Outcome, exit_reason
-from dagster_sagemaker.local.job.run import JobRun
-from dagster_sagemaker.local.job.uploads import ContinuousUploads
+from dagster_sagemaker.local.job.s3_objects import StoredObject, download_objects
 
 _DEFAULT_CHECKPOINTS = "/opt/ml/checkpoints"
 

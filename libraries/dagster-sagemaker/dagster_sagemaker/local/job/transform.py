@@ -15,10 +15,10 @@ from dagster_sagemaker.artifacts import UnsafeArtifact, unpack_model
 from dagster_sagemaker.local.job import cluster
 from dagster_sagemaker.local.job.container import Container, LogStream
 from dagster_sagemaker.local.job.invocation import ServingClient
-from dagster_sagemaker.local.job.objects import StoredObject, find_objects, upload_tree
+from dagster_sagemaker.local.job.job_run import JobRun
 from dagster_sagemaker.local.job.outcome import JobFailure, Outcome, exit_reason
-from dagster_sagemaker.local.job.run import JobRun
-from dagster_sagemaker.local.job.shares import Share
+from dagster_sagemaker.local.job.s3_objects import StoredObject, find_objects, upload_tree
+from dagster_sagemaker.local.job.transform_shares import Share
 
 _STARTUP_SECONDS = 240
 _POLL_SECONDS = 0.05

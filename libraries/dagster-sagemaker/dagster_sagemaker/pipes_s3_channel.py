@@ -1,6 +1,6 @@
-"""The Pipes channel through S3: places by the job's name, as in `channel`.
+"""The Pipes channel through S3.
 
-A module of its own because `dagster_aws` takes as long to import as Dagster itself: only who uses S3 pays it.
+In a module of its own because `dagster_aws` takes as long to import as Dagster itself, and is an optional dependency.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from dagster import PipesContextInjector, PipesMessageReader
 from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
 from dagster_pipes import PipesContextData, PipesParams
 
-from dagster_sagemaker.channel import checked
+from dagster_sagemaker.pipes_channel import checked
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
 class S3PipesChannel:
-    """Context and messages travel through S3, below `s3://<bucket>/<prefix>/<job name>/`.
+    """Carries context and messages through S3, below `s3://<bucket>/<prefix>/<job name>/`.
 
     The job reads and writes them with `dagster_pipes.PipesS3ContextLoader` and `PipesS3MessageWriter`.
 
     Args:
-        s3_client: A boto3 S3 client.
-        bucket: A bucket that the orchestrator and the job's role may read and write.
-        prefix: A key prefix, short enough for the encoded place to fit 256 characters.
-        interval: Seconds between two looks for new messages.
+        s3_client: a boto3 S3 client.
+        bucket: a bucket that the orchestrator and the job's role may read and write.
+        prefix: a key prefix, short enough for the encoded place to fit 256 characters.
+        interval: seconds between two looks for new messages.
     """
 
     def __init__(self, s3_client: S3Client, bucket: str, prefix: str, *, interval: float = 10.0):
@@ -40,11 +40,11 @@ class S3PipesChannel:
         self._interval = interval
 
     def injector(self, job_name: str) -> PipesContextInjector:
-        """How the job of this name gets its context."""
+        """Return the injector that gives a job its context."""
         return _S3ContextInjector(client=self._client, bucket=self._bucket, key_prefix=self._job_prefix(job_name))
 
     def reader(self, job_name: str) -> PipesMessageReader:
-        """How the messages of the job of this name are read, from the first one on."""
+        """Return the reader of a job's messages, from the first one on."""
         reader = _S3MessageReader(client=self._client, bucket=self._bucket, interval=self._interval)
         reader.key_prefix = f"{self._job_prefix(job_name)}/messages"
         return reader
@@ -70,7 +70,7 @@ class _S3MessageReader(PipesS3MessageReader):
         yield checked(params, "use a shorter bucket name or prefix")
 
     def messages_are_readable(self, params: PipesParams) -> bool:
-        # The base class knows errors that S3 answers with; a lost connection would end the reading for good.
+        # The base class handles errors that S3 returns; a lost connection would end the reading for good.
         try:
             return super().messages_are_readable(params)
         except BotoCoreError:
@@ -83,8 +83,8 @@ class _S3MessageReader(PipesS3MessageReader):
             return None
 
     def download_messages(self, cursor: Any, params: PipesParams) -> tuple[Any, str] | None:
-        # All chunks at once: the base class reads one a second and gives up 10 s after the end, which would lose
-        # most messages of a long job that is adopted after it completed.
+        # All chunks at once: the base class reads one per second and gives up 10 s after the end, which would lose most
+        # messages of a long job that is adopted after it completed.
         chunks: list[str] = []
         while (chunk := super().download_messages(cursor, params)) is not None:
             cursor = chunk[0]

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from dagster_sagemaker.naming import digest, job_name, name_prefix, substitute_job_name
+from dagster_sagemaker.job_names import digest, job_name, name_prefix, substitute_job_name
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from dagster_sagemaker.local.job.objects import ObjectStore, regular_files
 from dagster_sagemaker.local.job.outcome import JobFailure
+from dagster_sagemaker.local.job.s3_objects import ObjectStore, regular_files
 
 _INTERVAL_SECONDS = 0.25
 _PATIENCE = 4

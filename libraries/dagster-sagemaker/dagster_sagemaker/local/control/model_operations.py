@@ -12,8 +12,8 @@ from typing import Any
 
 from dagster_sagemaker.local.control.listing import list_page
 from dagster_sagemaker.local.control.transport import ApiError, Operation
-from dagster_sagemaker.local.files import locked, read_json, write_json
-from dagster_sagemaker.local.state import ACCOUNT
+from dagster_sagemaker.local.job_directory import ACCOUNT
+from dagster_sagemaker.local.shared_files import locked, read_json, write_json
 
 
 class ModelApi:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dagster_sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
+from dagster_sagemaker.job_kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
 from dagster_sagemaker.local.job.jsonpath import PathError, parse_path
 from dagster_sagemaker.local.job.records import media_type
 

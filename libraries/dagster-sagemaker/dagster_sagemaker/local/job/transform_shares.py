@@ -16,9 +16,9 @@ from pathlib import Path
 
 from dagster_sagemaker.local.job.container import LogStream
 from dagster_sagemaker.local.job.invocation import InvocationError, ServerParameters, ServingClient, split_object
-from dagster_sagemaker.local.job.objects import StoredObject
+from dagster_sagemaker.local.job.job_run import JobRun
 from dagster_sagemaker.local.job.records import DataProcessing
-from dagster_sagemaker.local.job.run import JobRun
+from dagster_sagemaker.local.job.s3_objects import StoredObject
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dagster_sagemaker.local.job.objects import regular_files
+from dagster_sagemaker.local.job.s3_objects import regular_files
 
 
 def merged_files(folders: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:

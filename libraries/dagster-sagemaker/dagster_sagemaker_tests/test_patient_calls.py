@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
-from dagster_sagemaker import calls as calls_module
-from dagster_sagemaker.calls import PatientCalls, is_passing
+from dagster_sagemaker import patient_calls as calls_module
+from dagster_sagemaker.patient_calls import PatientCalls, is_passing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,14 +56,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-def patient(service: Service, **options: Any) -> PatientCalls:
+def patient(**options: Any) -> PatientCalls:
     settings = {"interval": 15.0, "patience": 900.0, **options}
-    return PatientCalls(service, logging.getLogger("test"), **settings)  # type: ignore[arg-type]  # the service's stand-in
+    return PatientCalls(logging.getLogger("test"), **settings)
 
 
-def poll_for(calls: PatientCalls, clock: Clock, seconds: float) -> None:
+def poll_for(calls: PatientCalls, service: Service, clock: Clock, seconds: float) -> None:
     while clock.now < seconds:
-        calls("describe_training_job", TrainingJobName="job")
+        calls(service.describe_training_job, TrainingJobName="job")
         calls.pause()
 
 
@@ -76,8 +76,8 @@ def test_a_job_of_three_hours_is_described_at_most_four_times_a_minute(
     clock: Clock, trouble: Callable[[float], Exception | None]
 ) -> None:
     service = Service(clock, trouble)
-    calls = patient(service)
-    poll_for(calls, clock, 3 * 3600)
+    calls = patient()
+    poll_for(calls, service, clock, 3 * 3600)
     assert busiest_minute(service.asked) <= 4
     assert calls.made["describe_training_job"] == len(service.asked)
     assert len(service.asked) > 3 * 60 * 1.0
@@ -89,7 +89,7 @@ def test_ten_minutes_of_trouble_are_waited_out_and_told_once_a_minute(
 ) -> None:
     caplog.set_level(logging.INFO)
     service = Service(clock, lambda now: error if now < 600 else None)
-    assert patient(service)("describe_training_job") == {"TrainingJobStatus": "InProgress"}
+    assert patient()(service.describe_training_job) == {"TrainingJobStatus": "InProgress"}
     assert clock.now >= 600
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert 5 <= len(warnings) <= 11
@@ -99,14 +99,14 @@ def test_ten_minutes_of_trouble_are_waited_out_and_told_once_a_minute(
 def test_patience_has_an_end(clock: Clock) -> None:
     service = Service(clock, lambda _: THROTTLED)
     with pytest.raises(ClientError, match="Rate exceeded"):
-        patient(service)("describe_training_job")
+        patient()(service.describe_training_job)
     assert 900 < clock.now < 1000
 
 
 def test_what_waiting_cannot_mend_is_raised_at_once(clock: Clock) -> None:
     service = Service(clock, lambda _: DENIED)
     with pytest.raises(ClientError, match="AccessDenied"):
-        patient(service)("describe_training_job")
+        patient()(service.describe_training_job)
     assert len(service.asked) == 1
 
 
@@ -114,8 +114,8 @@ def test_what_waiting_cannot_mend_is_raised_at_once(clock: Clock) -> None:
 def test_a_pause_is_never_shorter_than_asked(interval: float) -> None:
     slept: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dagster_sagemaker.calls.time.sleep", slept.append)
-        patient(Service(Clock(), lambda _: None), interval=interval).pause()
+        patch.setattr("dagster_sagemaker.patient_calls.time.sleep", slept.append)
+        patient(interval=interval).pause()
     assert interval <= slept[0] <= 1.25 * interval
 
 

@@ -1,10 +1,8 @@
-"""Where a Pipes session's context and messages travel, determined by the job's name.
+"""Where a Pipes session's context and messages travel: a place determined by the job's name.
 
-dagster's own injectors and readers draw a random place for each session. Here the place follows from the job's name,
-so that a session which adopts a job (already running, or completed while nobody looked) reads its messages from the
-first one on. Nothing is deleted at the end of a session for the same reason; expire old prefixes by a lifecycle rule.
-
-Not here: places in S3 (`s3_channel`).
+Dagster's own injectors and readers choose a random place per session. Here the place follows from the job's name, so a
+session that adopts a job (running, or completed while nobody watched) reads its messages from the first one on. For the
+same reason nothing is deleted when a session ends; expire old prefixes with a lifecycle rule.
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from dagster import PipesContextInjector, PipesMessageReader
+from dagster import PipesContextInjector, PipesMessageHandler, PipesMessageReader
 from dagster_pipes import (
     PipesContextData,
     PipesDefaultContextLoader,
@@ -27,9 +25,6 @@ from dagster_pipes import (
     encode_param,
 )
 
-if TYPE_CHECKING:
-    from dagster._core.pipes.context import PipesMessageHandler
-
 MAX_PARAM_LENGTH = 256
 """Characters of one value in a Processing job's environment; a Training job's may have 512."""
 
@@ -37,33 +32,33 @@ _READ_INTERVAL = 0.05
 
 
 class PipesChannel(Protocol):
-    """A way for Pipes between the orchestrator and one job."""
+    """Carries Pipes context and messages between the orchestrator and a job."""
 
     def injector(self, job_name: str) -> PipesContextInjector:
-        """How the job of this name gets its context."""
+        """Return the injector that gives a job its context."""
 
     def reader(self, job_name: str) -> PipesMessageReader:
-        """How the messages of the job of this name are read, from the first one on."""
+        """Return the reader of a job's messages, from the first one on."""
 
 
 class LocalPipesChannel:
-    """Context and messages travel through two files in `<folder>/<job name>/`, for jobs on this machine.
+    """Carries context and messages in two files in `<folder>/<job name>/`, for jobs on this machine.
 
-    The job needs no special code: dagster_pipes' default loader and writer understand files.
+    The job needs no special code: the default loader and writer of dagster_pipes read and write files.
 
     Args:
-        folder: A folder whose path is short enough for the encoded place to fit 256 characters.
+        folder: a folder whose path is short enough for the encoded place to fit 256 characters.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder.resolve()
 
     def injector(self, job_name: str) -> PipesContextInjector:
-        """How the job of this name gets its context."""
+        """Return the injector that gives a job its context."""
         return _FileContextInjector(self._folder / job_name / "context.json")
 
     def reader(self, job_name: str) -> PipesMessageReader:
-        """How the messages of the job of this name are read, from the first one on."""
+        """Return the reader of a job's messages, from the first one on."""
         return _FileMessageReader(self._folder / job_name / "messages.jsonl")
 
 
@@ -85,7 +80,7 @@ class _FileContextInjector(PipesContextInjector):
 
 
 class _FileMessageReader(PipesMessageReader):
-    """Reads complete lines only, and neither truncates nor deletes the file, unlike dagster's own reader."""
+    """Reads complete lines only and, unlike Dagster's own reader, neither truncates nor deletes the file."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -108,7 +103,7 @@ class _FileMessageReader(PipesMessageReader):
         try:
             with self._path.open("rb") as stream:
                 while True:
-                    # Asked before reading: what was written before the session closed is then always read.
+                    # Checked before reading, so that whatever was written before the session closed is always read.
                     last_round = session_closed.wait(_READ_INTERVAL)
                     self._read_lines(stream, handler)
                     if last_round:
@@ -137,7 +132,7 @@ def checked(params: dict[str, Any], remedy: str) -> PipesParams:
         remedy: what to change where it is too long.
 
     Raises:
-        ValueError: encoded, it is longer than a value in a job's environment may be.
+        ValueError: the encoded place is longer than a value in a job's environment may be.
     """
     length = len(encode_param(params))
     if length > MAX_PARAM_LENGTH:

@@ -5,8 +5,8 @@ from typing import Any
 
 import boto3
 import pytest
-from dagster_sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
-from dagster_sagemaker.results import SageMakerJobError, job_links, job_metadata
+from dagster_sagemaker.job_kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
+from dagster_sagemaker.job_results import SageMakerJobError, job_links, job_metadata
 
 START = datetime(2016, 5, 23, 2, 0, tzinfo=UTC)
 

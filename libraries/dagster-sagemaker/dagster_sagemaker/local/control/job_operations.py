@@ -15,16 +15,16 @@ from typing import Any
 
 from botocore.model import ServiceModel
 
-from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
-from dagster_sagemaker.local.control.describe import describe, summarise
+from dagster_sagemaker.job_kinds import KINDS, TERMINAL_STATUSES, JobKind
+from dagster_sagemaker.local.control.descriptions import describe, summarise
 from dagster_sagemaker.local.control.launch import launch
 from dagster_sagemaker.local.control.listing import list_page
-from dagster_sagemaker.local.control.models import ModelApi, merge_tags
-from dagster_sagemaker.local.control.support import problems
+from dagster_sagemaker.local.control.model_operations import ModelApi, merge_tags
 from dagster_sagemaker.local.control.transport import ApiError, Operation
-from dagster_sagemaker.local.faults import Faults
-from dagster_sagemaker.local.settings import RunnerSettings
-from dagster_sagemaker.local.state import JobDirectory, enter_stage
+from dagster_sagemaker.local.control.unsupported_requests import problems
+from dagster_sagemaker.local.fault_plan import FaultPlan
+from dagster_sagemaker.local.job_directory import JobDirectory, enter_stage
+from dagster_sagemaker.local.runner_settings import RunnerSettings
 from dagster_sagemaker.validation import RequestValidationError, validate
 
 
@@ -40,7 +40,7 @@ class SageMakerApi:
         self._settings = settings
         self._model = model
         self._models = ModelApi(settings.home / "models", settings.region)
-        self._faults = Faults(settings.home)
+        self._faults = FaultPlan(settings.home)
 
     def operations(self) -> Mapping[str, Operation]:
         """The operations by their API names; each validates its request first."""

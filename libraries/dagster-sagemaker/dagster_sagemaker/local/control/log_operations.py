@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagster_sagemaker.kinds import KINDS
+from dagster_sagemaker.job_kinds import KINDS
 from dagster_sagemaker.local.control.transport import ApiError, Operation
 
 _MAX_EVENTS = 10_000

@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
-from dagster_sagemaker.kinds import KINDS, TERMINAL_STATUSES, JobKind
-from dagster_sagemaker.local.files import is_locked, locked, read_json, write_json
-from dagster_sagemaker.local.processes import kill_processes
+from dagster_sagemaker.job_kinds import KINDS, TERMINAL_STATUSES, JobKind
+from dagster_sagemaker.local.job_processes import kill_processes
+from dagster_sagemaker.local.shared_files import is_locked, locked, read_json, write_json
 
 ACCOUNT = "000000000000"
 

@@ -1,6 +1,6 @@
-"""The three kinds of SageMaker jobs, and how the API names what belongs to each.
+"""The three kinds of SageMaker jobs, and what the API calls the members of each.
 
-Here: names alone, with the standard library alone, for the clients and for the local runner. Not here: behaviour.
+Standard library only, because the clients and the local runner's processes share it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class JobKind:
     """One kind of job.
 
     Attributes:
-        title: The word in the API's names: `Processing`, `Training` or `Transform`.
-        resources_path: Where a request states its instances.
+        title: the word in the API's names: `Processing`, `Training` or `Transform`.
+        resources_path: where a request states its instances.
     """
 
     title: str
@@ -46,12 +46,12 @@ class JobKind:
 
     @property
     def start_time(self) -> str:
-        """The member of the description with the time its container started."""
+        """The member of the description with the time at which the container started."""
         return f"{self.title}StartTime"
 
     @property
     def end_time(self) -> str:
-        """The member of the description with the time the job ended."""
+        """The member of the description with the time at which the job ended."""
         return f"{self.title}EndTime"
 
     @property
@@ -60,15 +60,11 @@ class JobKind:
         return f"/aws/sagemaker/{self.title}Jobs"
 
     def operation(self, verb: str) -> str:
-        """The API operation of a verb, such as `CreateProcessingJob`."""
+        """Return the name of an API operation, such as `CreateProcessingJob`."""
         return f"{verb}{self.title}Job"
 
-    def method(self, verb: str) -> str:
-        """The boto3 client's method of a verb, such as `create_processing_job`."""
-        return f"{verb.lower()}_{self.name}_job"
-
     def resources(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of a request or description that states `InstanceType` and `InstanceCount`."""
+        """Return the part of a request or description that states `InstanceType` and `InstanceCount`."""
         found: Any = request
         for member in self.resources_path:
             found = found.get(member, {})

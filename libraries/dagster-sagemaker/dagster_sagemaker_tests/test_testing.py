@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
-from dagster_sagemaker.local.faults import CallEvent, CallFault, Faults, JobEvent, JobFault
-from dagster_sagemaker.local.processes import marked_processes
+from dagster_sagemaker.local.fault_plan import FaultPlan
+from dagster_sagemaker.local.job_processes import marked_processes
+from dagster_sagemaker.testing import CallEvent, CallFault, Faults, JobEvent, JobFault
 
 from dagster_sagemaker_tests.conftest import Lab
 
@@ -53,7 +54,8 @@ def test_draws_are_the_seed_s(tmp_path: Path) -> None:
         faults = Faults(tmp_path / "home")
         faults.clear()
         faults.inject(CallFault("throttling", times=None, probability=0.4, seed=seed))
-        return [faults.take_call("ListModels") is not None for _ in range(100)]
+        plan = FaultPlan(tmp_path / "home")
+        return [plan.take_call("ListModels") is not None for _ in range(100)]
 
     assert draws(1) == draws(1) != draws(2)
     assert 20 < sum(draws(1)) < 60

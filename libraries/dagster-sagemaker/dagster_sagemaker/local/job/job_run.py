@@ -17,10 +17,10 @@ from dagster_sagemaker.local.job import cluster
 from dagster_sagemaker.local.job.cluster import Ended, Misfortunes
 from dagster_sagemaker.local.job.container import Container, container_environment
 from dagster_sagemaker.local.job.instance import Instance
-from dagster_sagemaker.local.job.objects import ObjectStore, StoredObject, download_objects, find_objects, share
 from dagster_sagemaker.local.job.outcome import JobFailure, JobStopped
-from dagster_sagemaker.local.processes import Keeper
-from dagster_sagemaker.local.state import JobDirectory, enter_stage
+from dagster_sagemaker.local.job.s3_objects import ObjectStore, StoredObject, download_objects, find_objects, share
+from dagster_sagemaker.local.job_directory import JobDirectory, enter_stage
+from dagster_sagemaker.local.job_processes import Keeper
 
 DEFAULT_LIMIT_SECONDS = 86_400
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagster_sagemaker.kinds import PROCESSING, TRAINING, JobKind
-from dagster_sagemaker.local.state import JobState
+from dagster_sagemaker.job_kinds import PROCESSING, TRAINING, JobKind
+from dagster_sagemaker.local.job_directory import JobState
 
 SPOT_SHARE = 0.3
 """Billed seconds of a second on spot instances: a stand-in, for AWS's share follows the market."""

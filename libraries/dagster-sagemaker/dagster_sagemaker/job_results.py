@@ -1,4 +1,4 @@
-"""What an ended job tells about itself: Dagster metadata of one that completed, the error of one that did not."""
+"""What remains of an ended job: Dagster metadata if it completed, an error if it did not."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from urllib.parse import urlsplit
 
 from botocore.client import BaseClient
 from dagster import MetadataValue
-from dagster._core.errors import DagsterPipesExecutionError
 
-from dagster_sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
-
-Description = Mapping[str, Any]
-"""The response of a Describe operation."""
+from dagster_sagemaker._dagster import DagsterPipesExecutionError
+from dagster_sagemaker.job_api import Description
+from dagster_sagemaker.job_kinds import PROCESSING, TRAINING, TRANSFORM, JobKind
 
 Prices = Mapping[str, float]
-"""USD an hour of one instance, by instance type."""
+"""USD per instance hour, by instance type."""
 
 _CONSOLE_PAGES = {PROCESSING: "processing-jobs", TRAINING: "jobs", TRANSFORM: "transform-jobs"}
 _TRANSIENT_REASONS = ("CapacityError", "InternalServerError")
 
 
 class SageMakerJobError(DagsterPipesExecutionError):
-    """A job ended, but not as Completed.
+    """A job ended with another status than Completed.
 
     Attributes:
-        job_name: The job's name.
+        job_name: the job's name.
         status: `Failed` or `Stopped`.
-        description: The final response of the Describe operation.
-        log_lines: The last lines of the job's log.
+        description: the final response of the Describe operation.
+        log_lines: the last lines of the job's log.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class SageMakerJobError(DagsterPipesExecutionError):
 
     @property
     def is_transient(self) -> bool:
-        """Whether AWS failed (no capacity, an internal error), so that another attempt may succeed."""
+        """Whether AWS itself failed (no capacity, an internal error), so that another attempt may succeed."""
         reason = str(self.description.get("FailureReason", ""))
         return self.status == "Failed" and reason.startswith(_TRANSIENT_REASONS)
 
@@ -70,19 +68,19 @@ def job_metadata(
     prices: Prices | None = None,
     describe_calls: int | None = None,
 ) -> dict[str, Any]:
-    """Name, status, time, cost and results of a job.
+    """Return the name, status, time, cost and results of a job.
 
     Args:
-        kind: The job's kind.
-        description: The final response of the Describe operation.
-        adopted: Whether an earlier run created the job.
-        client: The client it was described with; links to the console are given only if that speaks to AWS.
-        prices: Of the instance types that a cost is to be estimated for.
-        describe_calls: How often the job was looked at.
+        kind: the job's kind.
+        description: the final response of the Describe operation.
+        adopted: whether an earlier run created the job.
+        client: the client it was described with; links to the console are given only if it talks to AWS.
+        prices: the instance types to estimate a cost for.
+        describe_calls: number of calls that described the job.
 
     Returns:
-        Metadata with keys `sagemaker/…`. Billable seconds are those of all instances together; for spot instances
-        they are fewer than the duration.
+        Metadata with keys `sagemaker/…`. Billable seconds add up all instances; on spot instances they are fewer than
+        the duration.
     """
     resources = kind.resources(description)
     instance_type, count = resources.get("InstanceType"), resources.get("InstanceCount", 1)
@@ -112,7 +110,7 @@ def job_metadata(
 
 
 def job_links(kind: JobKind, name: str, client: BaseClient) -> dict[str, str]:
-    """The pages of AWS's console that show a job (`console`) and its log (`log`); none if no AWS is spoken to."""
+    """Return the console pages of a job (`console`) and its log (`log`); none if the client does not talk to AWS."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     if not host.endswith(".amazonaws.com"):
         return {}

@@ -1,0 +1,15 @@
+"""The private names of Dagster that the library uses, so that an upgrade of Dagster means reviewing this one file.
+
+Checked against Dagster 1.13.27, which exports neither of them.
+"""
+
+from __future__ import annotations
+
+# Marks a class that an asset may take as a parameter without `dg.ResourceParam`; all Pipes clients of dagster-aws
+# carry it.
+from dagster._core.definitions.resource_annotation import TreatAsResourceParam
+
+# What Dagster's own Pipes clients raise when the external work fails, so that one `except` covers all of them.
+from dagster._core.errors import DagsterPipesExecutionError
+
+__all__ = ["DagsterPipesExecutionError", "TreatAsResourceParam"]
