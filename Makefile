@@ -18,7 +18,7 @@ DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 BACKFILL_FROM ?= 2015-05-25
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint docs constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-down
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint prose docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -65,16 +65,33 @@ benchmark-features: install $(PEERS)/.installed ## Features against mlforecast: 
 test: dev ## All tests; those of the dashboard need chromium and chromium-driver
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder # a file's weeks, services and browsers are made once
 
-lint: dev ## Style, strict types, the arrows between packages
+lint: dev prose ## Style, strict types, the arrows between packages, plain English
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: install ## What the docs take from the code
+# The text that is read for phrases to avoid. The whole code: make prose PROSE=.
+PROSE ?= README.md CONTRIBUTING.md CHANGELOG.md docs libraries/dagster-sagemaker/README.md libraries/dagster-sagemaker/CHANGELOG.md
+PHRASES := .ci/plain-english.txt
+
+prose: dev ## Spelling, and the phrases of our word list
+	$(BIN)/codespell $(PROSE)
+	$(BIN)/codespell --dictionary $(PHRASES) --regex "(?i)\b($$(sed 's/->.*//' $(PHRASES) | paste -sd'|'))\b" $(PROSE)
+
+docs: install ## The docs that are generated from the code
 	$(BIN)/m5 features --markdown > docs/features.md
 
-constraints: dev ## Write constraints.txt anew from the installed versions
+$(VENV)/.documented: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs-site: $(VENV)/.documented ## The documentation site in site/; needs graphviz (apt-get install graphviz)
+	$(BIN)/import-linter drawgraph m5_assets | tred \
+	  | dot -Tsvg -Nshape=box -Nstyle=rounded -o docs/images/rooms.svg # the imports that no other path implies
+	$(BIN)/zensical build --strict --clean
+
+constraints: dev $(VENV)/.documented ## Write constraints.txt from the installed versions
 	{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/'; } > constraints.tmp
 	mv constraints.tmp constraints.txt
 

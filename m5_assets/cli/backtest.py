@@ -161,17 +161,17 @@ def report(backtest: Backtest, command: str, plots: Sequence[str] = ()) -> str:
         plots: file names of plots, relative to the report.
     """
     sections = [
-        f"# Accuracy\n\nMade by `{command}`. WRMSSE is the M5 competition's measure; lower is better, 0 is perfect.",
+        f"# Accuracy\n\nMade by `{command}`. WRMSSE is the M5 competition's measure: lower is better, 0 is perfect.",
         _origins(backtest),
-        "## WRMSSE\n\n`average` is the members' weighted average, `ensemble` the same aligned to the totals; "
-        f"{' and '.join(f'`{name}`' for name in ALIGNED.values())} are the members, each aligned alone; "
-        f"`{BENCHMARK}` repeats the last seven days.\n\n" + _summary(backtest.scores()),
+        "## WRMSSE\n\n`ensemble` is the forecast in use: the weighted average of the members (`average`), aligned to "
+        f"the totals. {' and '.join(f'`{name}`' for name in ALIGNED.values())} are the members, each aligned on its "
+        f"own. `{BENCHMARK}` repeats the last seven days.\n\n" + _summary(backtest.scores()),
         *(f"![{Path(name).stem.replace('-', ', ')}]({name})" for name in plots),
         _gains(backtest),
         *([_places(backtest)] if (backtest.origins["series"] == M5_SERIES).all() else []),
         _levels(backtest),
         _horizon_weeks(backtest),
-        "## Bias\n\nUnits forecast over units sold, less 1.\n\n"
+        "## Bias\n\nUnits forecast divided by units sold, minus 1.\n\n"
         + _table(backtest.scores("bias").rename(columns=_day_name), _percent),
     ]
     return "\n\n".join(sections) + "\n"
@@ -214,8 +214,8 @@ def _origins(backtest: Backtest) -> str:
         for day, row in backtest.origins.iterrows()
     ]
     note = (
-        "Official weights and scales are the competition's; own ones are computed from the sales that are landed, and "
-        "differ where those begin later than d_1."
+        "Official weights and scales are the competition's. Own ones are computed from the landed sales, and differ if "
+        "those begin later than d_1."
     )
     return f"## Origins\n\n{markdown_table(pd.DataFrame(rows)).value}\n\n{note}"
 
@@ -241,8 +241,8 @@ def _gains(backtest: Backtest) -> str:
         }
     )
     text = (
-        "How much lower the WRMSSE is: the average's than the best member's, the ensemble's than the average's, than "
-        "the best member's, and than that of the members aligned alone."
+        "How much lower WRMSSE gets: by averaging (average against best member), by alignment (ensemble against "
+        "average), and of the ensemble against the best member, plain and aligned."
     )
     return f"## Gain of the ensemble\n\n{text}\n\n{_table(frame.rename(index=_day_name), str, 'origin')}"
 
@@ -251,9 +251,9 @@ def _places(backtest: Backtest) -> str:
     scores = backtest.scores().loc[ENSEMBLE]
     frame = pd.DataFrame({"WRMSSE": scores.map(_score), "place": scores.map(place)}).rename(index=_day_name)
     text = (
-        f"Where the ensemble's score lies among the final scores of the competition's {M5_TEAMS:,} teams, as closely "
-        f"as published scores tell. Those are of origin d_{M5_ORIGIN}: scores of other origins are of other 28 days, "
-        "which were easier or harder for everyone, so that their place is an orientation and not a result."
+        f"Where the ensemble's score would rank among the final scores of the competition's {M5_TEAMS:,} teams, as "
+        f"closely as the published scores allow. Those are of origin d_{M5_ORIGIN}. Other origins have other 28 days, "
+        "easier or harder for everyone, so their place is an orientation and not a result."
     )
     return f"## Place on the private leaderboard\n\n{text}\n\n{_table(frame, str, 'origin')}"
 
@@ -278,7 +278,7 @@ def _mean_by_level(backtest: Backtest) -> pd.DataFrame:
 def _horizon_weeks(backtest: Backtest) -> str:
     weeks = range(1, int(backtest.accuracy["horizon_week"].max()) + 1)
     mean = pd.DataFrame({f"week {week}": backtest.scores(horizon_week=week).mean(axis=1) for week in weeks})
-    text = "WRMSSE of seven days of the horizon each, mean over the origins."
+    text = "WRMSSE of each seven days of the horizon, mean over the origins."
     return f"## Weeks of the horizon\n\n{text}\n\n{_table(mean, _score)}"
 
 

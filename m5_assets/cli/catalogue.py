@@ -1,4 +1,4 @@
-"""The feature catalogue as text: for the terminal, for programs, for the docs. Not here: the features themselves."""
+"""The feature catalogue as text: for the terminal, for programs, for the docs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES
 _KNOWN = {"origin": "the origin", "horizon": "28 days ahead"}
 _HEAD = """# Features
 
-{count} features of a series, a target day and a horizon, as they were known at the origin; {used} of them, in bold, are
-what the GBM is trained on. `t` is the target day, `h` the horizon, `o = t - h` the origin, `y` the units sold. Made by
-`make docs` from the code; `m5 features --json` gives the same to programs.
+There are {count} features of a series, a target day and a horizon, as known at the origin. The GBM is trained on the
+{used} in bold. `t` is the target day, `h` the horizon, `o = t - h` the origin, `y` the units sold.
+
+`make docs` generates this page from the code; `m5 features --json` prints the same for programs.
 """
 
 
@@ -23,7 +24,7 @@ def as_json() -> str:
 
 
 def as_text() -> str:
-    """Return a line a feature."""
+    """Return one line per feature."""
     width = max(len(f.name) for f in CATALOGUE)
     return "\n".join(
         f"{'*' if f.name in MODEL_FEATURES else ' '} {f.name:<{width}}  {f.family:<14} {f.unit:<14} {f.definition}"
@@ -32,7 +33,7 @@ def as_text() -> str:
 
 
 def as_markdown() -> str:
-    """Return docs/features.md: a table a family."""
+    """Return docs/features.md: one table per family."""
     lines = [_HEAD.format(count=len(CATALOGUE), used=len(MODEL_FEATURES))]
     for family in dict.fromkeys(f.family for f in CATALOGUE):
         lines += [f"## {family}", "", "| feature | unit | known from | definition |", "| --- | --- | --- | --- |"]
