@@ -18,8 +18,8 @@ import dagster as dg
 import pandas as pd
 from matplotlib.figure import Figure
 
-from m5_assets.assets.accuracy import read_accuracy
 from m5_assets.dagster_internals import PARTITION_NAME_TAG
+from m5_assets.readers.accuracy_tables import read_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, weeks_between

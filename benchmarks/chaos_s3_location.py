@@ -3,14 +3,15 @@
 import os
 import sys
 from functools import cached_property
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 from botocore.config import Config
 from dagster_sagemaker import LocalSageMaker
 
 from m5_assets.definitions import build_defs
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.sagemaker_jobs import Kind, SageMakerJobs
+from m5_assets.resources.sagemaker_jobs import JOB_KINDS, SageMakerJobs
 from m5_assets.settings import settings
 
 
@@ -19,8 +20,10 @@ class JobsOfThisMachine(SageMakerJobs):
 
     @cached_property
     def _service(self) -> LocalSageMaker:
-        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in get_args(Kind)}
-        return LocalSageMaker(self.home / "sagemaker", s3_endpoint=os.environ["AWS_ENDPOINT_URL_S3"], images=programs)
+        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in JOB_KINDS}
+        return LocalSageMaker(
+            Path(self.home, "sagemaker"), s3_endpoint=os.environ["AWS_ENDPOINT_URL_S3"], images=programs
+        )
 
     @cached_property
     def sagemaker(self) -> Any:
@@ -34,5 +37,9 @@ class JobsOfThisMachine(SageMakerJobs):
 
 _settings = settings()
 defs = build_defs(
-    {"jobs": JobsOfThisMachine(_settings.home, Lake(root=_settings.lake), job_settings=_settings.sagemaker)}
+    {
+        "sagemaker": JobsOfThisMachine(
+            home=str(_settings.home), lake=Lake(root=_settings.lake), job_settings=_settings.sagemaker
+        )
+    }
 )

@@ -17,6 +17,7 @@ from m5_assets.automation.sensors import SENSORS
 from m5_assets.checks import STAGES as CHECKED_STAGES
 from m5_assets.extras.quicksight import refresh
 from m5_assets.extras.quicksight.quicksight_api import QuickSight
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.resources.postgres import PostgresResource
@@ -36,7 +37,8 @@ def resources(source: Settings) -> dict[str, Any]:
     return {
         "landing": LandingResource(root=source.landing),
         "lake": lake,
-        "jobs": SageMakerJobs(home=source.home, lake=lake, job_settings=source.sagemaker),
+        "policy": ForecastPolicy.of(source),
+        "sagemaker": SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker),
         "postgres": PostgresResource(url=url, home=str(source.home)),
         "quicksight": QuickSight(source.quicksight),
     }

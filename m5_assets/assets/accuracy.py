@@ -13,11 +13,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.assets.ensemble import MODELS, read_forecast
-from m5_assets.assets.predictions import read_totals_forecast, totals_of
 from m5_assets.assets.presentation import bars_plot, column_schema, grouped_bars_plot, markdown_table
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.history import DailyUnits
+from m5_assets.model_specs import AVERAGE, ENSEMBLE, FORECASTS, MEMBER_NAMES
+from m5_assets.readers.accuracy_tables import AGGREGATES_FILE, LEVELS_FILE
+from m5_assets.readers.forecasts import read_forecast, read_totals_forecast, totals_of
 from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
@@ -28,20 +29,17 @@ from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between
 if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
     from m5_assets.forecasting.wrmsse import Score
 
-ENSEMBLE = "ensemble"
 BENCHMARK = "seasonal_naive"
 """The forecast that repeats the last seven days."""
-MEMBERS = ("gbm", "lstm")
-ALIGNED = {member: f"{member}_aligned" for member in MEMBERS}
+ALIGNED = {member: f"{member}_aligned" for member in MEMBER_NAMES}
 """Each member aligned alone to the totals, as the ensemble is: what averaging gains after the alignment."""
-SCORED = (*MEMBERS, "average", *ALIGNED.values(), ENSEMBLE, BENCHMARK)
+SCORED = (*MEMBER_NAMES, AVERAGE, *ALIGNED.values(), ENSEMBLE, BENCHMARK)
 """Whose accuracy is measured, in the order of the tables."""
 
 _ITEM_LEVEL = 10
 """From this level on groups are items: too many to keep the accuracy of every group for every model."""
 _HORIZON_WEEKS = HORIZON_DAYS // 7
 _DAYS = 7
-_LEVELS_FILE, _AGGREGATES_FILE = "accuracy.parquet", "aggregate_accuracy.parquet"
 
 Units = npt.NDArray[np.floating]
 
@@ -95,9 +93,9 @@ def forecast_accuracy(
         "weights_and_scales": measure.source,
     }
     with lake.staging() as staged:
-        pq.write_table(table, staged / _LEVELS_FILE, compression="zstd")
+        pq.write_table(table, staged / LEVELS_FILE, compression="zstd")
         whole = pa.Table.from_pandas(aggregates, preserve_index=False)
-        pq.write_table(whole, staged / _AGGREGATES_FILE, compression="zstd")
+        pq.write_table(whole, staged / AGGREGATES_FILE, compression="zstd")
         lake.publish("forecast_accuracy", week.key, staged, inputs=inputs, attributes=attributes)
     return dg.MaterializeResult(
         metadata={
@@ -125,7 +123,8 @@ def _shown(week: Week, frame: pd.DataFrame) -> dict[str, Any]:
     whole = frame[frame["horizon_week"] == 0]
     totals = whole[whole["level"] == 0].set_index("model")
     by_level = whole.pivot(index=["level", "name"], columns="model", values="wrmsse")[list(SCORED)]
-    drawn = by_level.loc[1:, [*MEMBERS, ENSEMBLE, BENCHMARK]].rename(index=lambda level: f"L{level}", level="level")
+    drawn = by_level.loc[1:, [*MEMBER_NAMES, ENSEMBLE, BENCHMARK]]
+    drawn = drawn.rename(index=lambda level: f"L{level}", level="level")
     levels = by_level.reset_index()
     weekly = frame[(frame["horizon_week"] > 0) & (frame["level"] == 0)]
     weekly = weekly.pivot(index="horizon_week", columns="model", values="wrmsse").reset_index()
@@ -138,34 +137,6 @@ def _shown(week: Week, frame: pd.DataFrame) -> dict[str, Any]:
         "wrmsse": bars_plot(scores, f"WRMSSE of week {week}"),
         "error_by_level": grouped_bars_plot(drawn.droplevel("name"), f"WRMSSE of week {week} by level"),
     }
-
-
-def read_accuracy(lake: Lake, week: Week) -> pd.DataFrame:
-    """Return the week's accuracy by level as `score_levels` made it.
-
-    Raises:
-        MissingInput: the week has not been scored.
-    """
-    return _read(lake, week, _LEVELS_FILE)
-
-
-def read_aggregate_accuracy(lake: Lake, week: Week) -> pd.DataFrame:
-    """Return the week's accuracy by aggregate as `score_aggregates` made it.
-
-    Raises:
-        MissingInput: the week has not been scored.
-    """
-    return _read(lake, week, _AGGREGATES_FILE)
-
-
-def _read(lake: Lake, week: Week, name: str) -> pd.DataFrame:
-    remedy = f"run `m5 score --week {week}`"
-    manifest = lake.get("forecast_accuracy", week.key, remedy=remedy)
-    found = manifest.named(name)
-    if found is None:
-        raise MissingInput(f"forecast_accuracy with {name}", week.key, remedy)
-    frame: pd.DataFrame = lake.read_table(found).to_pandas()
-    return frame
 
 
 def score_levels(forecasts: Mapping[str, Units], sold: npt.NDArray[np.number], measure: Measure) -> pd.DataFrame:
@@ -236,7 +207,7 @@ def _forecasts(lake: Lake, week: Week, history: DailyUnits, totals: pd.DataFrame
     )
     if (order < 0).any():
         raise dg.Failure(f"{int((order < 0).sum())} series with sales have no forecast; materialise the week again")
-    found: dict[str, Units] = {m: forecast[m].to_numpy().reshape(-1, HORIZON_DAYS)[order] for m in MODELS}
+    found: dict[str, Units] = {m: forecast[m].to_numpy().reshape(-1, HORIZON_DAYS)[order] for m in FORECASTS}
     groups, daily = totals_of(history.series, totals)
     found |= {name: align(found[member], groups, daily, alignment) for member, name in ALIGNED.items()}
     found[BENCHMARK] = np.tile(history.units[:, -_DAYS:], _HORIZON_WEEKS)

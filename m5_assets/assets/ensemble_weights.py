@@ -12,23 +12,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.assets.predictions import read_predictions, read_totals_forecast, totals_of
 from m5_assets.assets.presentation import lines_plot, markdown_table
-from m5_assets.forecasting.ensemble import ALIGNMENTS, SHARES, Floats, PastWeek, Weights, fit_weights, score_grid
+from m5_assets.forecasting.ensemble import ALIGNMENTS, Floats, PastWeek, Weights, fit_weights, score_grid, share_grid
 from m5_assets.forecasting.history import DailyUnits
+from m5_assets.model_specs import MEMBER_NAMES, MEMBERS, PREDICTIONS
+from m5_assets.readers.forecasts import read_predictions, read_totals_forecast, totals_of
 from m5_assets.readers.known_inputs import CALENDAR, PRICES, KnownInputs, digest_of
 from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.readers.scoring import day_number, landed_official, measure_of
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL, LandedOfficial
 from m5_assets.resources.landing_files.landing_folder import LandingResource
-from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 
 _HORIZON_WEEKS = HORIZON_DAYS // 7
 _LOOKBACK_WEEKS = 52
 """Past weeks of a year: thirteen whose days do not overlap, in every season."""
-_FORECASTS = ("gbm_predictions", "lstm_predictions", "totals_forecast")
+_OTHERS = MEMBERS[1:]
+"""The members whose shares are fitted; the first has the rest."""
+_GRID = share_grid(MEMBER_NAMES)
 _WEIGHTS_FILE, _SCORES_FILE = "weights.json", "scores.parquet"
 
 _MATURED = dg.TimeWindowPartitionMapping(
@@ -40,22 +43,21 @@ _UP_TO_NOW = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_
 @dg.asset(
     partitions_def=WEEKS,
     deps=[
-        *(dg.AssetDep(name, partition_mapping=_MATURED) for name in _FORECASTS),
+        *(dg.AssetDep(name, partition_mapping=_MATURED) for name in PREDICTIONS),
         dg.AssetDep("raw_sales", partition_mapping=_UP_TO_NOW),
         "sell_prices",
         "calendar",
     ],
     group_name="forecast",
     kinds={"parquet"},
-    description="The LSTM's share in the ensemble and the strength of the alignment to the totals that would have been "
-    "best in the past weeks whose 28 days are known at the week's origin, shrunk towards the settings' values.",
+    description="The members' shares in the ensemble and the strength of the alignment to the totals that would have "
+    "been best in the past weeks whose 28 days are known at the week's origin, shrunk towards the settings' values.",
 )
 def ensemble_weights(
-    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake
+    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake, policy: ForecastPolicy
 ) -> dg.MaterializeResult[Any]:
     """Fit the week's weights."""
-    week = Week.parse(context.partition_key)
-    prior = Weights(settings().lstm_weight, settings().alignment)
+    week, prior = Week.parse(context.partition_key), policy.prior
     known = unbroken_weeks(lake, week)
     past, official = matured_weeks(lake, week, known), landed_official(landing)
     sources = _sources(lake, official, past, known)
@@ -66,9 +68,9 @@ def ensemble_weights(
     weights = fit_weights(list(grids.values()), prior)
     scores = _scores_table(grids)
     text = {
-        "lstm_weight": weights.lstm,
+        **_named(weights),
         "alignment": weights.alignment,
-        "prior": {"lstm_weight": prior.lstm, "alignment": prior.alignment},
+        "prior": {**_named(prior), "alignment": prior.alignment},
         "weeks": [each.key for each in past],
     }
     with lake.staging() as staged:
@@ -78,16 +80,20 @@ def ensemble_weights(
         lake.publish("ensemble_weights", week.key, staged, inputs=inputs, attributes={"weeks": text["weeks"]})
     return dg.MaterializeResult(
         metadata={
-            "gbm_weight": 1 - weights.lstm,
-            "lstm_weight": weights.lstm,
+            **{f"{name}_weight": share for name, share in weights.shares.items()},
             "alignment": weights.alignment,
-            "lstm_weight_prior": prior.lstm,
+            **{f"{name}_prior": share for name, share in _named(prior).items()},
             "alignment_prior": prior.alignment,
             "past_weeks": len(past),
             "past_weeks_scored_now": len(missing),
-            **_shown(grids),
+            **_shown(scores),
         }
     )
+
+
+def _named(weights: Weights) -> dict[str, float]:
+    """Return the fitted shares by the names that files and metadata give them."""
+    return {f"{name}_weight": share for name, share in weights.others.items()}
 
 
 def read_weights(lake: Lake, week: Week) -> Weights:
@@ -102,7 +108,8 @@ def read_weights(lake: Lake, week: Week) -> Weights:
         raise MissingInput(f"ensemble_weights with {_WEIGHTS_FILE}", week.key, remedy)
     with lake.filesystem.open_input_file(lake.path(found.key)) as stream:
         text = json.loads(stream.read())
-    return Weights(text["lstm_weight"], text["alignment"])
+    others = {member.name: text[f"{member.name}_weight"] for member in _OTHERS}
+    return Weights.of(MEMBER_NAMES, others, text["alignment"])
 
 
 def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
@@ -116,7 +123,7 @@ def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
         week: the week whose weights are fitted; at most a year back is looked.
         known: consecutive weeks of sales up to `week`; those before a past week give its measure.
     """
-    made = set.intersection(*(set(lake.partitions(dataset)) for dataset in _FORECASTS))
+    made = set.intersection(*(set(lake.partitions(dataset)) for dataset in PREDICTIONS))
     first = max(week.shift(-_LOOKBACK_WEEKS), known[0].shift(_HORIZON_WEEKS - 1))
     chosen: list[Week] = []
     for candidate in sorted((Week.parse(key) for key in made), reverse=True):
@@ -133,7 +140,7 @@ def _sources(
     inputs, sales = KnownInputs(lake), [lake.get("raw_sales", week.key) for week in known] if past else []
     found = {}
     for week in past:
-        named = {dataset: lake.get(dataset, week.key).digest for dataset in _FORECASTS}
+        named = {dataset: lake.get(dataset, week.key).digest for dataset in PREDICTIONS}
         named["raw_sales"] = digest_of(sales[: known.index(week.shift(_HORIZON_WEEKS)) + 1])
         named |= {PRICES: inputs.prices(week), CALENDAR: inputs.calendar(week)}
         if official:
@@ -158,8 +165,8 @@ def _kept_grids(lake: Lake, week: Week, sources: Mapping[Week, Mapping[str, str]
         table = lake.read_table(file).to_pandas()
         for past in set(sources) - set(kept):
             scores = table.loc[table["week"] == past.key, "wrmsse"].to_numpy(float)
-            if len(scores) == len(SHARES) * len(ALIGNMENTS) and sources[past].items() <= manifest.inputs.items():
-                kept[past] = scores.reshape(len(SHARES), len(ALIGNMENTS))
+            if len(scores) == len(_GRID) * len(ALIGNMENTS) and sources[past].items() <= manifest.inputs.items():
+                kept[past] = scores.reshape(len(_GRID), len(ALIGNMENTS))
     return kept
 
 
@@ -174,48 +181,47 @@ def _score_grids(
     sales, grids = read_sales_weeks(lake, known), {}
     for number, week in enumerate(past, start=1):
         context.log.info(f"scores of week {week} by weights, {number} of {len(past)}")
-        gbm, lstm = (read_predictions(lake, lake.get(f"{kind}_predictions", week.key)) for kind in ("gbm", "lstm"))
-        if not gbm.series.equals(lstm.series):
-            raise dg.Failure(f"week {week}: the models forecast different series; materialise both predictions again")
-        groups, totals = totals_of(gbm.series, read_totals_forecast(lake, lake.get("totals_forecast", week.key)))
-        units, days = units_of(gbm.series, sales), (week.origin - sales.first_day).days + 1
-        history = DailyUnits(gbm.series, sales.first_day, units[:, :days])
+        members = {each.name: read_predictions(lake, lake.get(each.predictions, week.key)) for each in MEMBERS}
+        series = members[MEMBER_NAMES[0]].series
+        if not all(member.series.equals(series) for member in members.values()):
+            raise dg.Failure(f"week {week}: the models forecast different series; materialise all predictions again")
+        groups, totals = totals_of(series, read_totals_forecast(lake, lake.get("totals_forecast", week.key)))
+        units, days = units_of(series, sales), (week.origin - sales.first_day).days + 1
+        history = DailyUnits(series, sales.first_day, units[:, :days])
         measure = measure_of(context, lake, history, day_number(lake, week), official)
         actual = units[:, days : days + HORIZON_DAYS]
         errors_by = (measure.hierarchy, measure.weights, measure.scales)
-        grids[week] = score_grid(PastWeek(gbm.units, lstm.units, actual, groups, totals, *errors_by))
+        forecasts = {name: member.units for name, member in members.items()}
+        grids[week] = score_grid(PastWeek(forecasts, actual, groups, totals, *errors_by))
     return grids
 
 
 def _scores_table(grids: dict[Week, Floats]) -> pd.DataFrame:
-    """Return a row a past week and point of the grid: week, lstm_weight, alignment, wrmsse."""
+    """Return a row per past week and point of the grid: week, each fitted share, alignment, wrmsse."""
+    names = [f"{member.name}_weight" for member in _OTHERS]
     rows = [
-        (week.key, share, alignment, float(grid[row, column]))
+        (week.key, *(shares[member.name] for member in _OTHERS), alignment, float(grid[row, column]))
         for week, grid in grids.items()
-        for row, share in enumerate(SHARES)
+        for row, shares in enumerate(_GRID)
         for column, alignment in enumerate(ALIGNMENTS)
     ]
-    frame = pd.DataFrame(rows, columns=["week", "lstm_weight", "alignment", "wrmsse"])
-    return frame.astype({"week": str, "lstm_weight": float, "alignment": float, "wrmsse": float})
+    frame = pd.DataFrame(rows, columns=["week", *names, "alignment", "wrmsse"])
+    return frame.astype({"week": str, **dict.fromkeys([*names, "alignment", "wrmsse"], float)})
 
 
-def _shown(grids: dict[Week, Floats]) -> dict[str, Any]:
+def _shown(scores: pd.DataFrame) -> dict[str, Any]:
     """Show the mean score by weights, and each week's best."""
-    if not grids:
+    if scores.empty:
         return {}
-    mean = pd.DataFrame(sum(grids.values()) / len(grids), list(SHARES), list(ALIGNMENTS))
-    best = [
-        {
-            "week": week.key,
-            "best LSTM weight": SHARES[int(grid.min(axis=1).argmin())],
-            "best alignment": ALIGNMENTS[int(grid.min(axis=0).argmin())],
-            "WRMSSE": float(grid.min()),
-        }
-        for week, grid in grids.items()
-    ]
-    lines = {f"alignment {strength}": mean[strength] for strength in ALIGNMENTS[::2]}
+    labels = {f"{member.name}_weight": f"{member.label} weight" for member in _OTHERS}
+    best = scores.loc[scores.groupby("week", sort=False)["wrmsse"].idxmin()]
+    best = best.rename(columns={name: f"best {label}" for name, label in labels.items()})
+    best = best.rename(columns={"alignment": "best alignment", "wrmsse": "WRMSSE"})
+    mean = scores.groupby([*labels, "alignment"])["wrmsse"].mean().unstack()
+    first = mean.groupby(level=0).min()
+    lines = {f"alignment {strength}": first[strength] for strength in ALIGNMENTS[::2]}
     return {
-        "weeks": markdown_table(pd.DataFrame(best)),
-        "mean_wrmsse": markdown_table(mean.rename_axis("LSTM weight").reset_index()),
-        "calibration": lines_plot(lines, "Mean WRMSSE of the past weeks by the LSTM's weight"),
+        "weeks": markdown_table(best),
+        "mean_wrmsse": markdown_table(mean.rename_axis(list(labels.values())).reset_index()),
+        "calibration": lines_plot(lines, f"Mean WRMSSE of the past weeks by the {next(iter(labels.values()))}"),
     }

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from m5_assets.readers.known_inputs import Known, KnownInputs
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
 from m5_assets.settings import settings
@@ -56,16 +57,16 @@ def are_made(lake: Lake, known: Known, image: str) -> bool:
     "each of the 28 days ahead for every product in every store. A file a store; Processing jobs of up to ten weeks.",
 )
 def features(
-    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
+    context: dg.AssetExecutionContext, lake: Lake, policy: ForecastPolicy, sagemaker: SageMakerJobs
 ) -> dg.MaterializeResult[Any]:
     """Compute the weeks' features, where they are not made."""
-    image = jobs.image("features")
+    image = sagemaker.image("features")
     inputs = KnownInputs(lake)
-    known = [inputs.at(Week.parse(key)) for key in context.partition_keys]
+    known = [inputs.at(Week.parse(key), policy) for key in context.partition_keys]
     todo = [each for each in known if not are_made(lake, each, image)]
     shown: Mapping[str, Any] = {}
     for first in range(0, len(todo), WEEKS_A_JOB):
-        shown = _compute(context, lake, jobs, todo[first : first + WEEKS_A_JOB])
+        shown = _compute(context, lake, sagemaker, todo[first : first + WEEKS_A_JOB])
         context.log.info(f"features of {min(first + WEEKS_A_JOB, len(todo))} of {len(todo)} weeks are made")
     if len(todo) < len(known):
         context.log.info(f"{len(known) - len(todo)} of {len(known)} weeks were made from the same inputs before")
@@ -85,11 +86,11 @@ def features(
 
 
 def _compute(
-    context: dg.AssetExecutionContext, lake: Lake, jobs: SageMakerJobs, weeks: Sequence[Known]
+    context: dg.AssetExecutionContext, lake: Lake, sagemaker: SageMakerJobs, weeks: Sequence[Known]
 ) -> Mapping[str, Any]:
     """Run the job of these weeks, switch each to what it wrote, and return what is to be shown of it."""
     last = weeks[-1].week
-    outcome = jobs.process(
+    outcome = sagemaker.process(
         context,
         "features",
         arguments=[argument for each in weeks for argument in _arguments(each)],
@@ -111,7 +112,7 @@ def _compute(
             "origin": each.week.origin.isoformat(),
             "weeks": len(each.sales),
             "prefix": prefix,
-            "image": jobs.image("features"),
+            "image": sagemaker.image("features"),
         }
         lake.commit(lake.collect("features", each.week.key, prefix, inputs=each.inputs, attributes=attributes))
     return outcome.metadata

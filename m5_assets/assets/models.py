@@ -8,27 +8,31 @@ earlier weeks are looked at, so a backfill never uses a model from the future. N
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 
 from m5_assets.assets.presentation import bars_plot, lines_plot
+from m5_assets.model_specs import MODELS, ModelSpec
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, SageMakerJobs
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
 
-ModelKind = Literal["gbm", "lstm", "totals"]
+_PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
+    start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+)
 
 
-def model_in_force(lake: Lake, dataset: str, week: Week, recipe: str) -> Manifest | None:
+def model_in_force(lake: Lake, dataset: str, week: Week, recipe: str, cadence_weeks: int) -> Manifest | None:
     """Return the manifest of the last model before this week, if it is young enough and made by the same recipe."""
     earlier = [key for key in lake.partitions(dataset) if key < week.key]
     if not earlier:
         return None
     last = lake.get(dataset, earlier[-1])
     age = (week.first_day - Week.parse(last.attributes["trained_week"]).first_day).days // 7
-    fits = age < settings().cadence_weeks and last.attributes["recipe"] == recipe
+    fits = age < cadence_weeks and last.attributes["recipe"] == recipe
     return last if fits else None
 
 
@@ -37,34 +41,49 @@ def model_file(manifest: Manifest) -> str:
     return next(f.key for f in manifest.files if f.key.endswith("model.tar.gz"))
 
 
-def _make(
-    context: dg.AssetExecutionContext,
-    lake: Lake,
-    jobs: SageMakerJobs,
-    kind: ModelKind,
-    channel: str,
-    hyperparameters: Mapping[str, str],
-) -> dg.MaterializeResult[Any]:
-    dataset, week = f"{kind}_model", Week.parse(context.partition_key)
-    content = json.dumps([jobs.image(kind), dict(hyperparameters)], sort_keys=True)
-    recipe = hashlib.sha256(content.encode()).hexdigest()[:12]
-    last = model_in_force(lake, dataset, week, recipe)
-    if last is not None:
-        lake.commit(Manifest(dataset, week.key, last.files, last.inputs, last.attributes))
-        context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
-        return dg.MaterializeResult(metadata={"trained_anew": False, **last.attributes})
-    features = lake.get("features", week.key)
-    outcome = jobs.train(
-        context,
-        kind,
-        channels={channel: f"{features.attributes['prefix']}/{channel}"},
-        hyperparameters=hyperparameters,
-        prefix=lake.folder(dataset, week.key),
+def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
+    """Return the asset with the model in force."""
+
+    @dg.asset(
+        name=spec.model,
+        partitions_def=WEEKS,
+        # The week before: a backfill makes models in order, so that each carries the last one forward.
+        deps=["features", dg.AssetDep(spec.model, partition_mapping=_PREVIOUS_WEEK)],
+        group_name="models",
+        pool=HEAVY,
+        kinds={"sagemaker", spec.framework},
+        description=f"{spec.about} in force: trained every few weeks, else carried forward.",
     )
-    attributes = {"trained_week": week.key, "trained_through": week.origin.isoformat(), "recipe": recipe}
-    inputs = {"features": features.digest}
-    lake.commit(lake.collect(dataset, week.key, outcome.prefix, inputs=inputs, attributes=attributes))
-    return dg.MaterializeResult(metadata={"trained_anew": True, **attributes, **_drawn(outcome.metadata)})
+    def model(
+        context: dg.AssetExecutionContext, lake: Lake, policy: ForecastPolicy, sagemaker: SageMakerJobs
+    ) -> dg.MaterializeResult[Any]:
+        week, hyperparameters = Week.parse(context.partition_key), settings().hyperparameters(spec.name)
+        recipe = _recipe(sagemaker.image(spec.name), hyperparameters)
+        last = model_in_force(lake, spec.model, week, recipe, policy.cadence_weeks)
+        if last is not None:
+            lake.commit(Manifest(spec.model, week.key, last.files, last.inputs, last.attributes))
+            context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
+            return dg.MaterializeResult(metadata={"trained_anew": False, **last.attributes})
+        features = lake.get("features", week.key)
+        outcome = sagemaker.train(
+            context,
+            spec.name,
+            channels={spec.training_part: f"{features.attributes['prefix']}/{spec.training_part}"},
+            hyperparameters=hyperparameters,
+            prefix=lake.folder(spec.model, week.key),
+        )
+        attributes = {"trained_week": week.key, "trained_through": week.origin.isoformat(), "recipe": recipe}
+        inputs = {"features": features.digest}
+        lake.commit(lake.collect(spec.model, week.key, outcome.prefix, inputs=inputs, attributes=attributes))
+        return dg.MaterializeResult(metadata={"trained_anew": True, **attributes, **_drawn(outcome.metadata)})
+
+    return model
+
+
+def _recipe(image: str, hyperparameters: Mapping[str, str]) -> str:
+    """Name what a model is made by: another program or other hyperparameters make another model."""
+    content = json.dumps([image, dict(hyperparameters)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _drawn(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,53 +111,4 @@ def _plain(value: Any) -> Any:
     return value.data if isinstance(value, dg.JsonMetadataValue) else value
 
 
-_PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
-    start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
-)
-
-
-@dg.asset(
-    partitions_def=WEEKS,
-    # The week before: a backfill makes models in order, so that each carries the last one forward.
-    deps=["features", dg.AssetDep("gbm_model", partition_mapping=_PREVIOUS_WEEK)],
-    group_name="models",
-    pool=HEAVY,
-    kinds={"sagemaker", "lightgbm"},
-    description="The gradient-boosted trees in force: trained anew every few weeks, else carried forward.",
-)
-def gbm_model(
-    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
-) -> dg.MaterializeResult[Any]:
-    """Train the GBM or carry it forward."""
-    return _make(context, lake, jobs, "gbm", "panel", settings().gbm_hyperparameters)
-
-
-@dg.asset(
-    partitions_def=WEEKS,
-    deps=["features", dg.AssetDep("lstm_model", partition_mapping=_PREVIOUS_WEEK)],
-    group_name="models",
-    pool=HEAVY,
-    kinds={"sagemaker", "pytorch"},
-    description="The Seq2Seq LSTM with attention in force: trained anew every few weeks, else carried forward.",
-)
-def lstm_model(
-    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
-) -> dg.MaterializeResult[Any]:
-    """Train the LSTM or carry it forward."""
-    return _make(context, lake, jobs, "lstm", "panel", settings().lstm_hyperparameters)
-
-
-@dg.asset(
-    partitions_def=WEEKS,
-    deps=["features", dg.AssetDep("totals_model", partition_mapping=_PREVIOUS_WEEK)],
-    group_name="models",
-    pool=HEAVY,
-    kinds={"sagemaker", "lightgbm"},
-    description="The models of the store-departments' daily totals in force, from their long history: trained anew "
-    "every few weeks, else carried forward.",
-)
-def totals_model(
-    context: dg.AssetExecutionContext, lake: Lake, jobs: dg.ResourceParam[SageMakerJobs]
-) -> dg.MaterializeResult[Any]:
-    """Train the totals' models or carry them forward."""
-    return _make(context, lake, jobs, "totals", "totals", settings().totals_hyperparameters)
+MODEL_ASSETS = [model_asset(spec) for spec in MODELS]

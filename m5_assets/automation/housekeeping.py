@@ -18,12 +18,13 @@ import pyarrow.fs as pafs
 
 from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.run_statuses import FINISHED
+from m5_assets.model_specs import PREDICTIONS
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import RetentionSettings
 
 log = logging.getLogger("m5.housekeeping")
 
-PREDICTIONS = ("gbm_predictions", "lstm_predictions", "totals_forecast")
+
 _MANIFEST = "manifest.json"
 _STAGING = ".staging-"
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from m5_assets.assets.accuracy import read_accuracy
+from m5_assets.assets.accuracy import BENCHMARK
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
+from m5_assets.readers.accuracy_tables import read_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import Week
 
-FINAL, BENCHMARK = "ensemble", "seasonal_naive"
-MEMBERS = ("gbm", "lstm")
 _LEVELS = range(13)
 CHECKS = (
     Check("levels_complete", "Every model is scored at all twelve levels, by finite numbers from 0 on."),
@@ -32,7 +32,7 @@ def levels_complete(frame: pd.DataFrame) -> Finding:
     models = sorted(set(whole["model"]))
     levels = whole.groupby("model")["level"].agg(set)
     problems = [f"{model} lacks {len(lacking)} levels" for model in models if (lacking := {*_LEVELS} - levels[model])]
-    problems += [f"no scores of {model}" for model in (FINAL, BENCHMARK) if model not in models]
+    problems += [f"no scores of {model}" for model in (ENSEMBLE, BENCHMARK) if model not in models]
     scores = whole["wrmsse"].to_numpy(float)
     wrong = int((~(np.isfinite(scores) & (scores >= 0))).sum())
     problems += [f"{wrong} scores are no numbers from 0 on"] if wrong else []
@@ -47,17 +47,17 @@ def overall(frame: pd.DataFrame) -> dict[str, float]:
 
 def better_than_benchmark(scores: dict[str, float]) -> Finding:
     """Compare the forecast with the last seven days repeated."""
-    final, naive = scores.get(FINAL, np.nan), scores.get(BENCHMARK, np.nan)
+    final, naive = scores.get(ENSEMBLE, np.nan), scores.get(BENCHMARK, np.nan)
     text = f"WRMSSE {final:.4f}, seasonal naive {naive:.4f}"
     return Finding(final < naive, text, {"wrmsse": final, "wrmsse_seasonal_naive": naive})
 
 
 def ensemble_not_worse(weeks: Sequence[dict[str, float]], tolerance: float) -> Finding:
     """Compare the means over the matured weeks, the latest of them first in `weeks`."""
-    means = {model: float(np.mean([week[model] for week in weeks])) for model in (FINAL, *MEMBERS)}
-    best = min(MEMBERS, key=lambda member: means[member])
-    text = f"over {len(weeks)} matured weeks {means[FINAL]:.4f}, its best member {best} {means[best]:.4f}"
-    passed = means[FINAL] <= means[best] * (1 + tolerance)
+    means = {model: float(np.mean([week[model] for week in weeks])) for model in (ENSEMBLE, *MEMBER_NAMES)}
+    best = min(MEMBER_NAMES, key=lambda member: means[member])
+    text = f"over {len(weeks)} matured weeks {means[ENSEMBLE]:.4f}, its best member {best} {means[best]:.4f}"
+    passed = means[ENSEMBLE] <= means[best] * (1 + tolerance)
     return Finding(passed, f"{text}; {tolerance:.0%} worse passes", {"weeks": len(weeks), **means})
 
 

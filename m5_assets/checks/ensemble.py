@@ -14,12 +14,12 @@ from m5_assets.checks import unit_rules
 from m5_assets.checks.predictions import recent_units_a_day
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.forecasting.panel import SERIES_COLUMNS
+from m5_assets.model_specs import ENSEMBLE
 from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week
 
-FINAL = "ensemble"
 CHECKS = (
     Check("complete", "Every series of the week's sales has its 28 days, once.", blocking=True),
     Check("finite_and_not_negative", "Every model's value is a number from 0 on.", blocking=True),
@@ -60,10 +60,10 @@ def examiner(lake: Lake) -> Examiner:
         table = lake.read_table(lake.get("ensemble_forecast", week.key).files[0])
         sales = read_sales_weeks(lake, [week])
         values = np.column_stack([table[name].to_numpy() for name in model_columns(table)])
-        by_store = table.group_by("store_id").aggregate([(FINAL, "sum")]).to_pandas().astype({"store_id": str})
-        forecast = by_store.set_index("store_id")[f"{FINAL}_sum"] / HORIZON_DAYS
+        by_store = table.group_by("store_id").aggregate([(ENSEMBLE, "sum")]).to_pandas().astype({"store_id": str})
+        forecast = by_store.set_index("store_id")[f"{ENSEMBLE}_sum"] / HORIZON_DAYS
         a_day, band = (
-            float(np.sum(table[FINAL].to_numpy(), dtype=float)) / HORIZON_DAYS,
+            float(np.sum(table[ENSEMBLE].to_numpy(), dtype=float)) / HORIZON_DAYS,
             settings().checks.forecast_band,
         )
         live = pd.MultiIndex.from_frame(sales.series[["store_id", "item_id"]])

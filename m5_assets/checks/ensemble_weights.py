@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from m5_assets.assets.ensemble_weights import read_weights
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
@@ -10,15 +10,15 @@ from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
 
 CHECKS = (
-    Check("shares", "The LSTM's weight and the strength of the alignment lie between 0 and 1.", blocking=True),
+    Check("shares", "The members' shares and the strength of the alignment lie between 0 and 1.", blocking=True),
     Check("learnt_from_the_past", "The 28 days of every week they were fitted on end by the origin.", blocking=True),
 )
 
 
-def shares(lstm: float, alignment: float) -> Finding:
-    """Both are shares."""
-    text = f"LSTM {lstm:.3f}, alignment {alignment:.3f}"
-    return Finding(0 <= lstm <= 1 and 0 <= alignment <= 1, text, {"lstm_weight": lstm, "alignment": alignment})
+def shares(weights: Mapping[str, float]) -> Finding:
+    """Check that every weight lies between 0 and 1."""
+    text = ", ".join(f"{name} {value:.3f}" for name, value in weights.items())
+    return Finding(all(0 <= value <= 1 for value in weights.values()), text, weights)
 
 
 def learnt_from_the_past(week: Week, fitted_on: Sequence[Week]) -> Finding:
@@ -35,7 +35,7 @@ def examiner(lake: Lake) -> Examiner:
         weights = read_weights(lake, week)
         fitted_on = [Week.parse(key) for key in lake.get("ensemble_weights", week.key).attributes["weeks"]]
         return {
-            "shares": shares(weights.lstm, weights.alignment),
+            "shares": shares({**weights.shares, "alignment": weights.alignment}),
             "learnt_from_the_past": learnt_from_the_past(week, fitted_on),
         }
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from m5_assets.assets.predictions import read_predictions
 from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Check, Examiner, Findings, unreadable, weekly_checks
+from m5_assets.readers.forecasts import read_predictions
 from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings

@@ -9,10 +9,11 @@ import dagster as dg
 from sqlalchemy import ColumnElement, Engine, Table, func, select
 from sqlalchemy.types import Double
 
-from m5_assets.assets.accuracy import read_accuracy, read_aggregate_accuracy
-from m5_assets.checks.accuracy import FINAL, overall
+from m5_assets.checks.accuracy import overall
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import HORIZON
+from m5_assets.model_specs import ENSEMBLE
+from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.weeks import Week
@@ -80,13 +81,13 @@ def _in_lake(dataset: str, column: str = "units") -> Callable[[Lake, Week], Rows
 
 
 def _outlook(lake: Lake, week: Week) -> RowsAndSum:
-    rows, units = _in_lake("ensemble_forecast", FINAL)(lake, week)
+    rows, units = _in_lake("ensemble_forecast", ENSEMBLE)(lake, week)
     return rows // HORIZON, units
 
 
 def _totals(lake: Lake, week: Week) -> RowsAndSum:
     rows, _ = _in_lake("totals_forecast")(lake, week)
-    return rows, _in_lake("ensemble_forecast", FINAL)(lake, week)[1]
+    return rows, _in_lake("ensemble_forecast", ENSEMBLE)(lake, week)[1]
 
 
 def _aggregates(lake: Lake, week: Week) -> RowsAndSum:
@@ -130,9 +131,9 @@ def _weekly(table: Table, column: str, expected: Callable[[Lake, Week], RowsAndS
 
 rds_sales_checks = _weekly(schema.sales, "units", _in_lake("raw_sales"))
 rds_store_dept_sales_checks = _weekly(schema.store_dept_sales, "units", _in_lake("store_dept_sales"))
-rds_forecast_checks = _weekly(schema.forecast, FINAL, _in_lake("ensemble_forecast", FINAL))
+rds_forecast_checks = _weekly(schema.forecast, ENSEMBLE, _in_lake("ensemble_forecast", ENSEMBLE))
 rds_series_outlook_checks = _weekly(schema.series_outlook, "forecast_28", _outlook)
-rds_store_dept_forecast_checks = _weekly(schema.store_dept_forecast, FINAL, _totals)
+rds_store_dept_forecast_checks = _weekly(schema.store_dept_forecast, ENSEMBLE, _totals)
 rds_aggregate_accuracy_checks = _weekly(schema.aggregate_accuracy, "rmsse", _aggregates)
 rds_accuracy_checks = weekly_checks(["rds", "accuracy"], SCORES_CHECKS, scores_examiner, _RESOURCES)
 rds_calendar_checks = whole_checks(["rds", "calendar"], CALENDAR_CHECKS, examine_calendar, _RESOURCES)

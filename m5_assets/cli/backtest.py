@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from m5_assets.assets.accuracy import ALIGNED, BENCHMARK, ENSEMBLE, MEMBERS, SCORED, read_accuracy
+from m5_assets.assets.accuracy import ALIGNED, BENCHMARK, SCORED
 from m5_assets.assets.presentation import grouped_bars_png, markdown_table
 from m5_assets.cli import runs
 from m5_assets.errors import UserError
+from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
+from m5_assets.readers.accuracy_tables import read_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, week_containing
@@ -228,7 +230,7 @@ def _summary(scores: pd.DataFrame) -> str:
 
 def _gains(backtest: Backtest) -> str:
     scores = backtest.scores()
-    members, aligned = scores.loc[list(MEMBERS)], scores.loc[list(ALIGNED.values())].min()
+    members, aligned = scores.loc[list(MEMBER_NAMES)], scores.loc[list(ALIGNED.values())].min()
     best, average, ensemble = members.min(), scores.loc["average"], scores.loc[ENSEMBLE]
     frame = pd.DataFrame(
         {

@@ -28,10 +28,10 @@ from m5_assets.alerts import Incident, announce, channels_of
 from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.sensors.incident_detection import old_models
 from m5_assets.checks.landing import landed_is_fresh
-from m5_assets.checks.models import MODELS
 from m5_assets.cli.runs import dagster_home
 from m5_assets.dagster_internals import InstigatorType
 from m5_assets.errors import UserError
+from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import CALENDAR, PRICES, BadInput
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -192,7 +192,9 @@ def _models(source: Settings) -> Iterator[Diagnosis]:
     old = list(old_models(lake, dt.datetime.now(dt.UTC), source, source.alerts.ui_url))
     for incident in old:
         yield Diagnosis("models", "wrong", incident.title, incident.remedy)
-    trained = {d: lake.get(d, w[-1]).attributes["trained_week"] for d in MODELS if (w := lake.partitions(d))}
+    trained = {
+        d: lake.get(d, w[-1]).attributes["trained_week"] for d in (m.model for m in MODELS) if (w := lake.partitions(d))
+    }
     if not old:
         said = ", ".join(f"{dataset} of {week}" for dataset, week in trained.items()) or "none trained yet"
         yield Diagnosis("models", "good", said)

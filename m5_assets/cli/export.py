@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from m5_assets.assets.ensemble import read_forecast
+from m5_assets.readers.forecasts import read_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import HORIZON_DAYS, Week
 
@@ -19,7 +19,7 @@ def write_kaggle(lake: Lake, week: Week, output: Path, *, model: str, suffix: st
         lake: where the forecast is.
         week: the forecast week.
         output: the CSV file; it is replaced in one step.
-        model: ensemble, gbm or lstm.
+        model: one of `FORECASTS`.
         suffix: evaluation or validation, the end of every id.
 
     Raises:

@@ -33,6 +33,7 @@ from m5_assets.dagster_internals import (
 from m5_assets.definitions import defs
 from m5_assets.errors import UserError
 from m5_assets.readers.known_inputs import KnownInputs
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import Landing
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -161,11 +162,11 @@ def _make_features(weeks: Sequence[Week]) -> None:
     """Make the features of the first of these weeks and those that follow it in the same job, where they lack."""
     source = settings()
     lake = Lake(root=source.lake)
-    image = SageMakerJobs(source.home, lake, source.sagemaker).image("features")
-    inputs = KnownInputs(lake)
+    image = SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker).image("features")
+    inputs, policy = KnownInputs(lake), ForecastPolicy.of(source)
     todo = []
     for place, week in enumerate(weeks[:WEEKS_A_JOB]):
-        if week != weeks[0].shift(place) or are_made(lake, inputs.at(week), image):
+        if week != weeks[0].shift(place) or are_made(lake, inputs.at(week, policy), image):
             break
         todo.append(week)
     if len(todo) > 1:  # a single week's own run makes them as well

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,8 @@ if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pa
 
 Floats = npt.NDArray[np.float64]
 
-SHARES = tuple(round(0.1 * step, 1) for step in range(11))
-"""The LSTM's shares that are tried; the rest is the GBM's."""
-ALIGNMENTS = SHARES
+_STEPS = tuple(round(0.1 * step, 1) for step in range(11))
+ALIGNMENTS = _STEPS
 """The strengths of the alignment that are tried (`alignment.align`)."""
 
 PRIOR_WEEKS = 4
@@ -35,17 +35,34 @@ class Weights:
     """How the members are combined.
 
     Attributes:
-        lstm: the LSTM's share, 0 to 1; the GBM has the rest.
+        shares: each member's share, 0 to 1, summing to 1, as `weighted_average` takes them. The first member has what
+            the others leave.
         alignment: strength of the alignment to the totals, 0 (none) to 1 (full).
     """
 
-    lstm: float
+    shares: Mapping[str, float]
     alignment: float
 
+    @classmethod
+    def of(cls, members: Sequence[str], others: Mapping[str, float], alignment: float) -> Self:
+        """Return the weights of members, given the shares of all but the first."""
+        return cls(_with_rest(members, others), alignment)
+
     @property
-    def shares(self) -> dict[str, float]:
-        """The members' shares, as `weighted_average` takes them."""
-        return {"gbm": 1 - self.lstm, "lstm": self.lstm}
+    def others(self) -> dict[str, float]:
+        """The shares of all members but the first, whose share follows."""
+        return dict(list(self.shares.items())[1:])
+
+
+def _with_rest(members: Sequence[str], others: Mapping[str, float]) -> dict[str, float]:
+    """Return the shares of all members, in order; the first has what the others leave."""
+    return {members[0]: 1 - sum(others[name] for name in members[1:]), **{name: others[name] for name in members[1:]}}
+
+
+def share_grid(members: Sequence[str]) -> list[dict[str, float]]:
+    """Return the shares that are tried: tenths of all members but the first, which has the rest."""
+    grid = (dict(zip(members[1:], shares, strict=True)) for shares in product(_STEPS, repeat=len(members) - 1))
+    return [_with_rest(members, others) for others in grid if sum(others.values()) < 1 + 1e-9]
 
 
 @dataclass(frozen=True)
@@ -53,8 +70,7 @@ class PastWeek:
     """What the members forecast in a past week, what was sold since, and what errors are measured by.
 
     Attributes:
-        gbm: (N, H) units a day.
-        lstm: (N, H).
+        members: (N, H) units a day by member.
         actual: (N, H) units sold.
         groups: (N,) the row of `totals` that each series belongs to.
         totals: (G, H) the forecast of the store-departments' totals.
@@ -63,8 +79,7 @@ class PastWeek:
         scales: WRMSSE's scales, likewise.
     """
 
-    gbm: npt.NDArray[np.float32]
-    lstm: npt.NDArray[np.float32]
+    members: Mapping[str, npt.NDArray[np.float32]]
     actual: npt.NDArray[np.number]
     groups: npt.NDArray[np.integer]
     totals: npt.NDArray[np.floating]
@@ -107,17 +122,18 @@ def fit_weights(scores: Sequence[Floats], prior: Weights) -> Weights:
     """
     if not scores:
         return prior
-    mean = np.mean(scores, axis=0)
-    share, alignment = np.unravel_index(int(mean.argmin()), mean.shape)
+    members, mean = list(prior.shares), np.mean(scores, axis=0)
+    row, column = np.unravel_index(int(mean.argmin()), mean.shape)
     trust = len(scores) / (len(scores) + PRIOR_WEEKS)
-    return Weights(
-        round(trust * SHARES[share] + (1 - trust) * prior.lstm, 4),
-        round(trust * ALIGNMENTS[alignment] + (1 - trust) * prior.alignment, 4),
-    )
+    best = share_grid(members)[int(row)]
+    shares = {name: round(trust * best[name] + (1 - trust) * share, 4) for name, share in prior.others.items()}
+    return Weights.of(members, shares, round(trust * ALIGNMENTS[column] + (1 - trust) * prior.alignment, 4))
 
 
 def score_grid(past: PastWeek) -> Floats:
-    """Return the WRMSSE that a week would have had with each of the weights: (len(SHARES), len(ALIGNMENTS)).
+    """Return the WRMSSE that a week would have had with each of the weights.
+
+    Shape (P, len(ALIGNMENTS)) for the P points of `share_grid`.
 
     The scores are those of `wrmsse.evaluate` of `align` of `weighted_average`. Levels 1 to 9 are sums of the
     store-departments', which are blended and aligned as 70 series; only levels 10 to 12 need the items.
@@ -126,16 +142,18 @@ def score_grid(past: PastWeek) -> Floats:
     department = hierarchy.codes[_ITEMS - 1]
     first = np.unique(department, return_index=True)[1]
     to_departments = hierarchy.summing[offsets[_ITEMS - 1] : offsets[_ITEMS]]
-    gbm, lstm, actual = (to_departments @ units.astype(np.float64) for units in (past.gbm, past.lstm, past.actual))
+    summed = {name: to_departments @ units.astype(np.float64) for name, units in past.members.items()}
+    actual = to_departments @ past.actual.astype(np.float64)
     totals = past.totals[past.groups[first]]
     upper = hierarchy.summing[: offsets[_ITEMS]][:, first]
     items = hierarchy.summing[offsets[_ITEMS] : offsets[-2]].astype(np.float32)
     sold = past.actual.astype(np.float32)
     squared = np.empty(offsets[-1])
-    scores = np.empty((len(SHARES), len(ALIGNMENTS)))
-    for row, share in enumerate(SHARES):
-        sums = (1 - share) * gbm + share * lstm
-        blend = np.float32(1 - share) * past.gbm + np.float32(share) * past.lstm
+    grid = share_grid(list(past.members))
+    scores = np.empty((len(grid), len(ALIGNMENTS)))
+    for row, shares in enumerate(grid):
+        sums = _blend(summed, shares)
+        blend = _blend(past.members, {name: np.float32(share) for name, share in shares.items()})
         ratio = np.divide(totals, sums, out=np.zeros(sums.shape), where=sums > 0)
         for column, strength in enumerate(ALIGNMENTS):
             factor = ratio**strength
@@ -145,6 +163,14 @@ def score_grid(past: PastWeek) -> Floats:
             squared[offsets[-2] + hierarchy.codes[-1]] = np.square(error).mean(axis=1)
             scores[row, column] = _wrmsse(squared, past)
     return scores
+
+
+def _blend(members: Mapping[str, npt.NDArray[Any]], shares: Mapping[str, Any]) -> npt.NDArray[Any]:
+    first, *others = members
+    total: npt.NDArray[Any] = shares[first] * members[first]
+    for name in others:
+        total += shares[name] * members[name]
+    return total
 
 
 def _wrmsse(squared: Floats, past: PastWeek) -> float:

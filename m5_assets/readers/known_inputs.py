@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import dagster as dg
 import pandas as pd
 
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
-from m5_assets.settings import settings
 from m5_assets.weeks import Week, week_containing, weeks_between
 
 PRICES, CALENDAR = "known_prices", "known_calendar"
@@ -53,14 +53,14 @@ class KnownInputs:
         self._manifests: dict[tuple[str, str | None], Manifest] = {}
         self._days: pd.DataFrame | None = None
 
-    def at(self, week: Week) -> Known:
+    def at(self, week: Week, policy: ForecastPolicy) -> Known:
         """Return what the week knows.
 
         Raises:
             MissingInput: something has not been loaded, though the landed files held it.
             dg.Failure: the landed history is shorter than `M5_MIN_HISTORY_WEEKS`.
         """
-        sales, totals = self._sales(week), self._totals(week)
+        sales, totals = self._sales(week, policy), self._totals(week)
         inputs = {
             "raw_sales": digest_of(sales),
             "store_dept_sales": digest_of(totals),
@@ -91,13 +91,13 @@ class KnownInputs:
     def _digest(self, dataset: str, keys: Sequence[str]) -> str:
         return digest_of([self._get(dataset, key) for key in keys])
 
-    def _sales(self, week: Week) -> list[Manifest]:
+    def _sales(self, week: Week, policy: ForecastPolicy) -> list[Manifest]:
         landed = self._landed_since("raw_sales", week)
-        window = weeks_between(max(landed, week.shift(1 - settings().history_weeks)), week)
-        if len(window) < settings().min_history_weeks:
+        window = weeks_between(max(landed, week.shift(1 - policy.history_weeks)), week)
+        if len(window) < policy.min_history_weeks:
             raise dg.Failure(
                 f"week {week} has {len(window)} weeks of sales behind it, fewer than M5_MIN_HISTORY_WEEKS="
-                f"{settings().min_history_weeks}; land a longer history or forecast a later week",
+                f"{policy.min_history_weeks}; land a longer history or forecast a later week",
                 allow_retries=False,
             )
         return self._present("raw_sales", window)

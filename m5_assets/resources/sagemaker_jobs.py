@@ -5,8 +5,6 @@ the same programs as processes. Not here: the life of a job (`dagster_sagemaker`
 (`m5_assets.containers`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys
@@ -16,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import dagster as dg
@@ -30,8 +28,10 @@ from dagster_sagemaker import (
     SweptJob,
     sweep,
 )
+from pydantic import Field
 
 import m5_assets
+from m5_assets.model_specs import MODELS
 from m5_assets.resources.job_requests import Choices
 from m5_assets.resources.lake import LOCAL_BUCKET, Lake
 from m5_assets.settings import PRICES, JobSettings
@@ -39,7 +39,8 @@ from m5_assets.settings import PRICES, JobSettings
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-Kind = Literal["features", "gbm", "lstm", "totals"]
+JOB_KINDS = ("features", *(model.name for model in MODELS))
+"""The programs that run as jobs: one image each."""
 JOB_NAME = "{job_name}"
 """Stands for the job's name in a key; every attempt writes below a prefix of its own."""
 
@@ -87,19 +88,14 @@ class JobOutcome:
         return only
 
 
-@dataclass
-class SageMakerJobs:
-    """Runs the platform's jobs on SageMaker, or on this machine with the same requests.
+class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's generic has no useful argument here
+    """Runs the platform's jobs on SageMaker, or on this machine with the same requests."""
 
-    Attributes:
-        home: the folder below which the local runner keeps its state.
-        lake: where jobs read and write.
-        job_settings: where jobs run and on what.
-    """
-
-    home: Path
-    lake: Lake
-    job_settings: JobSettings
+    home: str = Field(description="the folder below which the local runner keeps its state")
+    lake: dg.ResourceDependency[Lake]
+    """Where jobs read and write."""
+    job_settings: dg.ResourceDependency[JobSettings]
+    """Where jobs run, and on what."""
 
     @property
     def _local(self) -> bool:
@@ -107,11 +103,13 @@ class SageMakerJobs:
 
     @cached_property
     def _service(self) -> LocalSageMaker:
-        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in get_args(Kind)}
-        return LocalSageMaker(self.home / "sagemaker", buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs)
+        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in JOB_KINDS}
+        return LocalSageMaker(
+            Path(self.home, "sagemaker"), buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs
+        )
 
     @cached_property
-    def sagemaker(self) -> SageMakerClient:
+    def sagemaker(self) -> "SageMakerClient":
         """The boto3 client that requests go through."""
         # The job clients try again by themselves, for longer and less often.
         once = Config(retries={"mode": "standard", "total_max_attempts": 1})
@@ -122,7 +120,7 @@ class SageMakerJobs:
     @cached_property
     def _pipes(self) -> PipesSageMakerClient:
         if self._local:
-            channel: Any = LocalPipesChannel(self.home / "pipes")
+            channel: Any = LocalPipesChannel(Path(self.home, "pipes"))
         else:
             from dagster_sagemaker import S3PipesChannel  # it loads all of dagster_aws: only where it is used
 
@@ -146,18 +144,18 @@ class SageMakerJobs:
     def _prices(self) -> dict[str, float]:
         return {**PRICES, **self.job_settings.prices}
 
-    def image(self, kind: Kind) -> str:
+    def image(self, kind: str) -> str:
         """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
         return f"m5-{kind}:{_source_version()}" if self._local else str(getattr(self.job_settings, f"{kind}_image"))
 
-    def role_arn(self, kind: Kind) -> str:
+    def role_arn(self, kind: str) -> str:
         """Return the role that the jobs of a kind run with: its own, or the one of all."""
         return str(getattr(self.job_settings, f"{kind}_role_arn")) or self.job_settings.role_arn
 
     def process(
         self,
         context: dg.AssetExecutionContext,
-        kind: Kind,
+        kind: str,
         *,
         arguments: Sequence[str],
         inputs: Mapping[str, JobInput],
@@ -216,7 +214,7 @@ class SageMakerJobs:
     def train(
         self,
         context: dg.AssetExecutionContext,
-        kind: Kind,
+        kind: str,
         *,
         channels: Mapping[str, str],
         hyperparameters: Mapping[str, str],
@@ -265,7 +263,7 @@ class SageMakerJobs:
         )
 
     def transform(
-        self, context: dg.AssetExecutionContext, kind: Kind, *, model_key: str, input_key: str, prefix: str
+        self, context: dg.AssetExecutionContext, kind: str, *, model_key: str, input_key: str, prefix: str
     ) -> JobOutcome:
         """Run a Batch Transform job over the objects of a folder; answers land below `prefix` as `<object>.out`.
 

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m5_assets.assets.accuracy import forecast_accuracy, read_accuracy, read_aggregate_accuracy
+from m5_assets.assets.accuracy import forecast_accuracy
 from m5_assets.assets.ensemble import forecast_table
 from m5_assets.forecasting.hierarchy import LEVELS
 from m5_assets.forecasting.history import DailyUnits
+from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import OFFICIAL, LandedSales, Landing
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -109,7 +110,8 @@ def platform(landed: Path, tmp_path: Path) -> Platform:
         _publish(lake, "raw_sales", week.key, units.table())
     rng = np.random.default_rng(7)
     gbm, lstm, average, ensemble = rng.gamma(2.0, 1.0, (4, len(sales.series), 28)).astype(np.float32)
-    forecast = forecast_table(DailyUnits(sales.series, WEEK.shift(1).first_day, gbm), lstm, average, ensemble)
+    first = DailyUnits(sales.series, WEEK.shift(1).first_day, gbm)
+    forecast = forecast_table(first, {"gbm": gbm, "lstm": lstm}, average, ensemble)
     totals = _totals(sales.series, rng)
     digest = _publish(lake, "totals_forecast", WEEK.key, pa.Table.from_pandas(totals, preserve_index=False))
     _publish(lake, "ensemble_forecast", WEEK.key, forecast, {"alignment": ALIGNMENT}, {"totals_forecast": digest})

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m5_assets.assets.ensemble import ensemble_forecast, read_forecast
+from m5_assets.assets.ensemble import ensemble_forecast
 from m5_assets.assets.ensemble_weights import ensemble_weights, read_weights
-from m5_assets.assets.predictions import totals_of
 from m5_assets.forecasting import wrmsse
 from m5_assets.forecasting.alignment import align
-from m5_assets.forecasting.ensemble import Weights
 from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.history import DailyUnits, build_panel
+from m5_assets.readers.forecasts import read_forecast, totals_of
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.resources.landing_files import LandedSales, Landing, content_by_week
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -33,7 +33,8 @@ from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-04-18")
 WEEKS_LANDED = 20
-PRIOR = Weights(settings().lstm_weight, settings().alignment)
+POLICY = ForecastPolicy.of(settings())
+PRIOR = POLICY.prior
 
 Units = npt.NDArray[np.float32]
 
@@ -74,7 +75,7 @@ class Platform:
         return self.make(ensemble_weights, week)
 
     def make(self, asset: dg.AssetsDefinition, week: Week = WEEK) -> Manifest:
-        resources = {"landing": LandingResource(root=str(self.landing)), "lake": self.lake}
+        resources = {"landing": LandingResource(root=str(self.landing)), "lake": self.lake, "policy": POLICY}
         assert dg.materialize([asset], partition_key=week.key, resources=resources).success
         return self.lake.get(asset.key.to_user_string(), week.key)
 
@@ -132,7 +133,8 @@ def test_the_better_model_gains_from_each_matured_week(platform: Platform) -> No
         week = WEEK.shift(number)
         platform.forecast(week, _random(platform, 1), platform.sold(week))
         platform.fit()
-        assert read_weights(platform.lake, WEEK).lstm == pytest.approx(PRIOR.lstm + trust * (1 - PRIOR.lstm), abs=1e-3)
+        prior, fitted = PRIOR.shares["lstm"], read_weights(platform.lake, WEEK).shares["lstm"]
+        assert fitted == pytest.approx(prior + trust * (1 - prior), abs=1e-3)
 
 
 def test_a_day_of_a_past_week_counts_once(platform: Platform) -> None:
@@ -214,11 +216,14 @@ def test_the_ensemble_uses_the_weights_of_its_week(platform: Platform) -> None:
     weights = read_weights(platform.lake, WEEK)
     manifest = platform.make(ensemble_forecast)
     assert manifest.inputs["ensemble_weights"] == fitted.digest
-    assert (manifest.attributes["lstm_weight"], manifest.attributes["alignment"]) == (weights.lstm, weights.alignment)
-    assert weights.lstm > PRIOR.lstm
+    assert (manifest.attributes["lstm_weight"], manifest.attributes["alignment"]) == (
+        weights.shares["lstm"],
+        weights.alignment,
+    )
+    assert weights.shares["lstm"] > PRIOR.shares["lstm"]
     table = read_forecast(platform.lake, WEEK)
     average = table["average"].to_numpy().reshape(-1, 28)
-    np.testing.assert_allclose(average, gbm * (1 - weights.lstm) + lstm * weights.lstm, rtol=1e-5)
+    np.testing.assert_allclose(average, gbm * (1 - weights.shares["lstm"]) + lstm * weights.shares["lstm"], rtol=1e-5)
     frame = pd.read_parquet(platform.lake.path(platform.lake.get("totals_forecast", WEEK.key).files[0].key))
     groups, totals = totals_of(platform.sales.series, frame)
     aligned = align(average, groups, totals, weights.alignment)

@@ -16,10 +16,12 @@ import pytest
 from sqlalchemy import text
 
 from m5_assets.assets import landing, rds
-from m5_assets.assets.ensemble import MODELS, forecast_table, read_forecast
+from m5_assets.assets.ensemble import forecast_table
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.forecasting.outlook import outlook
 from m5_assets.forecasting.panel import HORIZON, Panel, write_panel
+from m5_assets.model_specs import FORECASTS, MEMBER_NAMES
+from m5_assets.readers.forecasts import read_forecast
 from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -62,9 +64,12 @@ class Home:
             pq.write_table(table, staged / "rows.parquet")
             self.lake.publish(dataset, WEEK.key, staged, inputs={}, attributes={})
 
+    def table(self, dataset: str, week: Week | None = None) -> pa.Table:
+        return self.lake.read_table(self.lake.get(dataset, week.key if week else None).files[0])
+
     def panel(self) -> Panel:
         history = read_sales_weeks(self.lake, WEEKS)
-        return build_panel(history, rds._table(self.lake, "sell_prices"), rds._table(self.lake, "calendar"))
+        return build_panel(history, self.table("sell_prices"), self.table("calendar"))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,10 @@ def _forecast(home: Home) -> None:
         home.lake.publish("features", WEEK.key, staged, inputs={}, attributes={})
     units = rng.gamma(1, 1, (4, len(panel.series), HORIZON)).astype(np.float32)
     first_day = WEEK.shift(1).first_day
-    home.publish("ensemble_forecast", forecast_table(DailyUnits(panel.series, first_day, units[0]), *units[1:]))
+    members = dict(zip(MEMBER_NAMES, units, strict=False))
+    home.publish(
+        "ensemble_forecast", forecast_table(DailyUnits(panel.series, first_day, units[0]), members, *units[2:])
+    )
     totals = panel.series[["store_id", "dept_id"]].drop_duplicates()
     days = pd.DataFrame({"date": pd.date_range(first_day, periods=HORIZON).date})
     home.publish("totals_forecast", pa.Table.from_pandas(totals.merge(days, how="cross").assign(units=9.5)))
@@ -121,14 +129,14 @@ def test_the_forecast_carries_the_known_prices(home: Home) -> None:
     price = found["sell_price"].to_numpy(np.float32).reshape(-1, HORIZON)
     np.testing.assert_array_equal(price, panel.price[:, panel.days :])
     in_lake = read_forecast(home.lake, WEEK)
-    for model in MODELS:
+    for model in FORECASTS:
         np.testing.assert_array_equal(found[model].to_numpy(np.float32), in_lake[model].to_numpy())
 
 
 def test_the_outlook_is_that_of_the_panel(home: Home) -> None:
     found = home.ask("SELECT * FROM m5.bi_outlook ORDER BY store_id, item_id")
     table = read_forecast(home.lake, WEEK)
-    expected = outlook(home.panel(), {m: table[m].to_numpy().reshape(-1, HORIZON) for m in MODELS})
+    expected = outlook(home.panel(), {m: table[m].to_numpy().reshape(-1, HORIZON) for m in FORECASTS})
     for name in ("forecast_28", "last_28", "usual_28", "zero_days", "sell_price", "next_price"):
         np.testing.assert_allclose(found[name].astype(float), expected[name].astype(float), rtol=1e-6)
     assert found["last_year_28"].isna().all()  # ten weeks do not reach back
@@ -154,7 +162,7 @@ def test_totals_are_the_sums_of_what_is_below(home: Home) -> None:
 
 
 def test_the_calendar_is_the_landed_one(home: Home) -> None:
-    landed = rds._table(home.lake, "calendar").to_pandas()
+    landed = home.table("calendar").to_pandas()
     found = home.ask("SELECT * FROM m5.calendar ORDER BY date")
     assert (found["d"] == landed["d"]).all()
     assert found["event_name_1"].fillna("").tolist() == landed["event_name_1"].tolist()
@@ -176,7 +184,7 @@ def test_a_load_again_changes_nothing_but_the_log(home: Home) -> None:
 def test_totals_of_other_departments_than_the_items_are_refused(home: Home, tmp_path: Path) -> None:
     other = Home(Lake(root=str(tmp_path)), home.postgres, home.landed)
     other.publish("ensemble_forecast", read_forecast(home.lake, WEEK))
-    totals = rds._table(home.lake, "totals_forecast", WEEK)
+    totals = home.table("totals_forecast", WEEK)
     other.publish("totals_forecast", totals.slice(0, totals.num_rows - 1))
     with pytest.raises(dg.Failure, match=r"1 days of store-departments .*, the first WI_3"):
         other.make(rds.store_dept_forecast)

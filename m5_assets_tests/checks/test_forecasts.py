@@ -81,9 +81,9 @@ def test_bad_models_are_found() -> None:
 
 
 def test_bad_weights_are_found() -> None:
-    assert ensemble_weights.shares(0.3, 0.8).passed
-    assert not ensemble_weights.shares(1.01, 0.8).passed
-    assert not ensemble_weights.shares(0.3, float("nan")).passed
+    assert ensemble_weights.shares({"lstm": 0.3, "alignment": 0.8}).passed
+    assert not ensemble_weights.shares({"lstm": 1.01, "alignment": 0.8}).passed
+    assert not ensemble_weights.shares({"lstm": 0.3, "alignment": float("nan")}).passed
     assert ensemble_weights.learnt_from_the_past(WEEK, [WEEK.shift(-8), WEEK.shift(-4)]).passed
     assert not ensemble_weights.learnt_from_the_past(WEEK, [WEEK.shift(-3)]).passed
 

@@ -7,17 +7,17 @@ import shlex
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
 import m5_assets
-from m5_assets.resources.sagemaker_jobs import Kind
+from m5_assets.resources.sagemaker_jobs import JOB_KINDS
 
 ROOT = Path(__file__).parents[2]
-JOBS = get_args(Kind)
+JOBS = JOB_KINDS
 DOCKERFILES = {name: ROOT / "docker" / f"Dockerfile.{name}" for name in ("platform", *JOBS)}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
 SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|KEY)", re.IGNORECASE)

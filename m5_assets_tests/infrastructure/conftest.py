@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
 from m5_assets.extras.deployment.releases import Environment, Release, compose
-from m5_assets.resources.sagemaker_jobs import Kind
+from m5_assets.resources.sagemaker_jobs import JOB_KINDS
 from m5_assets_tests.support import moto_gaps
 from m5_assets_tests.support.iam_policies import Rights
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 INFRASTRUCTURE = ROOT / "infrastructure"
 ACCOUNT = "123456789012"
 """moto's account."""
-TAGS = dict.fromkeys(("platform", *get_args(Kind)), "0123abcd")
+TAGS = dict.fromkeys(("platform", *JOB_KINDS), "0123abcd")
 
 _ENGINE = """#!{python}
 import os, sys

@@ -6,12 +6,11 @@ import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import boto3
 from botocore import xform_name
 
-from m5_assets.resources.sagemaker_jobs import Kind
+from m5_assets.resources.sagemaker_jobs import JOB_KINDS
 from m5_assets_tests.infrastructure.conftest import ROOT, Account
 from m5_assets_tests.support.aws_calls import AWS, LAKE, OPERATIONS, orchestrator_calls
 from m5_assets_tests.support.iam_policies import Context, allows
@@ -103,7 +102,7 @@ def test_a_job_may_make_every_call_of_its_program(account: Account) -> None:
     clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
     assert clients == {"s3"}  # the messages of Dagster Pipes; SageMaker itself brings and takes the files
     called = _operations_called("s3", sources) | {"GetObject", "PutObject"}  # the latter two are dagster_pipes' own
-    for kind in get_args(Kind):
+    for kind in JOB_KINDS:
         prefix = kind if kind == "features" else f"{kind}-model"
         message = f"{LAKE}/lake/pipes/{prefix}-2016-05-16-0a1b-a1/messages/1.json"
         assert [n for n in called if not allows(account.rights(f"m5-prod-job-{kind}"), f"s3:{n}", message)] == []

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, make_url
 
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.sagemaker_jobs import Kind, SageMakerJobs
+from m5_assets.resources.sagemaker_jobs import JOB_KINDS, SageMakerJobs
 from m5_assets.settings import Settings, settings
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAGS, Account
 from m5_assets_tests.resources.conftest import database as database
@@ -81,8 +81,8 @@ def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
     jobs = found.sagemaker
     assert jobs.mode == "aws"
     assert jobs.gbm_image == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/m5-prod/gbm:{TAGS['gbm']}"
-    runner = SageMakerJobs(tmp_path, Lake(root=found.lake), jobs)
-    for kind in get_args(Kind):
+    runner = SageMakerJobs(home=str(tmp_path), lake=Lake(root=found.lake), job_settings=jobs)
+    for kind in JOB_KINDS:
         assert runner.role_arn(kind) == account.outputs(f"job-{kind}")["RoleArn"]
     network = account.outputs("network")
     assert jobs.subnets == (network["PrivateSubnetA"], network["PrivateSubnetB"])

@@ -29,7 +29,7 @@ PLATFORM = JobSettings(
 
 
 def jobs_at(root: Path, settings: JobSettings = PLATFORM) -> SageMakerJobs:
-    return SageMakerJobs(home=root / "home", lake=Lake(root=str(root / "lake")), job_settings=settings)
+    return SageMakerJobs(home=str(root / "home"), lake=Lake(root=str(root / "lake")), job_settings=settings)
 
 
 def run_features(jobs: SageMakerJobs) -> dg.ExecuteInProcessResult:

@@ -29,6 +29,7 @@ from m5_assets.dagster_internals import (
     reverse_cron_string_iterator,
 )
 from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
+from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_folder import LandingResource
@@ -239,7 +240,7 @@ def stale_data(landing: LandingResource, now: dt.datetime, source: Settings, ui:
 
 def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
     """Yield each model whose latest week in the lake was trained too long ago, seen from the week that is due."""
-    for dataset in MODELS:
+    for dataset in (model.model for model in MODELS):
         weeks = lake.partitions(dataset)
         if not weeks:
             continue

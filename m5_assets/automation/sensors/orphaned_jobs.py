@@ -10,9 +10,9 @@ from m5_assets.resources.sagemaker_jobs import SageMakerJobs
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Stops running SageMaker jobs that no run waits for any more: nobody pays for what nobody will read.",
 )
-def orphaned_jobs(context: dg.SensorEvaluationContext, jobs: dg.ResourceParam[SageMakerJobs]) -> dg.SkipReason:
+def orphaned_jobs(context: dg.SensorEvaluationContext, sagemaker: SageMakerJobs) -> dg.SkipReason:
     """Look once."""
-    stopped = jobs.stop_orphans(context.instance)
+    stopped = sagemaker.stop_orphans(context.instance)
     for job in stopped:
         context.log.warning(f"{job.kind} job {job.name} of run {job.run_id} was stopped")
     return dg.SkipReason(f"{len(stopped)} orphaned jobs stopped")

@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
 import boto3
 from botocore.exceptions import ClientError
@@ -21,7 +20,7 @@ from botocore.exceptions import ClientError
 from m5_assets.errors import UserError
 from m5_assets.extras.deployment.releases import Environment, Tags
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.sagemaker_jobs import Kind, SageMakerJobs
+from m5_assets.resources.sagemaker_jobs import JOB_KINDS, SageMakerJobs
 from m5_assets.settings import JobSettings
 
 _PLATFORM = "platform"
@@ -51,8 +50,10 @@ class Images:
         recipe = _digest(
             self._checkout, ["docker/Dockerfile.*", "docker/entry.sh", "pyproject.toml", "constraints.txt"]
         )
-        jobs = SageMakerJobs(self._checkout, Lake(root=str(self._checkout)), JobSettings(mode="local"))
-        tags = {kind: f"{jobs.image(kind).rpartition(':')[2]}-{recipe[:8]}" for kind in get_args(Kind)}
+        jobs = SageMakerJobs(
+            home=str(self._checkout), lake=Lake(root=str(self._checkout)), job_settings=JobSettings(mode="local")
+        )
+        tags = {kind: f"{jobs.image(kind).rpartition(':')[2]}-{recipe[:8]}" for kind in JOB_KINDS}
         platform = _digest(self._checkout, ["m5_assets/**/*", "libraries/**/*", "infrastructure/*"])
         return {_PLATFORM: f"{platform[:12]}-{recipe[:8]}", **tags}
 

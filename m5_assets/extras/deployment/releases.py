@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
 from m5_assets.errors import UserError
-from m5_assets.resources.sagemaker_jobs import Kind
+from m5_assets.resources.sagemaker_jobs import JOB_KINDS
 
 Tags = Mapping[str, str]
 """The tag of each image: platform, features, gbm, ..."""
@@ -42,7 +42,7 @@ class Part:
 
 PARTS = (
     *(Part(name, name) for name in ("delivery", "keys", "network", "lake", "alerts", "database")),
-    *(Part(f"job-{kind}", "job", {"Kind": kind}) for kind in get_args(Kind)),
+    *(Part(f"job-{kind}", "job", {"Kind": kind}) for kind in JOB_KINDS),
     *(Part(name, name) for name in ("platform", "dashboards")),
     *(Part(name, "service", {"Service": name}) for name in ("run", "code", "daemon", "webserver")),
 )

@@ -18,6 +18,7 @@ from m5_assets.checks.landing import LANDED, raw_sales_checks
 from m5_assets.checks.recording import Finding, weekly_checks
 from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Status
 from m5_assets.readers.known_inputs import KnownInputs
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_folder import LandingResource
 from m5_assets.sample import write_sample
@@ -118,7 +119,7 @@ class Place:
 
     def forecast(self, week: Week) -> None:
         """Publish what a forecast leaves: features that name their inputs, and the forecast."""
-        known = KnownInputs(self.lake).at(week)
+        known = KnownInputs(self.lake).at(week, ForecastPolicy.of(settings()))
         self.lake.commit(Manifest("features", week.key, (), known.inputs, {"weeks": len(known.sales)}))
         self.lake.commit(Manifest("ensemble_forecast", week.key, ()))
 

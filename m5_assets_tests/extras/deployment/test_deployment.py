@@ -187,7 +187,9 @@ def test_a_build_that_fails_says_why(checkout: Checkout, tmp_path: Path) -> None
 
 def test_a_tag_names_what_goes_into_the_image(checkout: Checkout) -> None:
     before = deployment(checkout).current().tags
-    local = SageMakerJobs(checkout.root, Lake(root=str(checkout.root)), JobSettings(mode="local")).image("gbm")
+    local = SageMakerJobs(
+        home=str(checkout.root), lake=Lake(root=str(checkout.root)), job_settings=JobSettings(mode="local")
+    ).image("gbm")
     assert before["gbm"].startswith(local.rpartition(":")[2] + "-")
     with (checkout.root / "constraints.txt").open("a") as constraints:
         constraints.write("# a newer package\n")

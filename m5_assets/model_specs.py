@@ -1,0 +1,97 @@
+"""The models the platform trains and combines: one entry per model.
+
+Everything that exists once per model (assets, checks, job settings, hyperparameters, columns) is derived from these
+entries. To add one: docs/extending.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What sets one model apart from the others.
+
+    Attributes:
+        name: in asset keys, settings, images and columns; also its package under `forecasting` and its program
+            `m5_assets.containers.<name>`.
+        label: its name for people.
+        framework: shown as the kind of its assets.
+        training_part: the folder of the features partition that a training reads; also the name of its channel.
+        prediction_part: the folder whose files a prediction answers, one by one.
+        about: what it is, the start of its assets' descriptions.
+        reads: what its predictions are computed from, and on what hardware.
+        predictions: the asset with its predictions; by default `<name>_predictions`.
+        training_instance: default instance type of its Training jobs.
+        transform_instance: default instance type of its Batch Transform jobs.
+    """
+
+    name: str
+    label: str
+    framework: str
+    training_part: str
+    prediction_part: str
+    about: str
+    reads: str
+    training_instance: str
+    transform_instance: str
+    predictions: str = ""
+
+    @property
+    def model(self) -> str:
+        """The asset with the model in force."""
+        return f"{self.name}_model"
+
+    def __post_init__(self) -> None:
+        """Fill in the default name of the predictions."""
+        object.__setattr__(self, "predictions", self.predictions or f"{self.name}_predictions")
+
+
+MEMBERS = (
+    ModelSpec(
+        name="gbm",
+        label="GBM",
+        framework="lightgbm",
+        training_part="panel",
+        prediction_part="horizon",
+        about="The gradient-boosted trees",
+        reads="from the horizon's features; on CPU",
+        training_instance="ml.m5.2xlarge",
+        transform_instance="ml.m5.xlarge",
+    ),
+    ModelSpec(
+        name="lstm",
+        label="LSTM",
+        framework="pytorch",
+        training_part="panel",
+        prediction_part="panel",
+        about="The Seq2Seq LSTM with attention",
+        reads="from the panel; on a GPU on AWS",
+        training_instance="ml.g4dn.xlarge",
+        transform_instance="ml.g4dn.xlarge",
+    ),
+)
+"""The models of single series that the ensemble averages. The first takes the share that the others leave."""
+
+TOTALS = ModelSpec(
+    name="totals",
+    label="Totals",
+    framework="lightgbm",
+    training_part="totals",
+    prediction_part="totals",
+    about="The models of the store-departments' daily totals",
+    reads="from their long history; on CPU",
+    training_instance="ml.m5.xlarge",
+    transform_instance="ml.m5.large",
+    predictions="totals_forecast",
+)
+"""The model of the totals to which the members' average is aligned."""
+
+MODELS = (*MEMBERS, TOTALS)
+MEMBER_NAMES = tuple(member.name for member in MEMBERS)
+PREDICTIONS = tuple(model.predictions for model in MODELS)
+
+AVERAGE, ENSEMBLE = "average", "ensemble"
+FORECASTS = (*MEMBER_NAMES, AVERAGE, ENSEMBLE)
+"""The columns of a week's forecast: each member, their weighted average, the average aligned to the totals."""
