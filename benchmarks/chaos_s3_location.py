@@ -10,8 +10,9 @@ from botocore.config import Config
 from dagster_sagemaker import LocalSageMaker
 
 from m5_assets.definitions import build_defs
+from m5_assets.model_specs import JOB_KINDS
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.sagemaker_jobs import JOB_KINDS, SageMakerJobs
+from m5_assets.resources.sagemaker_jobs import SageMakerJobs
 from m5_assets.settings import settings
 
 

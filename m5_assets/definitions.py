@@ -19,7 +19,8 @@ from m5_assets.extras.quicksight import refresh
 from m5_assets.extras.quicksight.quicksight_api import QuickSight
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.limits import CheckLimits, Retention
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.resources.sagemaker_jobs import SageMakerJobs
 from m5_assets.settings import Settings, settings
@@ -35,9 +36,11 @@ def resources(source: Settings) -> dict[str, Any]:
     # By the variable's name: Dagster shows a resource's configuration in its UI, and the address holds a password.
     url = dg.EnvVar("M5_DATABASE_URL") if source.database_url.get_secret_value() else ""
     return {
-        "landing": LandingResource(root=source.landing),
+        "landing": LandingFolder(root=source.landing),
         "lake": lake,
         "policy": ForecastPolicy.of(source),
+        "limits": CheckLimits.of(source.checks),
+        "retention": Retention.of(source.retention),
         "sagemaker": SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker),
         "postgres": PostgresResource(url=url, home=str(source.home)),
         "quicksight": QuickSight(source.quicksight),

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from m5_assets.forecasting.gbm.config import GBMConfig
+from m5_assets.forecasting.hyperparameters import Hyperparameters
+from m5_assets.forecasting.lstm.config import LSTMConfig
+from m5_assets.forecasting.totals.config import TotalsConfig
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -22,6 +27,8 @@ class ModelSpec:
         prediction_part: the folder whose files a prediction answers, one by one.
         about: what it is, the start of its assets' descriptions.
         reads: what its predictions are computed from, and on what hardware.
+        hyperparameters: what its training can be told.
+        share: a member's share in the ensemble until enough past weeks are scored; 0 for the first, which has the rest.
         predictions: the asset with its predictions; by default `<name>_predictions`.
         training_instance: default instance type of its Training jobs.
         transform_instance: default instance type of its Batch Transform jobs.
@@ -36,6 +43,8 @@ class ModelSpec:
     reads: str
     training_instance: str
     transform_instance: str
+    hyperparameters: type[Hyperparameters]
+    share: float = 0.0
     predictions: str = ""
 
     @property
@@ -59,6 +68,7 @@ MEMBERS = (
         reads="from the horizon's features; on CPU",
         training_instance="ml.m5.2xlarge",
         transform_instance="ml.m5.xlarge",
+        hyperparameters=GBMConfig,
     ),
     ModelSpec(
         name="lstm",
@@ -70,6 +80,8 @@ MEMBERS = (
         reads="from the panel; on a GPU on AWS",
         training_instance="ml.g4dn.xlarge",
         transform_instance="ml.g4dn.xlarge",
+        hyperparameters=LSTMConfig,
+        share=0.2,
     ),
 )
 """The models of single series that the ensemble averages. The first takes the share that the others leave."""
@@ -84,11 +96,14 @@ TOTALS = ModelSpec(
     reads="from their long history; on CPU",
     training_instance="ml.m5.xlarge",
     transform_instance="ml.m5.large",
+    hyperparameters=TotalsConfig,
     predictions="totals_forecast",
 )
 """The model of the totals to which the members' average is aligned."""
 
 MODELS = (*MEMBERS, TOTALS)
+JOB_KINDS = ("features", *(model.name for model in MODELS))
+"""The programs that run as jobs: one image each."""
 MEMBER_NAMES = tuple(member.name for member in MEMBERS)
 PREDICTIONS = tuple(model.predictions for model in MODELS)
 

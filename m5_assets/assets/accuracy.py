@@ -23,7 +23,7 @@ from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between
 
 if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
@@ -63,7 +63,7 @@ Units = npt.NDArray[np.floating]
     "once the four weeks that the forecast covers are known.",
 )
 def forecast_accuracy(
-    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake
+    context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake
 ) -> dg.MaterializeResult[Any]:
     """Score the week's forecast."""
     week = Week.parse(context.partition_key)

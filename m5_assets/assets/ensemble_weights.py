@@ -23,7 +23,7 @@ from m5_assets.readers.scoring import day_number, landed_official, measure_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL, LandedOfficial
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 
 _HORIZON_WEEKS = HORIZON_DAYS // 7
@@ -54,7 +54,7 @@ _UP_TO_NOW = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_
     "been best in the past weeks whose 28 days are known at the week's origin, shrunk towards the settings' values.",
 )
 def ensemble_weights(
-    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake, policy: ForecastPolicy
+    context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake, policy: ForecastPolicy
 ) -> dg.MaterializeResult[Any]:
     """Fit the week's weights."""
     week, prior = Week.parse(context.partition_key), policy.prior

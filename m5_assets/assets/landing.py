@@ -16,7 +16,7 @@ from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits, write_by_store
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput, LandedTotals, content_by_week, sum_totals
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.weeks import WEEKS, Week
 
 
@@ -33,7 +33,7 @@ def _refuse(problem: BadInput) -> dg.Failure:
     description="A week of daily unit sales of every product in every store, from the landed sales file. "
     "All weeks of the back-history load in one run, in one pass over the file.",
 )
-def raw_sales(context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake) -> dg.MaterializeResult[Any]:
+def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Split the wide sales file into weekly tables."""
     weeks = [Week.parse(key) for key in context.partition_keys]
     try:
@@ -92,7 +92,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingResource, lake:
     "totals exist they must agree.",
 )
 def store_dept_sales(
-    context: dg.AssetExecutionContext, landing: LandingResource, lake: Lake
+    context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake
 ) -> dg.MaterializeResult[Any]:
     """Sum the week's detail, or take its landed totals."""
     weeks, loaded = [Week.parse(key) for key in context.partition_keys], set(lake.partitions("raw_sales"))
@@ -218,7 +218,7 @@ def _whole_table(
     kinds={"csv", "parquet"},
     description="The price of every product in every store and calendar week, those of the coming four weeks included.",
 )
-def sell_prices(landing: LandingResource, lake: Lake) -> dg.MaterializeResult[Any]:
+def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed price file."""
     try:
         reader = landing.open()
@@ -233,7 +233,7 @@ def sell_prices(landing: LandingResource, lake: Lake) -> dg.MaterializeResult[An
     kinds={"csv", "parquet"},
     description="Days, Walmart's weeks, events and SNAP days by state, known in advance.",
 )
-def calendar(landing: LandingResource, lake: Lake) -> dg.MaterializeResult[Any]:
+def calendar(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed calendar."""
     try:
         return _whole_table(lake, "calendar", pa.Table.from_pandas(landing.open().calendar(), preserve_index=False))

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from m5_assets.assets.model_config import launchpad_config, training_hyperparameters
 from m5_assets.assets.presentation import bars_plot, lines_plot
 from m5_assets.model_specs import MODELS, ModelSpec
 from m5_assets.resources.forecast_policy import ForecastPolicy
@@ -42,7 +43,9 @@ def model_file(manifest: Manifest) -> str:
 
 
 def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
-    """Return the asset with the model in force."""
+    """Return the asset with the model in force. Its hyperparameters can be changed for a run in the Launchpad."""
+    given = settings().hyperparameters(spec.name)
+    config_type = launchpad_config(spec.hyperparameters, given)
 
     @dg.asset(
         name=spec.model,
@@ -55,9 +58,13 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         description=f"{spec.about} in force: trained every few weeks, else carried forward.",
     )
     def model(
-        context: dg.AssetExecutionContext, lake: Lake, policy: ForecastPolicy, sagemaker: SageMakerJobs
+        context: dg.AssetExecutionContext,
+        config: config_type,  # type: ignore[valid-type]  # made from the spec
+        lake: Lake,
+        policy: ForecastPolicy,
+        sagemaker: SageMakerJobs,
     ) -> dg.MaterializeResult[Any]:
-        week, hyperparameters = Week.parse(context.partition_key), settings().hyperparameters(spec.name)
+        week, hyperparameters = Week.parse(context.partition_key), training_hyperparameters(config, given)
         recipe = _recipe(sagemaker.image(spec.name), hyperparameters)
         last = model_in_force(lake, spec.model, week, recipe, policy.cadence_weeks)
         if last is not None:

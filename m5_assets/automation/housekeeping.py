@@ -20,7 +20,7 @@ from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.run_statuses import FINISHED
 from m5_assets.model_specs import PREDICTIONS
 from m5_assets.resources.lake import Lake
-from m5_assets.settings import RetentionSettings
+from m5_assets.settings import RetentionFields
 
 log = logging.getLogger("m5.housekeeping")
 
@@ -51,7 +51,7 @@ def weeks_kept(lake: Lake, dataset: str, count: int) -> set[str]:
     return kept | ({*forecasts} - {*lake.partitions("forecast_accuracy")} if dataset in PREDICTIONS else set())
 
 
-def old_weeks(lake: Lake, source: RetentionSettings) -> Iterator[Removal]:
+def old_weeks(lake: Lake, source: RetentionFields) -> Iterator[Removal]:
     """Yield the files of weeks of features and predictions that are not kept, the manifest of each first."""
     counts = {"features": source.features_weeks, **dict.fromkeys(PREDICTIONS, source.predictions_weeks)}
     for dataset, count in counts.items():
@@ -93,7 +93,7 @@ def old_runs(instance: dg.DagsterInstance, older_than: dt.datetime) -> Iterator[
     yield from (Removal("old run", record.dagster_run.run_id) for record in instance.get_run_records(ended))
 
 
-def plan(lake: Lake, instance: dg.DagsterInstance, source: RetentionSettings, now: dt.datetime) -> list[Removal]:
+def plan(lake: Lake, instance: dg.DagsterInstance, source: RetentionFields, now: dt.datetime) -> list[Removal]:
     """Return everything that is to be removed now."""
     files_before = now - dt.timedelta(hours=source.files_hours)
     old = list(old_weeks(lake, source))

@@ -7,7 +7,7 @@ import dagster as dg
 from m5_assets.automation import housekeeping as cleaning
 from m5_assets.dagster_internals import UnresolvedAssetJobDefinition
 from m5_assets.resources.lake import Lake
-from m5_assets.settings import settings
+from m5_assets.resources.limits import Retention
 
 _IN_ORDER = {"m5/order": "weekly"}
 """Runs with this tag run one at a time, in the order asked for (dagster.yaml): a week carries the last one's models."""
@@ -58,9 +58,9 @@ accuracy = dg.define_asset_job(
 
 
 @dg.op
-def remove_old(context: dg.OpExecutionContext, lake: Lake) -> None:
+def remove_old(context: dg.OpExecutionContext, lake: Lake, retention: Retention) -> None:
     """Remove what the settings do not keep."""
-    removals = cleaning.plan(lake, context.instance, settings().retention, dt.datetime.now(dt.UTC))
+    removals = cleaning.plan(lake, context.instance, retention, dt.datetime.now(dt.UTC))
     for line in cleaning.summary(removals):
         context.log.info(line)
     cleaning.carry_out(removals, lake, context.instance)

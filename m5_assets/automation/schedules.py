@@ -13,7 +13,7 @@ from m5_assets.automation.due_weeks import FORECAST, due_weeks, replay_week, unf
 from m5_assets.automation.jobs import accuracy, housekeeping, weekly_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week
 
@@ -32,7 +32,7 @@ def _hour(after: int) -> int:
     "the earliest week not yet forecast.",
 )
 def weekly(
-    context: dg.ScheduleEvaluationContext, lake: Lake, landing: LandingResource
+    context: dg.ScheduleEvaluationContext, lake: Lake, landing: LandingFolder
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Ask for the runs of the weeks that are due and not under way."""
     under_way = unfinished_weeks(context.instance, weekly_forecast.name)

@@ -15,7 +15,7 @@ from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekl
 from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.readers.accuracy_tables import read_accuracy
 from m5_assets.resources.lake import Lake
-from m5_assets.settings import settings
+from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import Week
 
 _LEVELS = range(13)
@@ -61,13 +61,12 @@ def ensemble_not_worse(weeks: Sequence[dict[str, float]], tolerance: float) -> F
     return Finding(passed, f"{text}; {tolerance:.0%} worse passes", {"weeks": len(weeks), **means})
 
 
-def examiner(lake: Lake) -> Examiner:
+def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
     """Return the examiner of `forecast_accuracy`."""
 
     def examine(week: Week) -> Findings:
         frame = read_accuracy(lake, week)
-        checks = settings().checks
-        matured = [key for key in lake.partitions("forecast_accuracy") if key <= week.key][-checks.accuracy_weeks :]
+        matured = [key for key in lake.partitions("forecast_accuracy") if key <= week.key][-limits.accuracy_weeks :]
         complete = levels_complete(frame)
         if not complete.passed:
             return {"levels_complete": complete}
@@ -75,11 +74,11 @@ def examiner(lake: Lake) -> Examiner:
             "levels_complete": complete,
             "better_than_seasonal_naive": better_than_benchmark(overall(frame)),
             "ensemble_not_worse": ensemble_not_worse(
-                [overall(read_accuracy(lake, Week.parse(key))) for key in reversed(matured)], checks.ensemble_tolerance
+                [overall(read_accuracy(lake, Week.parse(key))) for key in reversed(matured)], limits.ensemble_tolerance
             ),
         }
 
     return examine
 
 
-forecast_accuracy_checks = weekly_checks("forecast_accuracy", CHECKS, examiner)
+forecast_accuracy_checks = weekly_checks("forecast_accuracy", CHECKS, examiner, ("lake", "limits"))

@@ -17,7 +17,7 @@ from m5_assets.forecasting.panel import SERIES_COLUMNS
 from m5_assets.model_specs import ENSEMBLE
 from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
-from m5_assets.settings import settings
+from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import HORIZON_DAYS, Week
 
 CHECKS = (
@@ -53,7 +53,7 @@ def plausible_stores(forecast: pd.Series[float], sales: pd.Series[float], band: 
     return Finding(odd.empty and len(sales) > 0, f"{text}; {named}" if named else text, {"stores_odd": len(odd)})
 
 
-def examiner(lake: Lake) -> Examiner:
+def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
     """Return the examiner of `ensemble_forecast`."""
 
     def examine(week: Week) -> Findings:
@@ -62,10 +62,7 @@ def examiner(lake: Lake) -> Examiner:
         values = np.column_stack([table[name].to_numpy() for name in model_columns(table)])
         by_store = table.group_by("store_id").aggregate([(ENSEMBLE, "sum")]).to_pandas().astype({"store_id": str})
         forecast = by_store.set_index("store_id")[f"{ENSEMBLE}_sum"] / HORIZON_DAYS
-        a_day, band = (
-            float(np.sum(table[ENSEMBLE].to_numpy(), dtype=float)) / HORIZON_DAYS,
-            settings().checks.forecast_band,
-        )
+        a_day, band = float(np.sum(table[ENSEMBLE].to_numpy(), dtype=float)) / HORIZON_DAYS, limits.forecast_band
         live = pd.MultiIndex.from_frame(sales.series[["store_id", "item_id"]])
         return {
             "complete": complete(table, live, week),
@@ -86,4 +83,4 @@ def _sales_by_store(lake: Lake, week: Week) -> pd.Series[float]:
     return pd.concat(frames, axis=1).mean(axis=1)
 
 
-ensemble_forecast_checks = weekly_checks("ensemble_forecast", CHECKS, examiner)
+ensemble_forecast_checks = weekly_checks("ensemble_forecast", CHECKS, examiner, ("lake", "limits"))

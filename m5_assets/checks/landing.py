@@ -9,6 +9,7 @@ import datetime as dt
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing_files.landing_folder import LandingResource
-from m5_assets.settings import Settings, settings
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.limits import CheckLimits
+from m5_assets.settings import CheckLimitFields, Settings, settings
 from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week
 
 EARLIER_WEEKS = 8
@@ -112,11 +114,11 @@ class WeekOfUnits:
         )
 
 
-def rows_complete(table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date) -> Finding:
+def rows_complete(
+    table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date, tolerated: float
+) -> Finding:
     """Every live series is there, and every series has one row for each day."""
-    found = unit_rules.complete(
-        own.keys, live, unit_rules.days(own.days, first, last), settings().checks.missing_series
-    )
+    found = unit_rules.complete(own.keys, live, unit_rules.days(own.days, first, last), tolerated)
     expected = len(own.keys) * ((last - first).days + 1)
     if found.passed and table.num_rows != expected:
         return Finding(False, f"{table.num_rows:,} rows, not one for each of {len(own.keys):,} series and day")
@@ -137,13 +139,12 @@ def units_in_range(own: WeekOfUnits, lowest: float, earlier: Sequence[WeekOfUnit
     return Finding(lowest >= 0 and own.largest <= limit and not bad, text, figures)
 
 
-def drifts(own: WeekOfUnits, earlier: Sequence[WeekOfUnits]) -> dict[str, Finding]:
+def drifts(own: WeekOfUnits, earlier: Sequence[WeekOfUnits], limits: CheckLimitFields) -> dict[str, Finding]:
     """Compare a week's volume and zero share with the weeks before."""
-    bands = settings().checks
     volumes, zeros = [week.units_a_day for week in earlier], [week.zero_share for week in earlier]
     return {
-        "volume_drift": unit_rules.in_band(own.units_a_day, volumes, bands.volume_band, "units a day"),
-        "zero_share_drift": unit_rules.near(own.zero_share, zeros, bands.zero_share_band, "share of zeros"),
+        "volume_drift": unit_rules.in_band(own.units_a_day, volumes, limits.volume_band, "units a day"),
+        "zero_share_drift": unit_rules.near(own.zero_share, zeros, limits.zero_share_band, "share of zeros"),
     }
 
 
@@ -185,7 +186,7 @@ class _Weeks:
         return self._known[week.key]
 
 
-def sales_examiner(lake: Lake, landing: LandingResource) -> Examiner:
+def sales_examiner(lake: Lake, landing: LandingFolder, limits: CheckLimits, *, source: Settings) -> Examiner:
     """Return the examiner of `raw_sales`."""
     weeks = _Weeks(lake, "raw_sales", ("store_id", "item_id"))
     newest = max(weeks.present, default="")
@@ -202,12 +203,12 @@ def sales_examiner(lake: Lake, landing: LandingResource) -> Examiner:
         first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
         findings = {
             "schema": schema,
-            "complete": rows_complete(table, own, live, first, week.origin),
+            "complete": rows_complete(table, own, live, first, week.origin, limits.missing_series),
             "units_in_range": units_in_range(own, float(table["units"].to_numpy().min(initial=0)), earlier),
-            **drifts(own, earlier),
+            **drifts(own, earlier, limits),
         }
         if week.key == newest:
-            findings[LANDED.name] = landed_is_fresh(landing.open().days()[1], _now(), settings())
+            findings[LANDED.name] = landed_is_fresh(landing.open().days()[1], _now(), source)
         return findings
 
     return examine
@@ -230,7 +231,7 @@ def agrees(totals: pa.Table, detail: pa.Table) -> Finding:
     return Finding(False, f"{text}{row['units']} against {row['units_sum']} summed", {"totals_differ": len(wrong)})
 
 
-def totals_examiner(lake: Lake) -> Examiner:
+def totals_examiner(lake: Lake, limits: CheckLimits) -> Examiner:
     """Return the examiner of `store_dept_sales`."""
     weeks = _Weeks(lake, "store_dept_sales", ("store_id", "dept_id"))
 
@@ -244,8 +245,8 @@ def totals_examiner(lake: Lake) -> Examiner:
         first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
         findings = {
             "schema": schema,
-            "complete": rows_complete(table, own, live, first, week.origin),
-            "volume_drift": drifts(own, earlier)["volume_drift"],
+            "complete": rows_complete(table, own, live, first, week.origin, limits.missing_series),
+            "volume_drift": drifts(own, earlier, limits)["volume_drift"],
         }
         detail = lake.find("raw_sales", week.key)
         if detail is not None:
@@ -255,7 +256,7 @@ def totals_examiner(lake: Lake) -> Examiner:
     return examine
 
 
-def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[int]) -> Finding:
+def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[int], tolerated: float) -> Finding:
     """Every product sold in the newest week has a price in each of these calendar weeks."""
     if not len(sold) or not weeks:
         return Finding(True, "no week of sales yet")
@@ -268,10 +269,10 @@ def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[in
         f"{len(missing):,} of {len(sold):,} products sold lack a price in calendar weeks {min(weeks)} to {max(weeks)}"
     )
     named = f", such as {'/'.join(missing[0])}" if len(missing) else ""
-    return Finding(share <= settings().checks.missing_series, text + named, {"without_price": len(missing)})
+    return Finding(share <= tolerated, text + named, {"without_price": len(missing)})
 
 
-def examine_prices(lake: Lake) -> Findings:
+def examine_prices(lake: Lake, limits: CheckLimits) -> Findings:
     """Examine `sell_prices`."""
     table = lake.read_table(lake.get("sell_prices").files[0])
     schema = unit_rules.schema(table, PRICES_SCHEMA)
@@ -280,7 +281,7 @@ def examine_prices(lake: Lake) -> Findings:
     return {
         "schema": schema,
         "prices_in_range": prices_in_range(table["sell_price"].to_numpy()),
-        "live_series_priced": live_series_priced(table, *_sold_and_weeks_ahead(lake)),
+        "live_series_priced": live_series_priced(table, *_sold_and_weeks_ahead(lake), limits.missing_series),
     }
 
 
@@ -342,7 +343,9 @@ def examine_calendar(lake: Lake) -> Findings:
     }
 
 
-raw_sales_checks = weekly_checks("raw_sales", SALES_CHECKS, sales_examiner, ("lake", "landing"))
-store_dept_sales_checks = weekly_checks("store_dept_sales", TOTALS_CHECKS, totals_examiner)
-sell_prices_checks = whole_checks("sell_prices", PRICES_CHECKS, examine_prices)
+raw_sales_checks = weekly_checks(
+    "raw_sales", SALES_CHECKS, partial(sales_examiner, source=settings()), ("lake", "landing", "limits")
+)
+store_dept_sales_checks = weekly_checks("store_dept_sales", TOTALS_CHECKS, totals_examiner, ("lake", "limits"))
+sell_prices_checks = whole_checks("sell_prices", PRICES_CHECKS, examine_prices, ("lake", "limits"))
 calendar_checks = whole_checks("calendar", CALENDAR_CHECKS, examine_calendar)

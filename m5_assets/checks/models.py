@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Callable
 
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
+from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake, LakeFile
-from m5_assets.settings import settings
+from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import Week
 
-MODELS = ("gbm_model", "lstm_model", "totals_model")
 CHECKS = (
     Check("archive_in_place", "The model's archive lies in the lake, with the size that was noted.", blocking=True),
     Check("trained_on_the_past", "It was trained on nothing after the week's origin.", blocking=True),
@@ -40,10 +40,10 @@ def age(week: Week, trained_week: Week, limit: int) -> Finding:
     return Finding(weeks <= limit, text, {"age_weeks": weeks, "limit_weeks": limit})
 
 
-def examiner(dataset: str) -> Callable[[Lake], Examiner]:
+def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
     """Return what makes the examiner of this model."""
 
-    def of(lake: Lake) -> Examiner:
+    def of(lake: Lake, limits: CheckLimits) -> Examiner:
         def examine(week: Week) -> Findings:
             manifest = lake.get(dataset, week.key)
             file = next((f for f in manifest.files if f.key.endswith("model.tar.gz")), None)
@@ -53,7 +53,7 @@ def examiner(dataset: str) -> Callable[[Lake], Examiner]:
             return {
                 "archive_in_place": archive_in_place(file, found),
                 "trained_on_the_past": trained_on_the_past(week, trained, through),
-                "age": age(week, trained, settings().checks.model_age_weeks),
+                "age": age(week, trained, limits.model_age_weeks),
             }
 
         return examine
@@ -61,6 +61,4 @@ def examiner(dataset: str) -> Callable[[Lake], Examiner]:
     return of
 
 
-gbm_model_checks, lstm_model_checks, totals_model_checks = (
-    weekly_checks(dataset, CHECKS, examiner(dataset)) for dataset in MODELS
-)
+MODEL_CHECKS = [weekly_checks(spec.model, CHECKS, examiner(spec.model), ("lake", "limits")) for spec in MODELS]

@@ -9,10 +9,11 @@ import pandas as pd
 
 from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Check, Examiner, Findings, unreadable, weekly_checks
+from m5_assets.model_specs import MEMBERS, TOTALS
 from m5_assets.readers.forecasts import read_predictions
 from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
-from m5_assets.settings import settings
+from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import HORIZON_DAYS, Week
 
 RECENT_WEEKS = 4
@@ -30,10 +31,10 @@ def recent_units_a_day(lake: Lake, week: Week) -> list[float]:
     return [float(read_sales_weeks(lake, [w]).units.sum(axis=0).mean()) for w in recent]
 
 
-def examiner(dataset: str) -> Callable[[Lake], Examiner]:
+def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
     """Return what makes the examiner of this model's forecast."""
 
-    def of(lake: Lake) -> Examiner:
+    def of(lake: Lake, limits: CheckLimits) -> Examiner:
         def examine(week: Week) -> Findings:
             try:
                 forecast = read_predictions(lake, lake.get(dataset, week.key))
@@ -43,12 +44,13 @@ def examiner(dataset: str) -> Callable[[Lake], Examiner]:
             live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys])
             found = [d.date() for d in pd.date_range(forecast.first_day, forecast.last_day)]
             odd = unit_rules.days(found, week.shift(1).first_day, week.last_forecast_day)
-            a_day = float(forecast.units.sum(dtype=float)) / HORIZON_DAYS
-            band = settings().checks.forecast_band
+            a_day, band = float(forecast.units.sum(dtype=float)) / HORIZON_DAYS, limits.forecast_band
             return {
                 "complete": unit_rules.complete(pd.MultiIndex.from_frame(forecast.series[keys]), live, odd),
                 "finite_and_not_negative": unit_rules.finite_and_not_negative(forecast.units, dataset),
-                "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+                "plausible_total": unit_rules.in_band(
+                    a_day, recent_units_a_day(lake, week), limits.forecast_band, "units a day"
+                ),
             }
 
         return examine
@@ -56,7 +58,7 @@ def examiner(dataset: str) -> Callable[[Lake], Examiner]:
     return of
 
 
-def examine_totals(lake: Lake) -> Examiner:
+def examine_totals(lake: Lake, limits: CheckLimits) -> Examiner:
     """Return the examiner of `totals_forecast`."""
 
     def examine(week: Week) -> Findings:
@@ -69,16 +71,19 @@ def examine_totals(lake: Lake) -> Examiner:
         if complete.passed and len(frame) != len(groups) * HORIZON_DAYS:
             complete = unit_rules.complete(groups, live, [week.origin])
         values = frame["units"].to_numpy(np.float64)
-        a_day, band = float(values.sum()) / HORIZON_DAYS, settings().checks.forecast_band
+        a_day, band = float(values.sum()) / HORIZON_DAYS, limits.forecast_band
         return {
             "complete": complete,
             "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "totals_forecast"),
-            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+            "plausible_total": unit_rules.in_band(
+                a_day, recent_units_a_day(lake, week), limits.forecast_band, "units a day"
+            ),
         }
 
     return examine
 
 
-gbm_predictions_checks = weekly_checks("gbm_predictions", CHECKS, examiner("gbm_predictions"))
-lstm_predictions_checks = weekly_checks("lstm_predictions", CHECKS, examiner("lstm_predictions"))
-totals_forecast_checks = weekly_checks("totals_forecast", CHECKS, examine_totals)
+PREDICTIONS_CHECKS = [
+    *(weekly_checks(each.predictions, CHECKS, examiner(each.predictions), ("lake", "limits")) for each in MEMBERS),
+    weekly_checks(TOTALS.predictions, CHECKS, examine_totals, ("lake", "limits")),
+]

@@ -34,7 +34,7 @@ from m5_assets.errors import UserError
 from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import CALENDAR, PRICES, BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.sagemaker_jobs import HEAVY
 from m5_assets.settings import Settings
@@ -156,7 +156,7 @@ def _disk(source: Settings) -> Iterator[Diagnosis]:
 
 def _landing(source: Settings) -> Iterator[Diagnosis]:
     try:
-        landing = LandingResource(root=source.landing)
+        landing = LandingFolder(root=source.landing)
         found = landed_is_fresh(landing.open().days()[1], dt.datetime.now(dt.UTC), source)
         missing = {CALENDAR, PRICES} - {*landing.open().stamps()}
     except (BadInput, OSError) as problem:

@@ -36,7 +36,7 @@ from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import Landing
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import loaded_weeks
 from m5_assets.resources.sagemaker_jobs import HEAVY, SageMakerJobs
@@ -212,7 +212,7 @@ def clean(*, dry_run: bool) -> list[str]:
 
 def landed() -> Landing:
     """Return the reader of the landed files."""
-    return LandingResource(root=settings().landing).open()
+    return LandingFolder(root=settings().landing).open()
 
 
 def _load_back_history(first: Week, last: Week) -> None:

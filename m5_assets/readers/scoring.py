@@ -18,7 +18,7 @@ import pyarrow as pa
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import OFFICIAL, BadInput, LandedOfficial
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, Week
 
 if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
@@ -43,7 +43,7 @@ class Measure:
     source: str
 
 
-def landed_official(landing: LandingResource) -> LandedOfficial | None:
+def landed_official(landing: LandingFolder) -> LandedOfficial | None:
     """Return the competition's own weights and scales, where they are landed.
 
     Raises:

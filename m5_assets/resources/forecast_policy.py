@@ -28,7 +28,7 @@ class ForecastPolicy(dg.ConfigurableResource):  # type: ignore[type-arg]  # dags
             history_weeks=source.history_weeks,
             min_history_weeks=source.min_history_weeks,
             cadence_weeks=source.cadence_weeks,
-            shares={name: getattr(source, f"{name}_weight") for name in MEMBER_NAMES[1:]},
+            shares={name: source.share(name) for name in MEMBER_NAMES[1:]},
             alignment=source.alignment,
         )
 

@@ -31,7 +31,7 @@ from dagster_sagemaker import (
 from pydantic import Field
 
 import m5_assets
-from m5_assets.model_specs import MODELS
+from m5_assets.model_specs import JOB_KINDS
 from m5_assets.resources.job_requests import Choices
 from m5_assets.resources.lake import LOCAL_BUCKET, Lake
 from m5_assets.settings import PRICES, JobSettings
@@ -39,8 +39,6 @@ from m5_assets.settings import PRICES, JobSettings
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-JOB_KINDS = ("features", *(model.name for model in MODELS))
-"""The programs that run as jobs: one image each."""
 JOB_NAME = "{job_name}"
 """Stands for the job's name in a key; every attempt writes below a prefix of its own."""
 
@@ -146,11 +144,11 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
 
     def image(self, kind: str) -> str:
         """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
-        return f"m5-{kind}:{_source_version()}" if self._local else str(getattr(self.job_settings, f"{kind}_image"))
+        return f"m5-{kind}:{_source_version()}" if self._local else self.job_settings.image(kind)
 
     def role_arn(self, kind: str) -> str:
         """Return the role that the jobs of a kind run with: its own, or the one of all."""
-        return str(getattr(self.job_settings, f"{kind}_role_arn")) or self.job_settings.role_arn
+        return self.job_settings.role(kind)
 
     def process(
         self,
@@ -224,7 +222,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
 
         Its checkpoints outlive the job: an attempt after a failed or stopped one goes on from them.
         """
-        chosen = Choices(self.job_settings, getattr(self.job_settings, f"{kind}_training"))
+        chosen = Choices(self.job_settings, self.job_settings.training(kind))
         work = json.dumps([self.image(kind), dict(hyperparameters), dict(channels)], sort_keys=True)
         checkpoints = f"{prefix}/checkpoints/{hashlib.sha256(work.encode()).hexdigest()[:12]}"
         params = {
@@ -269,7 +267,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
 
         SageMaker divides the objects among the instances.
         """
-        chosen = Choices(self.job_settings, getattr(self.job_settings, f"{kind}_transform"))
+        chosen = Choices(self.job_settings, self.job_settings.transform(kind))
         model = {
             "PrimaryContainer": {"Image": self.image(kind), "ModelDataUrl": self.lake.uri(model_key)},
             "ExecutionRoleArn": self.role_arn(kind),

@@ -5,11 +5,11 @@ Not here: the models' hyperparameters (`m5_assets.forecasting`).
 """
 
 from m5_assets.settings.alert_settings import AlertSettings
-from m5_assets.settings.check_settings import CheckSettings
+from m5_assets.settings.check_settings import CheckLimitFields, CheckSettings
 from m5_assets.settings.environment import InvalidSettings, settings
 from m5_assets.settings.platform_settings import M5_FIRST_DAY, Settings
 from m5_assets.settings.quicksight_settings import QuickSightSettings
-from m5_assets.settings.retention_settings import RetentionSettings
+from m5_assets.settings.retention_settings import RetentionFields, RetentionSettings
 from m5_assets.settings.sagemaker_settings import (
     PRICES,
     JobResources,
@@ -23,12 +23,14 @@ __all__ = [
     "M5_FIRST_DAY",
     "PRICES",
     "AlertSettings",
+    "CheckLimitFields",
     "CheckSettings",
     "InvalidSettings",
     "JobResources",
     "JobSettings",
     "ProcessingResources",
     "QuickSightSettings",
+    "RetentionFields",
     "RetentionSettings",
     "Settings",
     "TrainingResources",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class CheckSettings(BaseSettings):
-    """What the asset checks let pass: `M5_CHECKS_*`."""
-
-    model_config = SettingsConfigDict(env_prefix="M5_CHECKS_", extra="ignore")
+class CheckLimitFields(BaseModel):
+    """What the asset checks let pass."""
 
     missing_series: float = Field(0.01, ge=0, le=1, description="share of the live series that a week may lack")
     volume_band: float = Field(0.4, gt=0, description="a week's units may differ from the usual by this share")
@@ -19,3 +17,9 @@ class CheckSettings(BaseSettings):
     ensemble_tolerance: float = Field(0.02, ge=0, description="by this share it may be worse than its best member")
     model_age_weeks: int = Field(8, ge=1, description="a model in force may be this old")
     landing_hours: int = Field(24, ge=0, description="hours after a week's end by which its sales are due")
+
+
+class CheckSettings(CheckLimitFields, BaseSettings):
+    """What the asset checks let pass: `M5_CHECKS_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="M5_CHECKS_", extra="ignore")

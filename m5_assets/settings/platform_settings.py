@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from m5_assets.model_specs import MEMBERS, MODELS, ModelSpec
+from m5_assets.settings.added_fields import with_fields
 from m5_assets.settings.alert_settings import AlertSettings
 from m5_assets.settings.check_settings import CheckSettings
 from m5_assets.settings.quicksight_settings import QuickSightSettings
@@ -19,6 +21,19 @@ M5_FIRST_DAY = dt.date(2011, 1, 29)
 """d_1 of the competition's calendar, a Saturday."""
 
 
+def _share(member: ModelSpec) -> Any:
+    text = f"the {member.label}'s share in the ensemble until enough past weeks are scored"
+    return Field(member.share, ge=0, le=1, description=text)
+
+
+def _hyperparameters(model: ModelSpec) -> Any:
+    return Field(default_factory=dict, description=f'JSON, such as {{"seed": "1"}}, for the training of {model.label}')
+
+
+@with_fields(
+    {f"{member.name}_weight": (float, _share(member)) for member in MEMBERS[1:]}
+    | {f"{model.name}_hyperparameters": (dict[str, str], _hyperparameters(model)) for model in MODELS}
+)
 class Settings(BaseSettings):
     """What a user may set; see each field's description."""
 
@@ -36,10 +51,6 @@ class Settings(BaseSettings):
     history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales that features and models see")
     min_history_weeks: int = Field(50, ge=5, description="fewer landed weeks than this are refused")
     cadence_weeks: int = Field(4, ge=1, description="a model is trained anew when the last one is this old")
-    lstm_weight: float = Field(0.2, ge=0, le=1, description="the LSTM's share in the ensemble, before past weeks tell")
-    gbm_hyperparameters: dict[str, str] = Field(default_factory=dict, description='JSON, such as {"seed": "1"}')
-    lstm_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
-    totals_hyperparameters: dict[str, str] = Field(default_factory=dict, description="JSON")
     alignment: float = Field(
         0.8, ge=0, le=1, description="how far items are aligned to the totals, before past weeks tell: 0 not, 1 fully"
     )
@@ -63,6 +74,22 @@ class Settings(BaseSettings):
             )
         if self.sagemaker.mode == "local" and self.lake.startswith("s3://"):
             raise ValueError(f"M5_LAKE={self.lake} needs M5_SAGEMAKER_MODE=aws: the local runner reads folders")
+        return self
+
+    def share(self, member: str) -> float:
+        """Return the share in the ensemble that is set for a member, other than the first."""
+        return float(getattr(self, f"{member}_weight"))
+
+    def hyperparameters(self, model: str) -> dict[str, str]:
+        """Return the hyperparameters that are set for a model; all others keep their defaults."""
+        found: dict[str, str] = getattr(self, f"{model}_hyperparameters")
+        return found
+
+    @model_validator(mode="after")
+    def _shares_leave_a_rest(self) -> Self:
+        shares = {f"M5_{member.name.upper()}_WEIGHT": self.share(member.name) for member in MEMBERS[1:]}
+        if sum(shares.values()) > 1:
+            raise ValueError(f"{' + '.join(shares)} is {sum(shares.values()):g}: the shares must not exceed 1")
         return self
 
     @property

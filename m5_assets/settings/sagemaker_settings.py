@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from m5_assets.model_specs import JOB_KINDS, MODELS
+from m5_assets.settings.added_fields import with_fields
 
 PRICES = {
     "ml.m5.large": 0.115,
@@ -76,6 +79,22 @@ class TransformResources(JobResources):
     instance_count: int = Field(1, ge=1, le=100, description="instances that share the stores among them")
 
 
+def _text(default: str, description: str) -> tuple[type[str], Any]:
+    return str, Field(default, description=description)
+
+
+@with_fields(
+    {f"{kind}_role_arn": _text("", f"role of the {kind} jobs; empty: M5_SAGEMAKER_ROLE_ARN") for kind in JOB_KINDS}
+    | {f"{kind}_image": _text("", f"image of the {kind} jobs; empty in local mode") for kind in JOB_KINDS}
+    | {
+        f"{model.name}_training": (TrainingResources, TrainingResources(instance_type=model.training_instance))
+        for model in MODELS
+    }
+    | {
+        f"{model.name}_transform": (TransformResources, TransformResources(instance_type=model.transform_instance))
+        for model in MODELS
+    }
+)
 class JobSettings(BaseSettings):
     """Where SageMaker jobs run and on what: `M5_SAGEMAKER_*`."""
 
@@ -90,21 +109,7 @@ class JobSettings(BaseSettings):
     mode: Literal["local", "aws"] = Field("local", description="local: this machine's runner answers; aws: Amazon does")
     region: str = "us-east-1"
     role_arn: str = Field("arn:aws:iam::000000000000:role/m5-local", description="execution role of the jobs")
-    features_role_arn: str = Field("", description="role of the features job; empty: M5_SAGEMAKER_ROLE_ARN")
-    gbm_role_arn: str = Field("", description="role of the GBM's jobs; empty: M5_SAGEMAKER_ROLE_ARN")
-    lstm_role_arn: str = Field("", description="role of the LSTM's jobs; empty: M5_SAGEMAKER_ROLE_ARN")
-    totals_role_arn: str = Field("", description="role of the totals' jobs; empty: M5_SAGEMAKER_ROLE_ARN")
-    features_image: str = Field("", description="image of the features job; empty in local mode")
-    gbm_image: str = ""
-    lstm_image: str = ""
-    totals_image: str = ""
     features: ProcessingResources = ProcessingResources(instance_type="ml.m5.2xlarge")
-    gbm_training: TrainingResources = TrainingResources(instance_type="ml.m5.2xlarge")
-    lstm_training: TrainingResources = TrainingResources(instance_type="ml.g4dn.xlarge")
-    totals_training: TrainingResources = TrainingResources(instance_type="ml.m5.xlarge")
-    gbm_transform: TransformResources = TransformResources(instance_type="ml.m5.xlarge")
-    lstm_transform: TransformResources = TransformResources(instance_type="ml.g4dn.xlarge")
-    totals_transform: TransformResources = TransformResources(instance_type="ml.m5.large")
     kms_key_id: str = Field("", description="key of all jobs' volumes and outputs")
     subnets: tuple[str, ...] = Field(
         (), description="JSON list; network of all jobs, with M5_SAGEMAKER_SECURITY_GROUP_IDS"
@@ -121,13 +126,27 @@ class JobSettings(BaseSettings):
         _check_network(self.subnets, self.security_group_ids)
         return self
 
+    def image(self, kind: str) -> str:
+        """Return the image that is set for a job kind."""
+        return str(getattr(self, f"{kind}_image"))
+
+    def role(self, kind: str) -> str:
+        """Return the role of a job kind: its own, or the one of all jobs."""
+        return str(getattr(self, f"{kind}_role_arn")) or self.role_arn
+
+    def training(self, model: str) -> TrainingResources:
+        """Return what a model's Training jobs run on."""
+        found: TrainingResources = getattr(self, f"{model}_training")
+        return found
+
+    def transform(self, model: str) -> TransformResources:
+        """Return what a model's Batch Transform jobs run on."""
+        found: TransformResources = getattr(self, f"{model}_transform")
+        return found
+
     @model_validator(mode="after")
     def _images_on_aws(self) -> Self:
-        missing = [
-            n
-            for n in ("features_image", "gbm_image", "lstm_image", "totals_image")
-            if self.mode == "aws" and not getattr(self, n)
-        ]
+        missing = [f"{kind}_image" for kind in JOB_KINDS if self.mode == "aws" and not self.image(kind)]
         if missing:
             names = ", ".join(f"M5_SAGEMAKER_{name.upper()}" for name in missing)
             raise ValueError(f"M5_SAGEMAKER_MODE is aws: set {names} to the images' ECR URIs")

@@ -21,7 +21,7 @@ from m5_assets.forecasting.history import DailyUnits
 from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import OFFICIAL, LandedSales, Landing
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
 from m5_assets_tests.forecasting.test_wrmsse import naive_wrmsse
@@ -49,7 +49,7 @@ class Platform:
         done = dg.materialize(
             [forecast_accuracy],
             partition_key=WEEK.key,
-            resources={"landing": LandingResource(root=str(self.landing)), "lake": self.lake},
+            resources={"landing": LandingFolder(root=str(self.landing)), "lake": self.lake},
         )
         assert done.success
         return read_accuracy(self.lake, WEEK).set_index(["model", "level", "horizon_week"])

@@ -26,7 +26,7 @@ from m5_assets.readers.forecasts import read_forecast, totals_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.resources.landing_files import LandedSales, Landing, content_by_week
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings
 from m5_assets.weeks import Week
@@ -75,7 +75,7 @@ class Platform:
         return self.make(ensemble_weights, week)
 
     def make(self, asset: dg.AssetsDefinition, week: Week = WEEK) -> Manifest:
-        resources = {"landing": LandingResource(root=str(self.landing)), "lake": self.lake, "policy": POLICY}
+        resources = {"landing": LandingFolder(root=str(self.landing)), "lake": self.lake, "policy": POLICY}
         assert dg.materialize([asset], partition_key=week.key, resources=resources).success
         return self.lake.get(asset.key.to_user_string(), week.key)
 

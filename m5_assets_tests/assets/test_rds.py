@@ -24,7 +24,7 @@ from m5_assets.model_specs import FORECASTS, MEMBER_NAMES
 from m5_assets.readers.forecasts import read_forecast
 from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between
@@ -40,7 +40,7 @@ class Home:
 
     lake: Lake
     postgres: PostgresResource
-    landed: LandingResource
+    landed: LandingFolder
 
     def make(self, *assets: dg.AssetsDefinition, week: Week | None = WEEK, since: Week | None = None) -> None:
         tags = {}
@@ -80,7 +80,7 @@ def home() -> Iterator[Home]:
         home = Home(
             Lake(root=str(folder / "lake")),
             PostgresResource(home=str(folder)),
-            LandingResource(root=str(folder / "landing")),
+            LandingFolder(root=str(folder / "landing")),
         )
         home.make(landing.sell_prices, landing.calendar, week=None)
         home.make(landing.raw_sales, landing.store_dept_sales, since=WEEKS[0])

@@ -11,7 +11,7 @@ import pytest
 from m5_assets.automation.due_weeks import due_weeks, replay_week, spans, totals_to_load, weeks_to_load
 from m5_assets.automation.schedules import weekly, weekly_accuracy, weekly_housekeeping
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings, settings
 from m5_assets.weeks import Week
@@ -26,10 +26,10 @@ def _at(text: str) -> dt.datetime:
 
 
 @pytest.fixture(scope="module")
-def landing(tmp_path_factory: pytest.TempPathFactory) -> LandingResource:
+def landing(tmp_path_factory: pytest.TempPathFactory) -> LandingFolder:
     folder = tmp_path_factory.mktemp("landing")
     write_sample(folder, items=7, weeks=52, seed=1)
-    return LandingResource(root=str(folder))
+    return LandingFolder(root=str(folder))
 
 
 @pytest.fixture
@@ -117,14 +117,14 @@ def _evaluation(instance: dg.DagsterInstance, at: str) -> dg.ScheduleEvaluationC
     return dg.build_schedule_context(instance=instance, scheduled_execution_time=_at(at))
 
 
-def _tick(instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, at: str) -> list[dg.RunRequest]:
+def _tick(instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder, at: str) -> list[dg.RunRequest]:
     with _evaluation(instance, at) as context:
         found = weekly(context, lake=lake, landing=landing)
     return found if isinstance(found, list) else []
 
 
 def test_three_weeks_off_are_asked_for_in_order_and_once(
-    instance: dg.DagsterInstance, lake: Lake, landing: LandingResource
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder
 ) -> None:
     _made(lake, "ensemble_forecast", "2016-04-25")
     requests = _tick(instance, lake, landing, "2016-05-23T02:00")
@@ -140,19 +140,19 @@ def test_three_weeks_off_are_asked_for_in_order_and_once(
 
 
 def test_a_week_that_is_not_landed_is_not_asked_for(
-    instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, tmp_path: Path
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder, tmp_path: Path
 ) -> None:
     _made(lake, "ensemble_forecast", "2016-05-16")
     with _evaluation(instance, "2026-11-16T02:00") as context:
         found = weekly(context, lake=lake, landing=landing)
-        nowhere = weekly(context, lake=lake, landing=LandingResource(root=str(tmp_path / "nowhere")))
+        nowhere = weekly(context, lake=lake, landing=LandingFolder(root=str(tmp_path / "nowhere")))
     assert isinstance(found, dg.SkipReason)
     assert "landed through 2016-05-22" in str(found.skip_message)
     assert isinstance(nowhere, dg.SkipReason)
     assert "missing file" in str(nowhere.skip_message)
 
 
-def test_the_days_landed_are_those_of_the_file(landing: LandingResource) -> None:
+def test_the_days_landed_are_those_of_the_file(landing: LandingFolder) -> None:
     assert landing.open().days() == LANDED
 
 

@@ -16,6 +16,7 @@ from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-05-16")
 KEYS = ("store_id", "item_id")
+LIMITS = CheckSettings()
 
 
 def _sales(values: np.ndarray | None = None, first: dt.date = WEEK.first_day) -> pa.Table:
@@ -32,7 +33,9 @@ def _own(table: pa.Table) -> checks.WeekOfUnits:
 
 
 def _complete(table: pa.Table, live: pa.Table | None = None) -> Finding:
-    return checks.rows_complete(table, _own(table), _own(live or table).keys, WEEK.first_day, WEEK.origin)
+    return checks.rows_complete(
+        table, _own(table), _own(live or table).keys, WEEK.first_day, WEEK.origin, LIMITS.missing_series
+    )
 
 
 def test_a_good_week_passes() -> None:
@@ -41,7 +44,7 @@ def test_a_good_week_passes() -> None:
     assert unit_rules.schema(table, checks.SALES_SCHEMA).passed
     assert _complete(table).passed
     assert checks.units_in_range(own, 0.0, [own]).passed
-    assert all(finding.passed for finding in checks.drifts(own, [own, own]).values())
+    assert all(finding.passed for finding in checks.drifts(own, [own, own], LIMITS).values())
 
 
 @pytest.mark.parametrize(
@@ -94,10 +97,10 @@ def test_units_out_of_range_are_found() -> None:
 
 def test_drifts_are_found() -> None:
     usual = [_own(_sales())] * 8
-    assert not checks.drifts(_own(_sales(np.full((3, 7), 15, np.int32))), usual)["volume_drift"].passed
+    assert not checks.drifts(_own(_sales(np.full((3, 7), 15, np.int32))), usual, LIMITS)["volume_drift"].passed
     sparse = np.zeros((3, 7), np.int32)
     sparse[0] = 30
-    found = checks.drifts(_own(_sales(sparse)), usual)
+    found = checks.drifts(_own(_sales(sparse)), usual, LIMITS)
     assert found["volume_drift"].passed
     assert not found["zero_share_drift"].passed
 
@@ -151,8 +154,8 @@ def test_prices_out_of_range_or_missing_are_found() -> None:
         }
     )
     sold = pd.MultiIndex.from_tuples([("CA_1", "A"), ("CA_1", "B")])
-    assert checks.live_series_priced(prices, sold, [1, 2]).passed
-    found = checks.live_series_priced(prices.slice(0, 3), sold, [1, 2])
+    assert checks.live_series_priced(prices, sold, [1, 2], LIMITS.missing_series).passed
+    found = checks.live_series_priced(prices.slice(0, 3), sold, [1, 2], LIMITS.missing_series)
     assert not found.passed
     assert "such as CA_1/B" in found.text
 

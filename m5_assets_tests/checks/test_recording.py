@@ -15,7 +15,8 @@ from m5_assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PAR
 from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Status
 from m5_assets.definitions import defs
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.limits import CheckLimits
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between
 
@@ -36,7 +37,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def _run(home: Path, instance: dg.DagsterInstance, **run: object) -> dg.ExecuteInProcessResult:
-    resources = {"lake": Lake(root=str(home / "lake")), "landing": LandingResource(root=str(home / "landing"))}
+    resources = {
+        "lake": Lake(root=str(home / "lake")),
+        "landing": LandingFolder(root=str(home / "landing")),
+        "limits": CheckLimits(),
+    }
     assets = [raw_sales, store_dept_sales, raw_sales_checks, store_dept_sales_checks]
     return dg.materialize(assets, resources=resources, instance=instance, raise_on_error=False, **run)  # type: ignore[arg-type]
 

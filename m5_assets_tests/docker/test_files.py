@@ -14,7 +14,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 import m5_assets
-from m5_assets.resources.sagemaker_jobs import JOB_KINDS
+from m5_assets.model_specs import JOB_KINDS
 
 ROOT = Path(__file__).parents[2]
 JOBS = JOB_KINDS

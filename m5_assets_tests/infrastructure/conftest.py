@@ -19,7 +19,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from m5_assets.extras.deployment.releases import Environment, Release, compose
-from m5_assets.resources.sagemaker_jobs import JOB_KINDS
+from m5_assets.model_specs import JOB_KINDS
 from m5_assets_tests.support import moto_gaps
 from m5_assets_tests.support.iam_policies import Rights
 

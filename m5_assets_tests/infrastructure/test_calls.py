@@ -10,7 +10,7 @@ from pathlib import Path
 import boto3
 from botocore import xform_name
 
-from m5_assets.resources.sagemaker_jobs import JOB_KINDS
+from m5_assets.model_specs import JOB_KINDS
 from m5_assets_tests.infrastructure.conftest import ROOT, Account
 from m5_assets_tests.support.aws_calls import AWS, LAKE, OPERATIONS, orchestrator_calls
 from m5_assets_tests.support.iam_policies import Context, allows

@@ -17,8 +17,9 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, make_url
 
+from m5_assets.model_specs import JOB_KINDS
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.sagemaker_jobs import JOB_KINDS, SageMakerJobs
+from m5_assets.resources.sagemaker_jobs import SageMakerJobs
 from m5_assets.settings import Settings, settings
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAGS, Account
 from m5_assets_tests.resources.conftest import database as database
@@ -80,7 +81,7 @@ def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
     assert (found.lake, found.landing) == (f"s3://{bucket}/lake", f"s3://{bucket}/landing")
     jobs = found.sagemaker
     assert jobs.mode == "aws"
-    assert jobs.gbm_image == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/m5-prod/gbm:{TAGS['gbm']}"
+    assert jobs.image("gbm") == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/m5-prod/gbm:{TAGS['gbm']}"
     runner = SageMakerJobs(home=str(tmp_path), lake=Lake(root=found.lake), job_settings=jobs)
     for kind in JOB_KINDS:
         assert runner.role_arn(kind) == account.outputs(f"job-{kind}")["RoleArn"]
@@ -88,8 +89,8 @@ def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
     assert jobs.subnets == (network["PrivateSubnetA"], network["PrivateSubnetB"])
     assert jobs.security_group_ids == (network["JobsSecurityGroupId"],)
     assert jobs.tags == {"project": "m5", "environment": "prod"}
-    assert not jobs.gbm_training.spot
-    assert jobs.gbm_training.instance_type == "ml.m5.2xlarge"  # setting one field leaves the others
+    assert not jobs.training("gbm").spot
+    assert jobs.training("gbm").instance_type == "ml.m5.2xlarge"  # setting one field leaves the others
     assert found.alerts.sns_topic_arn == account.outputs("alerts")["TopicArn"]
 
 

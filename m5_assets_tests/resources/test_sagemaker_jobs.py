@@ -105,18 +105,18 @@ def test_the_next_attempt_at_a_training_finds_the_checkpoints_of_the_last(tmp_pa
 
 
 def test_spot_training_waits_for_capacity_and_a_transform_has_no_volume() -> None:
-    training = Choices(PLATFORM, PLATFORM.gbm_training)
+    training = Choices(PLATFORM, PLATFORM.training("gbm"))
     assert training.limits == {
         "EnableManagedSpotTraining": True,
         "StoppingCondition": {"MaxRuntimeInSeconds": 10_800, "MaxWaitTimeInSeconds": 21_600},
     }
     assert training.instances["VolumeSizeInGB"] == 50
-    transform = Choices(PLATFORM, PLATFORM.gbm_transform)
+    transform = Choices(PLATFORM, PLATFORM.transform("gbm"))
     assert transform.instances == {"InstanceType": "ml.m5.large", "InstanceCount": 3, "VolumeKmsKeyId": KEY}
 
 
 def test_an_instance_with_local_disks_gets_no_key_that_aws_would_refuse() -> None:
-    chosen = Choices(PLATFORM, PLATFORM.lstm_training)
+    chosen = Choices(PLATFORM, PLATFORM.training("lstm"))
     assert "VolumeKmsKeyId" not in chosen.instances
     assert chosen.output_key == {"KmsKeyId": KEY}
 
@@ -134,7 +134,7 @@ def test_a_job_s_own_choice_wins_and_nothing_chosen_is_nothing_sent() -> None:
 
 def test_training_and_transform_requests_of_all_choices_are_valid(tmp_path: Path) -> None:
     client = jobs_at(tmp_path).sagemaker
-    training, transform = Choices(PLATFORM, PLATFORM.gbm_training), Choices(PLATFORM, PLATFORM.gbm_transform)
+    training, transform = Choices(PLATFORM, PLATFORM.training("gbm")), Choices(PLATFORM, PLATFORM.transform("gbm"))
     role = PLATFORM.role_arn
     validate(
         client,

@@ -70,9 +70,9 @@ def test_what_cannot_be_used_is_named(
 def test_one_field_of_a_job_leaves_its_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M5_SAGEMAKER_LSTM_TRAINING__SPOT", "true")
     found = JobSettings()
-    assert found.lstm_training.spot
-    assert found.lstm_training.instance_type == "ml.g4dn.xlarge"
-    assert not found.gbm_training.spot
+    assert found.training("lstm").spot
+    assert found.training("lstm").instance_type == "ml.g4dn.xlarge"
+    assert not found.training("gbm").spot
 
 
 def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from m5_assets.alerts import Incident, announce, channels_of
 from m5_assets.automation.schedules import SCHEDULES
 from m5_assets.automation.sensors import incident_detection
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.settings import settings
 
 log = logging.getLogger("m5.alerts")
@@ -26,14 +26,14 @@ log = logging.getLogger("m5.alerts")
     description="Tells of failed runs and checks, missed schedules, stale data and old models: one message when an "
     "incident begins, one when it is over. Channels: M5_ALERTS_*; the log always.",
 )
-def alerts(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingResource) -> dg.SensorResult:
+def alerts(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> dg.SensorResult:
     """Look once."""
     found = list(look(context, lake, landing))
     cursor = announce(found, context.cursor, channels_of(settings().alerts))
     return dg.SensorResult(skip_reason=f"{len(found)} incidents hold", cursor=cursor)
 
 
-def look(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingResource) -> Iterator[Incident]:
+def look(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> Iterator[Incident]:
     """Yield all incidents that hold now; a look that fails is one itself, and stops none of the others."""
     source, now = settings(), dt.datetime.now(dt.UTC)
     ui, instance = source.alerts.ui_url.rstrip("/"), context.instance

@@ -32,7 +32,7 @@ from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Check
 from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.settings import Settings
 from m5_assets.weeks import Week, last_full_week
 
@@ -220,7 +220,7 @@ def _missed(tick: InstigatorTick | None, due: dt.datetime) -> str | None:
     return None
 
 
-def stale_data(landing: LandingResource, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
+def stale_data(landing: LandingFolder, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
     """Yield an incident where the landed sales do not reach the last week that is over, or cannot be read."""
     try:
         found = landed_is_fresh(landing.open().days()[1], now, source)
@@ -261,7 +261,7 @@ def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Itera
 
 
 def late_forecast(
-    lake: Lake, landing: LandingResource, now: dt.datetime, source: Settings, ui: str
+    lake: Lake, landing: LandingFolder, now: dt.datetime, source: Settings, ui: str
 ) -> Iterator[Incident]:
     """Yield the week that is due, on live data, where its sales are landed and its forecast is not made."""
     due = last_full_week(now - dt.timedelta(hours=source.checks.landing_hours + source.schedule_hour), source)

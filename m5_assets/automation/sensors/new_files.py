@@ -37,7 +37,7 @@ from m5_assets.checks.recording import Finding, record_again
 from m5_assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, last_full_week
 
@@ -84,7 +84,7 @@ class Seen:
     minimum_interval_seconds=60,
     description="Starts the weeks that a complete landed file holds, and loads the weeks again that it corrects.",
 )
-def landed_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingResource) -> dg.SensorResult:
+def landed_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> dg.SensorResult:
     """Look once."""
     seen = Seen.parse(context.cursor)
     reader = landing.open()

@@ -19,8 +19,9 @@ from botocore.exceptions import ClientError
 
 from m5_assets.errors import UserError
 from m5_assets.extras.deployment.releases import Environment, Tags
+from m5_assets.model_specs import JOB_KINDS
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.sagemaker_jobs import JOB_KINDS, SageMakerJobs
+from m5_assets.resources.sagemaker_jobs import SageMakerJobs
 from m5_assets.settings import JobSettings
 
 _PLATFORM = "platform"

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from m5_assets.errors import UserError
-from m5_assets.resources.sagemaker_jobs import JOB_KINDS
+from m5_assets.model_specs import JOB_KINDS
 
 Tags = Mapping[str, str]
 """The tag of each image: platform, features, gbm, ..."""

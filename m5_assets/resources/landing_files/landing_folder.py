@@ -7,7 +7,7 @@ import dagster as dg
 from m5_assets.resources.landing_files import Landing
 
 
-class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's generic has no useful argument here
+class LandingFolder(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's generic has no useful argument here
     """Where M5's CSV files arrive: a folder or an `s3://bucket/prefix` URI."""
 
     root: str

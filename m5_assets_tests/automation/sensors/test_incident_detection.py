@@ -15,7 +15,7 @@ from m5_assets.automation.sensors.incident_alerts import alerts
 from m5_assets.checks.recording import Check, Finding, weekly_checks
 from m5_assets.dagster_internals import InstigatorType, ScheduleInstigatorData
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings
 from m5_assets.weeks import WEEKS, Week
@@ -72,10 +72,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(scope="module")
-def landing(tmp_path_factory: pytest.TempPathFactory) -> LandingResource:
+def landing(tmp_path_factory: pytest.TempPathFactory) -> LandingFolder:
     folder = tmp_path_factory.mktemp("landing")
     write_sample(folder, items=7, weeks=2, seed=1)
-    return LandingResource(root=str(folder))
+    return LandingFolder(root=str(folder))
 
 
 @pytest.fixture
@@ -210,13 +210,13 @@ def _tick(instance: dg.DagsterInstance, state: InstigatorState, at: dt.datetime,
     )
 
 
-def test_stale_and_unreadable_landings_are_told(landing: LandingResource, tmp_path: Path) -> None:
-    def told(where: LandingResource, now: dt.datetime) -> list[str]:
+def test_stale_and_unreadable_landings_are_told(landing: LandingFolder, tmp_path: Path) -> None:
+    def told(where: LandingFolder, now: dt.datetime) -> list[str]:
         return [i.title for i in incident_detection.stale_data(where, now, Settings(), UI)]
 
     assert told(landing, AFTER) == []
     assert told(landing, AFTER + dt.timedelta(days=7)) == ["the landed sales are stale"]
-    assert told(LandingResource(root=str(tmp_path)), AFTER) == ["the landed sales cannot be read"]
+    assert told(LandingFolder(root=str(tmp_path)), AFTER) == ["the landed sales cannot be read"]
 
 
 def test_an_old_model_is_told_by_the_clock(lake: Lake) -> None:
@@ -229,7 +229,7 @@ def test_an_old_model_is_told_by_the_clock(lake: Lake) -> None:
     assert list(incident_detection.old_models(lake, AFTER + dt.timedelta(weeks=3), frozen, UI)) == []
 
 
-def test_a_landed_week_without_a_forecast_is_late(lake: Lake, landing: LandingResource) -> None:
+def test_a_landed_week_without_a_forecast_is_late(lake: Lake, landing: LandingFolder) -> None:
     def told(now: dt.datetime) -> list[str]:
         return [i.title for i in incident_detection.late_forecast(lake, landing, now, Settings(), UI)]
 
@@ -240,7 +240,7 @@ def test_a_landed_week_without_a_forecast_is_late(lake: Lake, landing: LandingRe
 
 
 def test_the_sensor_tells_once_and_keeps_its_state_in_its_cursor(
-    instance: dg.DagsterInstance, lake: Lake, landing: LandingResource, caplog: pytest.LogCaptureFixture
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     _run(instance, lake, "asset")
     cursor = None
@@ -254,7 +254,7 @@ def test_the_sensor_tells_once_and_keeps_its_state_in_its_cursor(
 
 
 def test_a_look_that_fails_is_told_and_stops_no_other(
-    instance: dg.DagsterInstance, landing: LandingResource, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    instance: dg.DagsterInstance, landing: LandingFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lake = Lake(root=str(tmp_path))
     lake.write_bytes("gbm_model/week=2016-05-16/manifest.json", b"{ half a file")

@@ -20,7 +20,7 @@ from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Statu
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing_files.landing_folder import LandingResource
+from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week, weeks_between
@@ -104,8 +104,8 @@ class Place:
         return "load", request.asset_selection[0].to_user_string()
 
     @property
-    def landing(self) -> LandingResource:
-        return LandingResource(root=str(self.folder))
+    def landing(self) -> LandingFolder:
+        return LandingFolder(root=str(self.folder))
 
     def load(self, first: Week, last: Week, *assets: dg.AssetsDefinition) -> None:
         for asset in assets or (raw_sales, store_dept_sales):
