@@ -48,9 +48,7 @@ def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
             return {
                 "complete": unit_rules.complete(pd.MultiIndex.from_frame(forecast.series[keys]), live, odd),
                 "finite_and_not_negative": unit_rules.finite_and_not_negative(forecast.units, dataset),
-                "plausible_total": unit_rules.in_band(
-                    a_day, recent_units_a_day(lake, week), limits.forecast_band, "units a day"
-                ),
+                "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
             }
 
         return examine
@@ -75,9 +73,7 @@ def examine_totals(lake: Lake, limits: CheckLimits) -> Examiner:
         return {
             "complete": complete,
             "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "totals_forecast"),
-            "plausible_total": unit_rules.in_band(
-                a_day, recent_units_a_day(lake, week), limits.forecast_band, "units a day"
-            ),
+            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
         }
 
     return examine

@@ -14,7 +14,7 @@ import dagster as dg
 
 from m5_assets.alerts import Incident
 from m5_assets.checks.landing import landed_is_fresh
-from m5_assets.checks.models import MODELS, age
+from m5_assets.checks.models import age
 from m5_assets.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
