@@ -1,11 +1,10 @@
-"""Telling people of incidents: one message when something goes wrong, one when it is over.
+"""Report incidents to people: one message when something goes wrong, one when it is resolved.
 
-`incidents` says what an incident is and how it reads, `channels` how a message is sent, `notifier` who has been told of
-what. Not here: what is an incident (`m5_assets.automation.sensors`), and anything of Dagster.
+Not here: detecting incidents (`m5_assets.automation.sensors`), and anything of Dagster.
 """
 
-from m5_assets.alerts.channels import Channel, channels_of
+from m5_assets.alerts.channels import AppriseChannel, Channel, DeliveryError, channels_of
 from m5_assets.alerts.incidents import Incident, Message
 from m5_assets.alerts.notifier import announce
 
-__all__ = ["Channel", "Incident", "Message", "announce", "channels_of"]
+__all__ = ["AppriseChannel", "Channel", "DeliveryError", "Incident", "Message", "announce", "channels_of"]

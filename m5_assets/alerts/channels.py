@@ -1,40 +1,59 @@
-"""The ways to send a message: log, e-mail (SMTP), Amazon SNS, a webhook. Not here: who has been told of what."""
+"""Where a message is sent: the log, and every service that the library apprise knows by URL."""
 
 from __future__ import annotations
 
-import http.client
-import json
 import logging
-import smtplib
-import ssl
-import urllib.request
-from dataclasses import asdict, dataclass
-from email.message import EmailMessage
-from typing import Protocol
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import SecretStr
 
 from m5_assets.alerts.incidents import Message
 from m5_assets.settings import AlertSettings
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from apprise import NotifyBase
+
 log = logging.getLogger("m5.alerts")
 
-DELIVERY_ERRORS = (OSError, http.client.HTTPException, BotoCoreError, ClientError)
-"""What a channel raises when the other side cannot be reached or refuses (SMTP's errors are OSErrors)."""
+SNS_SCHEME = "snstopic"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_SHORTEST_SECRET = 4
 
-_TIMEOUT_SECONDS = 15.0
+# URLs hold passwords and tokens. apprise logs them at DEBUG and in some errors, urllib3 logs their paths at DEBUG, so
+# neither reaches a log; what apprise warns of is read from its results.
+_apprise_log = logging.getLogger("apprise")
+_apprise_log.setLevel(logging.WARNING)
+_apprise_log.propagate = False
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+
+
+class DeliveryError(Exception):
+    """A channel did not accept a message; the text says why and holds no secret."""
 
 
 class Channel(Protocol):
-    """A way to send."""
+    """A place that messages are sent to."""
 
     @property
     def name(self) -> str:
-        """Names it in the notifier's state."""
+        """Its name in the notifier's state and in logs; holds no secret."""
 
     def send(self, message: Message) -> None:
-        """Send, or raise one of `DELIVERY_ERRORS`."""
+        """Send a message.
+
+        Raises:
+            DeliveryError: the channel cannot be used, cannot be reached, or refused the message.
+        """
 
 
 @dataclass(frozen=True)
@@ -49,83 +68,88 @@ class LogChannel:
 
 
 @dataclass(frozen=True)
-class EmailChannel:
-    """E-mail by SMTP, encrypted by STARTTLS or TLS unless the settings say `none`."""
+class AppriseChannel:
+    """A service that apprise sends to, by its URL."""
 
-    settings: AlertSettings
-    name: str = "email"
-
-    def send(self, message: Message) -> None:
-        """Hand the message to the mail server."""
-        mail = EmailMessage()
-        mail["Subject"], mail["From"], mail["To"] = message.subject, self.settings.email_from, self.settings.email_to
-        mail.set_content(message.body)
-        with self._connected() as server:
-            if self.settings.smtp_user:
-                server.login(self.settings.smtp_user, self.settings.smtp_password.get_secret_value())
-            server.send_message(mail)
-
-    def _connected(self) -> smtplib.SMTP:
-        host, port = self.settings.smtp_host, self.settings.smtp_port
-        trust = ssl.create_default_context(cafile=self.settings.smtp_ca_file or None)
-        if self.settings.smtp_security == "tls":
-            return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_SECONDS, context=trust)
-        server = smtplib.SMTP(host, port, timeout=_TIMEOUT_SECONDS)
-        if self.settings.smtp_security == "starttls":
-            try:
-                server.starttls(context=trust)
-            except BaseException:
-                server.close()
-                raise
-        return server
-
-
-@dataclass(frozen=True)
-class SnsChannel:
-    """A topic of Amazon SNS; its region is in its ARN."""
-
-    topic_arn: str
-    name: str = "sns"
+    name: str
+    url: SecretStr
 
     def send(self, message: Message) -> None:
-        """Publish the message."""
-        client = boto3.client("sns", region_name=self.topic_arn.split(":")[3])
-        # SNS refuses a subject that is not ASCII.
-        subject = message.subject.encode("ascii", "replace").decode()
-        client.publish(TopicArn=self.topic_arn, Subject=subject, Message=message.body)
+        """Send the message as plain text; apprise gives up after 60 seconds."""
+        apprise = _apprise()
+        sender = apprise.Apprise()
+        sender.add(self.service())
+        kind = apprise.NotifyType.FAILURE if message.begun else apprise.NotifyType.SUCCESS
+        result = sender.notify(message.body, message.subject, kind, body_format=apprise.NotifyFormat.TEXT)
+        if not result:
+            reasons = [entry.message for service in result.results for entry in service.logs()]
+            raise DeliveryError(_masked("; ".join(reasons) or result.status.name.lower(), self.url))
 
+    def service(self) -> NotifyBase:
+        """Return apprise's object for the URL.
 
-@dataclass(frozen=True)
-class WebhookChannel:
-    """A POST of JSON: `text` for chat programs, `begun` and `over` for other ones."""
-
-    url: str
-    name: str = "webhook"
-
-    def send(self, message: Message) -> None:
-        """Post the message; an answer other than 2xx is an error."""
-        content = {
-            "text": f"{message.subject}\n{message.body}",
-            "begun": [asdict(incident) for incident in message.begun],
-            "over": [asdict(incident) for incident in message.over],
-        }
-        request = urllib.request.Request(  # noqa: S310  # the settings admit https:// and loopback alone
-            self.url, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310  # as above
-            answer.read()
-
-    def __repr__(self) -> str:
-        return "WebhookChannel()"  # the address is a secret
+        Raises:
+            DeliveryError: apprise cannot use the URL, or would send unencrypted to another machine.
+        """
+        apprise = _apprise()
+        url = self.url.get_secret_value()
+        with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as warnings:
+            found: NotifyBase | None = apprise.Apprise.instantiate(url, asset=apprise.AppriseAsset(app_id="m5"))
+        if found is None:
+            reason = _masked((warnings.getvalue().splitlines() or [""])[0], self.url)
+            raise DeliveryError(f"{reason} (https://appriseit.com/services/ shows the URL of each service)")
+        secure = _schemes(found.secure_protocol)
+        if secure and found.schema not in secure and found.host not in _LOOPBACK:
+            raise DeliveryError(f"{found.schema}:// would send unencrypted: use {secure[0]}://")
+        if "overflow=" not in url:
+            found.overflow_mode = apprise.OverflowMode.SPLIT  # chat services limit a message's length
+        return found
 
 
 def channels_of(settings: AlertSettings) -> list[Channel]:
-    """Return the channels that are set; the log always is one."""
+    """Return the log and the channels that are set. A scheme that occurs again is numbered: `mailtos`, `mailtos-2`."""
     channels: list[Channel] = [LogChannel()]
-    if settings.smtp_host:
-        channels.append(EmailChannel(settings))
-    if settings.sns_topic_arn:
-        channels.append(SnsChannel(settings.sns_topic_arn))
-    if url := settings.webhook_url.get_secret_value():
-        channels.append(WebhookChannel(url))
+    seen = Counter[str]()
+    for url in settings.urls:
+        scheme = url.get_secret_value().split("://")[0].lower()
+        seen[scheme] += 1
+        channels.append(AppriseChannel(scheme if seen[scheme] == 1 else f"{scheme}-{seen[scheme]}", url))
     return channels
+
+
+@lru_cache(maxsize=1)
+def _apprise() -> ModuleType:
+    """Load apprise, with SNS topics as one of its services. It takes a second, so only sending loads it."""
+    import apprise
+    import apprise.decorators
+
+    apprise.decorators.notify(on=SNS_SCHEME, name="Amazon SNS topic")(_publish)  # type: ignore[no-untyped-call]  # apprise leaves it untyped
+    return apprise
+
+
+def _publish(body: str, title: str, *_: object, meta: dict[str, Any], **__: object) -> bool:
+    """Publish to the topic in a URL such as snstopic://arn:aws:sns:eu-west-1:123456789012:m5-alerts.
+
+    apprise's own sns:// needs an access key in the URL; this uses the process's AWS role.
+    """
+    arn = meta["url"].removeprefix(f"{SNS_SCHEME}://")
+    subject = title.encode("ascii", "replace").decode()  # SNS refuses other subjects
+    try:
+        boto3.client("sns", region_name=arn.split(":")[3]).publish(TopicArn=arn, Subject=subject, Message=body)
+    except (BotoCoreError, ClientError) as problem:
+        _apprise_log.warning("SNS: %s", problem)
+        return False
+    return True
+
+
+def _schemes(found: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (found,) if isinstance(found, str) else tuple(found or ())
+
+
+def _masked(text: str, url: SecretStr) -> str:
+    """Return the text with every part of the URL behind its scheme replaced, for any part may be a token."""
+    known = url.get_secret_value().partition("://")[2]
+    parts = {part for part in re.split(r"[^\w.+-]+", f"{known} {unquote(known)}") if len(part) >= _SHORTEST_SECRET}
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***")
+    return text

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from m5_assets.alerts.channels import DELIVERY_ERRORS, Channel
+from m5_assets.alerts.channels import Channel, DeliveryError
 from m5_assets.alerts.incidents import Incident, Message
 
 log = logging.getLogger("m5.alerts")
@@ -39,8 +39,8 @@ def _tell(channel: Channel, now: Mapping[str, Incident], told: Mapping[str, Inci
     if begun or over:
         try:
             channel.send(Message(begun, over))
-        except DELIVERY_ERRORS as problem:
-            log.error("alerts: %s cannot be reached, tried again at the next look: %s", channel.name, problem)  # noqa: TRY400  # the reason suffices
+        except DeliveryError as problem:
+            log.error("alerts: %s cannot be reached, will try again at the next look: %s", channel.name, problem)  # noqa: TRY400  # the reason suffices
             return told
     return now
 

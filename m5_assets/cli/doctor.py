@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from m5_assets.alerts import Incident, announce, channels_of
+from m5_assets.alerts import AppriseChannel, DeliveryError, Incident, announce, channels_of
 from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.sensors.incident_detection import old_models
 from m5_assets.checks.landing import landed_is_fresh
@@ -240,12 +240,21 @@ def _credentials(source: Settings) -> Iterator[Diagnosis]:
 
 
 def _alerts(source: Settings) -> Iterator[Diagnosis]:
-    names = [channel.name for channel in channels_of(source.alerts)]
-    if names == ["log"]:
-        remedy = "set M5_ALERTS_EMAIL_TO, M5_ALERTS_SNS_TOPIC_ARN or M5_ALERTS_WEBHOOK_URL"
-        yield Diagnosis("alerts", "note", "nobody is told but the log", remedy)
-    else:
-        yield Diagnosis("alerts", "good", f"told by {', '.join(names)}")
+    channels = channels_of(source.alerts)
+    usable = []
+    for channel in channels:
+        try:
+            if isinstance(channel, AppriseChannel):
+                channel.service()
+        except DeliveryError as problem:
+            remedy = "correct the URL in M5_ALERTS_URLS, see docs/operations.md"
+            yield Diagnosis("alerts", "wrong", f"{channel.name}: {problem}", remedy)
+        else:
+            usable.append(channel.name)
+    if len(channels) == 1:
+        yield Diagnosis("alerts", "note", "alerts go to the log only", "set M5_ALERTS_URLS, see docs/operations.md")
+    elif len(usable) == len(channels):
+        yield Diagnosis("alerts", "good", f"alerts go to {', '.join(usable)}")
 
 
 def _dagster(source: Settings) -> Iterator[Diagnosis]:

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import os
+from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_REMOVED = (
+    "EMAIL_TO",
+    "EMAIL_FROM",
+    "SMTP_HOST",
+    "SMTP_PORT",
+    "SMTP_SECURITY",
+    "SMTP_CA_FILE",
+    "SMTP_USER",
+    "SMTP_PASSWORD",
+    "SNS_TOPIC_ARN",
+    "WEBHOOK_URL",
+)
 
 
 class AlertSettings(BaseSettings):
-    """Who is told of an incident, and how: `M5_ALERTS_*`. Every channel that is set is used; the log always is."""
+    """Where alerts are sent: `M5_ALERTS_*`. Every URL is used, and the log always."""
 
     model_config = SettingsConfigDict(env_prefix="M5_ALERTS_", extra="ignore")
 
-    email_to: str = Field("", description="addresses, joined by commas; needs M5_ALERTS_SMTP_HOST")
-    email_from: str = Field("m5@localhost", description="the sender's address")
-    smtp_host: str = Field("", description="mail server; empty: no e-mail")
-    smtp_port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for tls, as a rule")
-    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="none: on a trusted network only")
-    smtp_ca_file: str = Field("", description="certificates to trust; empty: the system's")
-    smtp_user: str = Field("", description="empty: no login")
-    smtp_password: SecretStr = Field(SecretStr(""), description="the login's password")
-    sns_topic_arn: str = Field("", description="SNS topic; empty: no SNS")
-    webhook_url: SecretStr = Field(
-        SecretStr(""), description="https:// address that is sent a JSON text; holds a secret"
-    )
-    ui_url: str = Field("http://127.0.0.1:3000", description="where a reader of the message finds Dagster's UI")
+    urls: tuple[SecretStr, ...] = Field((), description="JSON list of apprise URLs; they may hold passwords")
+    ui_url: str = Field("http://127.0.0.1:3000", description="address of Dagster's UI, for the links in messages")
+
+    @field_validator("urls")
+    @classmethod
+    def _have_a_scheme(cls, urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for place, url in enumerate(urls, start=1):
+            scheme, separator, rest = url.get_secret_value().partition("://")
+            if not (scheme.isalnum() and separator and rest):
+                raise ValueError(
+                    f"item {place} is no URL such as mailtos://user:password@example.org?to=ops@example.org"
+                )
+        return urls
 
     @model_validator(mode="after")
-    def _whole_channels(self) -> Self:
-        if bool(self.email_to) != bool(self.smtp_host):
-            raise ValueError("M5_ALERTS_EMAIL_TO and M5_ALERTS_SMTP_HOST belong together: set both or neither")
-        if self.smtp_user and self.smtp_security == "none":
-            raise ValueError("M5_ALERTS_SMTP_USER with M5_ALERTS_SMTP_SECURITY=none would send a password in the clear")
-        if self.webhook_url.get_secret_value() and not self.webhook_url.get_secret_value().startswith(
-            ("https://", "http://127.0.0.1", "http://localhost")
-        ):
-            raise ValueError("M5_ALERTS_WEBHOOK_URL must begin with https:// (http:// only on this machine)")
+    def _no_removed_variables(self) -> Self:
+        found = [f"M5_ALERTS_{name}" for name in _REMOVED if os.environ.get(f"M5_ALERTS_{name}")]
+        if found:
+            raise ValueError(f"{', '.join(found)}: list all channels in M5_ALERTS_URLS instead, see docs/operations.md")
         return self

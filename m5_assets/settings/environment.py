@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
 from m5_assets.errors import UserError
 from m5_assets.settings.platform_settings import Settings
@@ -24,6 +24,9 @@ def settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as problem:
+        text = f"{problem}; lists and maps are JSON, see docs/settings.md"
+        raise InvalidSettings(f"the environment holds settings that cannot be used:\n  {text}") from None
     except ValidationError as problem:
         prefix = next(
             k.model_config["env_prefix"] for k in BaseSettings.__subclasses__() if k.__name__ == problem.title

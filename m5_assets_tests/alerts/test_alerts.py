@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
-import ssl
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -11,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from m5_assets.alerts import Incident, Message, announce, channels_of
-from m5_assets.alerts.channels import EmailChannel, SnsChannel, WebhookChannel
+from m5_assets.alerts import AppriseChannel, Channel, DeliveryError, Incident, Message, announce, channels_of
 from m5_assets.settings import AlertSettings
 from m5_assets_tests.support.alert_servers import certificate, http_server, mail_server
 
@@ -37,7 +38,7 @@ class Recorder:
 
     def send(self, message: Message) -> None:
         if not self.reachable:
-            raise ConnectionRefusedError("nobody listens")
+            raise DeliveryError("nobody listens")
         self.sent.append(message)
 
 
@@ -105,48 +106,126 @@ def test_a_subject_is_one_line_of_100_characters() -> None:
     assert len(subject) == 100
 
 
-@pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_a_mail_arrives_encrypted(tmp_path: Path, security: str) -> None:
+@pytest.fixture
+def everything_logged() -> Iterator[io.StringIO]:
+    """Collect what any log of the process would show. (pytest's own capture also reads loggers that are cut off.)"""
+    root, text = logging.getLogger(), io.StringIO()
+    handler, level = logging.StreamHandler(text), root.level
+    root.addHandler(handler)
+    root.setLevel(1)
+    yield text
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def _channels(*urls: str) -> list[Channel]:
+    """Return the channels of these URLs, without the log."""
+    return channels_of(AlertSettings(urls=urls))[1:]
+
+
+@pytest.mark.parametrize("security", ["starttls", "ssl"])
+def test_a_mail_arrives_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: str) -> None:
     pem = certificate(tmp_path)
-    with mail_server(pem, implicit_tls=security == "tls") as server:
-        settings = AlertSettings(
-            email_to="ops@example.org, planner@example.org",
-            smtp_host="127.0.0.1",
-            smtp_port=server.port,
-            smtp_security=security,
-            smtp_ca_file=str(pem),
-            smtp_user="m5",
-            smtp_password="hunter2",
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    with mail_server(pem, implicit_tls=security == "ssl") as server:
+        [channel] = _channels(
+            f"mailtos://m5:hunter2@127.0.0.1:{server.port}?smtp=127.0.0.1&mode={security}"
+            "&from=m5@example.org&to=ops@example.org,planner@example.org"
         )
-        EmailChannel(settings).send(Message([_incident()], []))
-    (mail,) = server.mails
-    assert server.encrypted == [True]
+        channel.send(Message([_incident()], []))
+    assert server.encrypted == [True, True]
     assert server.logins == 1
-    assert mail["Subject"] == "[m5] weekly_forecast failed, week 2016-05-16"
-    assert mail["To"] == "ops@example.org, planner@example.org"
-    assert "press Re-execute" in mail.get_content()
-    assert "hunter2" not in repr(settings)
+    assert {mail["To"] for mail in server.mails} == {"ops@example.org", "planner@example.org"}
+    for mail in server.mails:
+        assert mail["Subject"] == "[m5] weekly_forecast failed, week 2016-05-16"
+        assert "m5@example.org" in mail["From"]
+        assert mail.get_content_type() == "text/plain"
+        assert mail.get_content().replace("\r\n", "\n").rstrip() == Message([_incident()], []).body
+    assert "hunter2" not in repr(channel)
 
 
 def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(tmp_path: Path) -> None:
     with mail_server(certificate(tmp_path)) as server:
-        settings = AlertSettings(email_to="ops@example.org", smtp_host="127.0.0.1", smtp_port=server.port)
-        with pytest.raises(ssl.SSLCertVerificationError):
-            EmailChannel(settings).send(Message([_incident()], []))
+        [channel] = _channels(
+            f"mailtos://127.0.0.1:{server.port}?smtp=127.0.0.1&from=m5@example.org&to=ops@example.org"
+        )
+        with pytest.raises(DeliveryError, match="Connection error"):
+            channel.send(Message([_incident()], []))
     assert server.mails == []
 
 
-def test_a_webhook_is_posted_and_a_refusal_tried_again() -> None:
+def test_a_webhook_is_posted_and_a_refusal_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     with http_server([503, 200]) as (url, bodies):
-        channel = WebhookChannel(url)
-        state = announce([_incident()], None, [channel])
-        state = announce([_incident()], state, [channel])
-        announce([_incident()], state, [channel])
+        channels = _channels(url.replace("http://", "json://"))
+        state = announce([_incident()], None, channels)
+        state = announce([_incident()], state, channels)
+        announce([_incident()], state, channels)
     assert len(bodies) == 2
     posted = json.loads(bodies[1])
-    assert posted["begun"][0]["week"] == "2016-05-16"
-    assert "press Re-execute" in posted["text"]
-    assert url not in repr(channel)
+    assert posted["title"] == "[m5] weekly_forecast failed, week 2016-05-16"
+    assert "press Re-execute" in posted["message"]
+    assert posted["type"] == "failure"
+    assert "json cannot be reached" in caplog.text
+    assert "error=503" in caplog.text
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        [channel] = _channels(f"json://127.0.0.1:{silent.getsockname()[1]}/hook?rto=0.3")
+        with pytest.raises(DeliveryError, match="error"):
+            channel.send(Message([_incident()], []))
+
+
+def test_a_channel_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    with http_server([200]) as (url, bodies):
+        channels = _channels("json://127.0.0.1:9/hook", "nonsense://token", url.replace("http://", "json://"))
+        state = announce([_incident()], None, channels)
+        announce([_incident()], state, channels)
+    assert len(bodies) == 1
+    assert caplog.text.count("json cannot be reached") == 2
+    assert caplog.text.count("nonsense cannot be reached") == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "json://someone:hunter2@127.0.0.1:9/services/s3cr3t-path?+Authorization=b34rer-token",
+        "mailtos://someone:hunter2@127.0.0.1:9?smtp=127.0.0.1&from=a@example.org&to=b@example.org",
+        "slack://hunter2/hunter2/hunter2",  # apprise's own error quotes the token
+        "nonsense://hunter2",
+        "mailto://someone:hunter2@example.org?smtp=mail.example.org",
+        "snstopic://hunter2",
+    ],
+)
+def test_no_log_and_no_state_holds_a_secret(
+    url: str, everything_logged: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    channels = _channels(url)
+    state = announce([_incident()], None, channels)
+    shown = everything_logged.getvalue() + state + repr(channels) + "".join(capfd.readouterr())
+    assert "cannot be reached" in shown
+    assert not [secret for secret in ("hunter2", "s3cr3t", "b34rer") if secret in shown]
+
+
+def test_a_success_leaves_no_secret_in_the_log_either(
+    everything_logged: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with http_server([200]) as (url, bodies):
+        announce([_incident()], None, _channels(url.replace("http://", "json://me:hunter2@") + "/s3cr3t"))
+    logging.getLogger("any").debug("debug lines are seen")
+    assert len(bodies) == 1
+    shown = everything_logged.getvalue() + "".join(capfd.readouterr())
+    assert "debug lines are seen" in shown
+    assert not [secret for secret in ("hunter2", "s3cr3t") if secret in shown]
+
+
+@pytest.mark.parametrize(
+    "url", ["json://example.org/hook", "mailto://user:hunter2@example.org", "ntfy://example.org/a"]
+)
+def test_nothing_is_sent_unencrypted_to_another_machine(url: str) -> None:
+    [channel] = _channels(url)
+    with pytest.raises(DeliveryError, match=f"{channel.name}:// would send unencrypted: use {channel.name}s://"):
+        channel.send(Message([_incident()], []))
 
 
 def test_a_topic_is_published_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,23 +233,32 @@ def test_a_topic_is_published_to(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "testing")
     with mock_aws():
         sns, sqs = boto3.client("sns", region_name="eu-west-1"), boto3.client("sqs", region_name="eu-west-1")
-        topic = sns.create_topic(Name="m5")["TopicArn"]
+        topic = sns.create_topic(Name="M5-alerts_of.prod".replace(".", "_"))["TopicArn"]
         queue = sqs.create_queue(QueueName="m5")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-        SnsChannel(topic).send(Message([_incident(title="Prüfung failed")], []))
+        [channel] = _channels(f"snstopic://{topic}")
+        channel.send(Message([_incident(title="Prüfung failed")], []))
         (received,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+        [missing] = _channels(f"snstopic://{topic}x")
+        with pytest.raises(DeliveryError, match="NotFound"):
+            missing.send(Message([_incident()], []))
     body = json.loads(received["Body"])
     assert body["Subject"] == "[m5] Pr?fung failed"
-    assert "press Re-execute" in body["Message"]
+    assert body["Message"] == Message([_incident(title="Prüfung failed")], []).body
 
 
-def test_the_channels_are_those_that_are_set() -> None:
+def test_a_long_message_is_split_for_services_with_a_limit() -> None:
+    [whole, chosen] = _channels("discord://1234/token", "discord://1234/token?overflow=truncate")
+    assert isinstance(whole, AppriseChannel)
+    assert isinstance(chosen, AppriseChannel)
+    assert whole.service().overflow_mode.value == "split"
+    assert chosen.service().overflow_mode.value == "truncate"
+
+
+def test_the_channels_are_the_log_and_those_that_are_set() -> None:
     assert [c.name for c in channels_of(AlertSettings())] == ["log"]
     every = AlertSettings(
-        email_to="a@b.c",
-        smtp_host="mail",
-        sns_topic_arn="arn:aws:sns:eu-west-1:1:m5",
-        webhook_url="https://hooks",
+        urls=["mailtos://a:b@mail.org", "snstopic://arn:aws:sns:eu-west-1:1:m5", "MAILTOS://c:d@mail.org"]
     )
-    assert [c.name for c in channels_of(every)] == ["log", "email", "sns", "webhook"]
+    assert [c.name for c in channels_of(every)] == ["log", "mailtos", "snstopic", "mailtos-2"]

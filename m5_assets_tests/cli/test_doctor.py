@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_a_broken_manifest_stops_no_other_look(home: Path) -> None:
 
 def test_the_command_ends_with_1_and_tells_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with http_server([200]) as (url, bodies):
-        monkeypatch.setenv("M5_ALERTS_WEBHOOK_URL", url)
+        monkeypatch.setenv("M5_ALERTS_URLS", json.dumps([url.replace("http://", "json://")]))
         settings.cache_clear()
         for _ in range(2):
             done = CliRunner().invoke(cli, ["doctor", "--notify"])
@@ -92,6 +93,18 @@ def test_the_command_ends_with_1_and_tells_once(home: Path, monkeypatch: pytest.
     assert "WRONG daemon" in done.output
     assert len(bodies) == 1
     assert b"m5 doctor: daemon" in bodies[0]
+
+
+def test_a_channel_that_apprise_cannot_use_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M5_ALERTS_URLS", '["json://localhost", "slack://hunter2"]')
+    settings.cache_clear()
+    found = _found("alerts")
+    assert found.level == "wrong"
+    assert found.text.startswith("slack: ")
+    assert "hunter2" not in found.text
+    monkeypatch.setenv("M5_ALERTS_URLS", '["json://localhost"]')
+    settings.cache_clear()
+    assert _found("alerts").text == "alerts go to log, json"
 
 
 def test_low_disk_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

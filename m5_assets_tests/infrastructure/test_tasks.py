@@ -91,7 +91,8 @@ def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
     assert jobs.tags == {"project": "m5", "environment": "prod"}
     assert not jobs.training("gbm").spot
     assert jobs.training("gbm").instance_type == "ml.m5.2xlarge"  # setting one field leaves the others
-    assert found.alerts.sns_topic_arn == account.outputs("alerts")["TopicArn"]
+    [channel] = found.alerts.urls
+    assert channel.get_secret_value() == f"snstopic://{account.outputs('alerts')['TopicArn']}"
 
 
 def test_the_database_is_reached_by_tls_and_its_password_is_a_secret(account: Account) -> None:

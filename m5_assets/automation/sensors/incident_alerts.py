@@ -24,7 +24,7 @@ log = logging.getLogger("m5.alerts")
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells of failed runs and checks, missed schedules, stale data and old models: one message when an "
-    "incident begins, one when it is over. Channels: M5_ALERTS_*; the log always.",
+    "incident begins, one when it is over. Channels: M5_ALERTS_URLS, and the log always.",
 )
 def alerts(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> dg.SensorResult:
     """Look once."""
