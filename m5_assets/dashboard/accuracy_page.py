@@ -1,13 +1,10 @@
-"""Accuracy: WRMSSE and bias of past weeks, against the seasonal naive.
-
-Here: the queries and figures of the page. Not here: how accuracy is measured (`m5_assets.forecasting.wrmsse`).
-"""
+"""The Accuracy page: WRMSSE and bias of past weeks, against the seasonal naive."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from m5_assets.dashboard import figures
+from m5_assets.dashboard import plotly_figures
 from m5_assets.dashboard.database import Reader
 from m5_assets.weeks import Week
 
@@ -30,7 +27,7 @@ SELECT level, model, state_id, store_id, cat_id, dept_id, units, rmsse, mae, bia
 WHERE week = :week AND level IN (2, 3, 4, 5) AND model IN ('ensemble', 'seasonal_naive')
 """
 
-# The benchmark is looked up for the few series shown alone; null keys, which stand for all, join as empty ones.
+# Only the few series shown need the benchmark. A null key means all; coalesce lets nulls join.
 _WORST = """
 WITH scored AS (
     SELECT *, weight * rmsse / sum(weight * rmsse) OVER () AS share FROM m5.aggregate_accuracy
@@ -51,7 +48,7 @@ ORDER BY w.share DESC, w.item_id, w.store_id
 
 
 class Scores:
-    """The accuracy of one week, and of all weeks at the top."""
+    """The scores of one week, and every week's total score."""
 
     def __init__(self, reader: Reader, week: Week) -> None:
         self._scores = reader.frame(_SCORES, week=week.first_day)
@@ -60,31 +57,31 @@ class Scores:
 
     @property
     def over_weeks(self) -> pd.DataFrame:
-        """Week, model, wrmsse and bias of all 28 days."""
+        """Scores of every week over all levels and 28 days: week, model, wrmsse, bias."""
         return self._top(self._scores)
 
     @property
     def of_week(self) -> pd.DataFrame:
-        """The week's score and bias by model."""
+        """The week's scores over all levels and 28 days, indexed by model: wrmsse, bias."""
         rows = self.over_weeks
         return rows[rows["week"] == self.week.first_day].set_index("model")[["wrmsse", "bias"]]
 
     @property
     def by_level(self) -> pd.DataFrame:
-        """Level, level_name, model, wrmsse of the week."""
+        """The week's scores by level: level, level_name, model, wrmsse."""
         rows = self._scores
         rows = rows[(rows["week"] == self.week.first_day) & (rows["level"] > 0) & (rows["horizon_week"] == 0)]
         return rows.assign(level_name=rows["level"].map(LEVEL_NAMES)).sort_values(["level", "model"])
 
     @property
     def by_horizon(self) -> pd.DataFrame:
-        """Horizon_week, model, wrmsse, bias of the week."""
+        """The week's scores by week of the horizon: horizon_week, model, wrmsse, bias."""
         rows = self._scores
         rows = rows[(rows["week"] == self.week.first_day) & (rows["level"] == 0) & (rows["horizon_week"] > 0)]
         return rows.sort_values(["horizon_week", "model"])
 
     def by_group(self) -> dict[str, pd.DataFrame]:
-        """By category, state, store and department: name, units, rmsse, naive, skill, bias."""
+        """Return tables by category, state, store and department: name, units, rmsse, naive, skill, bias."""
         tables = {}
         for title, (level, column, parameter) in _GROUPS.items():
             rows = self._aggregates[self._aggregates["level"] == level]
@@ -96,13 +93,15 @@ class Scores:
             tables[title] = table.sort_index().rename_axis("name").reset_index().assign(parameter=parameter)
         return tables
 
-    def charts(self) -> dict[str, figures.Figure]:
-        """The page's four charts."""
+    def charts(self) -> dict[str, plotly_figures.Figure]:
+        """Return the page's four charts."""
         return {
-            "weeks": figures.weekly_scores(self.over_weeks, "wrmsse", "WRMSSE"),
-            "bias": figures.weekly_scores(self.over_weeks, "bias", "Forecast over sales, less 1", as_percent=True),
-            "levels": figures.level_scores(self.by_level),
-            "horizon": figures.horizon_scores(self.by_horizon),
+            "weeks": plotly_figures.weekly_scores(self.over_weeks, "wrmsse", "WRMSSE"),
+            "bias": plotly_figures.weekly_scores(
+                self.over_weeks, "bias", "Forecast over sales, less 1", as_percent=True
+            ),
+            "levels": plotly_figures.level_scores(self.by_level),
+            "horizon": plotly_figures.horizon_scores(self.by_horizon),
         }
 
     @staticmethod
@@ -111,10 +110,10 @@ class Scores:
 
 
 def worst(reader: Reader, week: Week, level: int) -> pd.DataFrame:
-    """Return the series of a level that cost the most: weight times RMSSE, and its share of the level's score."""
+    """Return the level's series with the largest errors (weight times RMSSE) and their share of the level's score."""
     return reader.frame(_WORST, week=week.first_day, level=level, count=WORST_ROWS)
 
 
 def wide(scores: pd.DataFrame, index: str, column: str) -> pd.DataFrame:
-    """Return a row a value of `index`, a column a model: a chart's table."""
+    """Return a chart's table: one row per value of `index`, one column per model."""
     return scores.pivot_table(index=index, columns="model", values=column, sort=False).reset_index()

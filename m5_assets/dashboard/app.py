@@ -1,7 +1,6 @@
-"""The dashboard's web application: routes, the pages' context, errors, headers.
+"""The dashboard's web application: routes, request parsing, the context of each template, error pages.
 
-Every state of a page is in its URL. Handlers are synchronous and run in Starlette's threads. Not here: queries and
-figures (a module a page) and looks (`templates`, `static`).
+A page's whole state is in its URL. Handlers are synchronous and run in Starlette's thread pool.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from m5_assets.dashboard import accuracy_page, colours, exception_rules, explore_page, overview_page, words
+from m5_assets.dashboard import accuracy_page, colours, exception_rules, explore_page, formatting, overview_page
 from m5_assets.dashboard.database import NoDatabase, NoTables, NotFound, NoWeek, Reader, reading
 from m5_assets.dashboard.downloads import Form, download
 from m5_assets.dashboard.exceptions_page import PAGE_ROWS, ExceptionLists, Filter, counts
@@ -48,10 +47,9 @@ def create_app(
     """Return the application.
 
     Args:
-        engine: gives the engine of the database, and is asked anew for each page: an embedded server may restart.
-        last_run: gives Dagster's newest run.
-        hosts: names under which the pages are asked for; others are refused (a foreign page's name that was made to
-            point here). `*` allows all.
+        engine: returns the database engine; called for every page, because an embedded server may restart.
+        last_run: returns Dagster's newest run.
+        hosts: allowed Host headers (protects against DNS rebinding); `*` allows all.
     """
     pages = _Pages(engine, last_run)
     routes = [
@@ -85,7 +83,7 @@ def create_app(
 
 
 class _Pages:
-    """The handlers, with what they share."""
+    """The request handlers and the state they share."""
 
     def __init__(self, engine: Callable[[], Engine], last_run: Callable[[], LastRun | None]) -> None:
         self._engine, self._last_run = engine, last_run
@@ -97,28 +95,28 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= words.FILTERS
+        self._templates.filters |= formatting.FILTERS
         self._templates.globals |= {
             "asset": url,
             "navigation": _NAVIGATION,
             "model_names": colours.MODEL_NAMES,
             "kinds": exception_rules.KINDS,
             "level_label": label,
-            "ratio": words.ratio,
+            "ratio": formatting.ratio,
         }
 
     @asynccontextmanager
     async def warmed(self, _: Starlette) -> AsyncIterator[None]:
-        """Make a page before the first one is asked for, which would take several times as long as the others."""
+        """Render a page at startup, because the first one takes several times as long as the others."""
         request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []})
         try:
             await run_in_threadpool(self.overview, request)
         except (NoDatabase, NoTables, NoWeek) as problem:
-            _log.warning("there is nothing to show yet, as each page will say: %s %s", type(problem).__name__, problem)
+            _log.warning("nothing to show yet; each page says what to do: %s %s", type(problem).__name__, problem)
         yield
 
     def overview(self, request: Request) -> Response:
-        """This week against the last 28 days and the same weeks of last year."""
+        """Show this week's forecast against the last 28 days and the same weeks last year."""
         with self._page(request) as (reader, week, shared):
             totals = overview_page.daily_totals(reader, week)
             listed = counts(self._lists.of(reader, week))
@@ -138,7 +136,7 @@ class _Pages:
         return self._render("overview.html", shared | content)
 
     def explore(self, request: Request) -> Response:
-        """A place of the hierarchy day by day, and what lies below it; or the items that a search finds."""
+        """Show a place in the hierarchy day by day and the level below it, or the items a search finds."""
         typed = request.query_params.get("q", "").strip()
         with self._page(request) as (reader, week, shared):
             scope, span, page = Scope.of(request.query_params), _span(request), _number(request, "page")
@@ -167,7 +165,7 @@ class _Pages:
         return self._render("explore.html", shared | content)
 
     def explore_download(self, request: Request) -> Response:
-        """The days that Explore shows, as a file."""
+        """Download the days that Explore shows."""
         with self._page(request) as (reader, week, _):
             scope = explore_page.settled(reader, Scope.of(request.query_params))
             table = explore_page.place(reader, scope, week, _span(request)).table()
@@ -176,13 +174,13 @@ class _Pages:
         return download(table, f"{'-'.join(parts)}-{week}", _form(request), note)
 
     def items(self, request: Request) -> Response:
-        """Names of items that hold what was typed, for the search box."""
+        """Return the item names that contain the typed text, for the search box."""
         with reading(self._engine) as reader:
             found = explore_page.search(reader, request.query_params.get("q", ""))
         return JSONResponse(found["item_id"].tolist())
 
     def exceptions(self, request: Request) -> Response:
-        """The ranked list of series to look at."""
+        """Show the ranked list of exceptions."""
         with self._page(request) as (reader, week, shared):
             listed, chosen, page = self._lists.of(reader, week), _filter(request), _number(request, "page")
             rows = chosen.of(listed)
@@ -201,7 +199,7 @@ class _Pages:
         return self._render("exceptions.html", shared | content)
 
     def exceptions_download(self, request: Request) -> Response:
-        """The list as filtered, whole, as a file."""
+        """Download the filtered list, all pages of it."""
         with self._page(request) as (reader, week, _):
             rows = _filter(request).of(self._lists.of(reader, week))
         named = rows.assign(kind=[exception_rules.KINDS[kind].name for kind in rows["kind"]]).rename(
@@ -211,7 +209,7 @@ class _Pages:
         return download(named, f"exceptions-{week}", _form(request), note)
 
     def accuracy(self, request: Request) -> Response:
-        """WRMSSE and bias of the weeks whose 28 days are known."""
+        """Show WRMSSE and bias of the weeks whose 28 days of sales are known."""
         with self._page(request) as (reader, week, shared):
             scored = _scored(week, shared["scored_weeks"])
             if scored is None:
@@ -234,18 +232,18 @@ class _Pages:
         return self._render("accuracy.html", shared | content)
 
     def accuracy_download(self, request: Request) -> Response:
-        """The worst series of the chosen level, as a file."""
+        """Download the worst series of the chosen level."""
         with self._page(request) as (reader, week, shared):
             scored, level = _scored(week, shared["scored_weeks"]), _level(request)
             if scored is None:
-                raise NotFound("No week has been scored yet: `m5 score --week W` does it, once its 28 days are known.")
+                raise NotFound("No week has been scored yet. Run `m5 score --week W` once its 28 days are known.")
             table = accuracy_page.worst(reader, scored, level)
         note = f"Series of level {level} that cost the most in week {scored}: weight times RMSSE"
         return download(table, f"worst-series-level-{level}-{scored}", _form(request), note)
 
     def no_database(self, request: Request, problem: Exception) -> Response:
-        """Say what to do when PostgreSQL does not answer; the cause is for the log, as it may name hosts and users."""
-        _log.error("the database does not answer: %s", problem)
+        """Say what to do when PostgreSQL does not respond; log the cause, which may name hosts and users."""
+        _log.error("the database does not respond: %s", problem)
         return self._render("no_database.html", self._bare(request), 503)
 
     def nothing_loaded(self, request: Request, problem: Exception) -> Response:
@@ -255,24 +253,24 @@ class _Pages:
         return self._render("nothing_loaded.html", self._bare(request) | {"tables": isinstance(problem, NoWeek)}, 503)
 
     def not_found(self, request: Request, problem: Exception) -> Response:
-        """Say what is not there, and the remedy."""
+        """Say what does not exist and what to do instead."""
         return self._render("not_found.html", self._bare(request) | {"reason": str(problem)}, 404)
 
     def http_error(self, request: Request, problem: Exception) -> Response:
-        """Answer an unknown address, or a method that is not offered."""
+        """Answer an unknown URL or an unsupported method."""
         status = getattr(problem, "status_code", 500)
         if status == 404:
             return self._render("not_found.html", self._bare(request) | {"reason": "There is no such page."}, 404)
         return Response(str(getattr(problem, "detail", "")), status)
 
     def failed(self, request: Request, problem: Exception) -> Response:
-        """Answer when a page cannot be made; the server's log holds the traceback."""
-        _log.error("%s could not be made: %s", request.url.path, type(problem).__name__)
+        """Answer when rendering a page fails; the traceback is in the server's log."""
+        _log.error("%s failed: %s", request.url.path, type(problem).__name__)
         return self._render("failed.html", self._bare(request), 500)
 
     @contextmanager
     def _page(self, request: Request) -> Iterator[tuple[Reader, Week, dict[str, Any]]]:
-        """Open the snapshot that a page is made from, with the week it is about and what every page shows."""
+        """Open a page's database snapshot and return it with the chosen week and the context every page needs."""
         with reading(self._engine) as reader:
             weeks = reader.weeks()
             week = _chosen(request.query_params.get("week", ""), weeks)
@@ -300,17 +298,17 @@ def _chosen(key: str, weeks: list[Week]) -> Week:
     newest, oldest = weeks[0].key, weeks[-1].key
     raise NotFound(
         f"Week {key} is not in the database, which holds {len(weeks)} weeks from {oldest} to {newest}. "
-        "Choose one of them, or load it: m5 forecast --week YYYY-MM-DD (the first day of a week)."
+        "Choose one of those, or load it with m5 forecast --week YYYY-MM-DD (the first day of the week)."
     )
 
 
 def _scored(week: Week, scored: list[Week]) -> Week | None:
-    """Return the week if its accuracy is known, else the newest one before it, else the newest of all."""
+    """Return the week if it has been scored, else the newest scored week before it, else the newest scored week."""
     return next((w for w in scored if w <= week), scored[0] if scored else None)
 
 
 def _coming(events: pd.DataFrame, week: Week) -> list[dict[str, Any]]:
-    """Return the events within the forecast: date and name."""
+    """Return the events within the forecast horizon: date and name."""
     return _records(events[[day > week.origin for day in events["date"]]])
 
 
@@ -322,7 +320,7 @@ def _newest_score(reader: Reader, scored: list[Week]) -> dict[str, Any] | None:
 
 
 def _with_scopes(series: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows, each with the place in the hierarchy that it is about."""
+    """Return the rows, each with its place in the hierarchy as `scope`."""
     columns = {"state": "state_id", "store": "store_id", "cat": "cat_id", "dept": "dept_id", "item": "item_id"}
     rows = _records(series.astype(object).where(series.notna(), None))
     return [row | {"scope": Scope(**{k: row[column] for k, column in columns.items()})} for row in rows]
@@ -335,14 +333,16 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _number(request: Request, name: str) -> int:
     value = request.query_params.get(name, "1")
     if not value.isascii() or not value.isdigit() or not 1 <= len(value) <= 6 or int(value) < 1:
-        raise NotFound(f"{name}={value} is not a page: leave it out for the first one.")
+        raise NotFound(f"{name}={value} is not a page number: leave it out for the first page.")
     return int(value)
 
 
 def _span(request: Request) -> int:
     value = request.query_params.get("history", "") or str(explore_page.DEFAULT_SPAN)
     if value not in map(str, explore_page.SPANS):
-        raise NotFound(f"history={value} is not offered: choose one of {', '.join(map(str, explore_page.SPANS))} days.")
+        raise NotFound(
+            f"history={value} is not available: choose one of {', '.join(map(str, explore_page.SPANS))} days."
+        )
     return int(value)
 
 
@@ -369,5 +369,5 @@ def _pages(rows: int, size: int) -> int:
 def _form(request: Request) -> Form:
     form: str = request.path_params["form"]
     if form not in get_args(Form):
-        raise NotFound(f"Files come as {' or '.join(get_args(Form))}, not as {form}.")
+        raise NotFound(f"Downloads are available as {' or '.join(get_args(Form))}, not as {form}.")
     return cast(Form, form)

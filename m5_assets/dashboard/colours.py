@@ -1,8 +1,7 @@
-"""The palette: one colour a meaning, the same on every page, in every chart and in the mailed report.
+"""The palette, shared by the pages, the charts and the mailed report.
 
-Lines follow Okabe & Ito, "Color Universal Design" (2008), which people with any colour vision can tell apart; each
-model also has its own dash. The ensemble alone has the accent. Every colour of a line has a contrast of at least 3:1 to
-white, of a text at least 4.5:1 (WCAG 2.2, 1.4.3 and 1.4.11); a test computes them.
+Line colours follow Okabe & Ito, "Color Universal Design" (2008), and each model has its own dash; only the ensemble
+has the accent. Contrast to white is at least 3:1 for lines and 4.5:1 for text (WCAG 2.2, 1.4.3 and 1.4.11).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ MODEL_NAMES = {
 
 
 def contrast(first: str, second: str) -> float:
-    """Return the contrast ratio of two colours (#rrggbb), 1 to 21. Source: WCAG 2.2, "contrast ratio"."""
+    """Return the contrast ratio of two colours (#rrggbb), from 1 to 21. Source: WCAG 2.2, "contrast ratio"."""
     light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 

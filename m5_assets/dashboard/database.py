@@ -1,7 +1,7 @@
-"""Reading the database: one transaction a page, as the read-only role, of one snapshot.
+"""Read access to the database: one snapshot per page, as the read-only role.
 
-Here: the transaction, which weeks there are, how fresh they are, and the two ways in which there may be nothing to
-show. Not here: what a page asks for.
+Also the queries that every page needs (weeks, loads) and the errors for a database with nothing to show. A page's own
+queries are in its module.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ from m5_assets.resources.postgres.server_binaries import PostgresError
 from m5_assets.weeks import Week
 
 _STATEMENT_SECONDS = 15
-"""A page that takes longer is given up: it would hold back the load that waits to exchange a partition."""
+"""Slower queries are cancelled, because they would block a load that is waiting to swap a partition."""
 
 _MISSING = {"3F000", "42P01", "42703", "22023", "42704"}
-"""SQLSTATEs of a schema, table, column or role that does not exist: the database is empty or of an older version."""
-
+"""SQLSTATEs of a missing schema, table, column or role: the database is empty or from an older version."""
 
 _GIVEN_UP = {"57014"}
-"""SQLSTATE of a query that took too long: the database does answer."""
+"""SQLSTATE of a cancelled query: the database itself is fine."""
 
 
 class NoDatabase(RuntimeError):
-    """No PostgreSQL answers."""
+    """No PostgreSQL responds."""
 
 
 class NoTables(RuntimeError):
-    """The database answers, but the tables, or the reader's role, are not there."""
+    """The database responds, but the tables or the reader role do not exist."""
 
 
 class NoWeek(LookupError):
@@ -47,12 +46,12 @@ class NoWeek(LookupError):
 
 
 class NotFound(LookupError):
-    """The address names a week, place or item that is not in the database; the message has the remedy."""
+    """The URL names a week, place or item that is not in the database; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """The newest load of a table: of which week, when, how many rows, by which run."""
+    """The newest load of a table for a week."""
 
     table_name: str
     week: dt.date
@@ -68,17 +67,17 @@ class Reader:
         self._connection = connection
 
     def frame(self, query: str, **parameters: Any) -> pd.DataFrame:
-        """Return a query's rows; every value in it is bound by name (`:week`)."""
+        """Return a query's rows; values are bound by name (`:week`)."""
         result = self._connection.execute(text(query), parameters)
         return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
 
     def bulk(self, query: str, texts: Sequence[str], **parameters: Any) -> pd.DataFrame:
-        """Return a result of many rows, as `frame` does; COPY and Arrow take a fifth of the time.
+        """Return a large result as `frame` does, through COPY and Arrow, in a fifth of the time.
 
         Args:
-            query: a SELECT without a colon but those of its parameters.
-            texts: the columns that hold text; the types of the others are told from their values.
-            parameters: bound by the driver.
+            query: a SELECT whose only colons are those of its parameters.
+            texts: the text columns; the types of the others are inferred from their values.
+            parameters: values, bound by the driver.
         """
         cursor = self._connection.connection.cursor()
         bound = cursor.mogrify(str(text(query).compile(dialect=self._connection.dialect)), parameters).decode()
@@ -90,14 +89,14 @@ class Reader:
         return frame
 
     def value(self, query: str, **parameters: Any) -> Any:
-        """Return the first column of the first row, None without rows."""
+        """Return the first column of the first row, or None without rows."""
         return self._connection.execute(text(query), parameters).scalar()
 
     def weeks(self) -> list[Week]:
         """Return the forecast weeks, newest first.
 
         Raises:
-            NoWeek: none has been loaded.
+            NoWeek: no week has been loaded.
         """
         weeks = self._loaded("series_outlook")
         if not weeks:
@@ -105,7 +104,7 @@ class Reader:
         return weeks
 
     def scored_weeks(self) -> list[Week]:
-        """Return the weeks whose accuracy is known, newest first."""
+        """Return the scored weeks, newest first."""
         return self._loaded("accuracy")
 
     def _loaded(self, table: str) -> list[Week]:
@@ -113,7 +112,7 @@ class Reader:
         return [Week(day) for day in self.frame(query, name=table)["week"]]
 
     def loads(self, week: Week) -> list[Load]:
-        """Return the newest load of each table of this week, the last first."""
+        """Return the newest load of each table for this week, latest first."""
         found = self.frame(
             "SELECT DISTINCT ON (table_name) table_name, week, loaded_at, rows, run_id FROM m5.load_log "
             "WHERE week = :week ORDER BY table_name, load_id DESC",
@@ -123,18 +122,18 @@ class Reader:
         return sorted(loads, key=lambda load: load.loaded_at, reverse=True)
 
     def newest_load(self, week: Week) -> int:
-        """Return the number of the week's newest load: what was computed from the week holds as long as it stays."""
+        """Return the number of the week's newest load: results computed from the week are valid until it changes."""
         number = self.value("SELECT max(load_id) FROM m5.load_log WHERE week = :week", week=week.first_day)
         return int(number or 0)
 
 
 @contextmanager
 def reading(engine: Callable[[], Engine]) -> Iterator[Reader]:
-    """Open a read-only transaction as the reader's role; a load that ends meanwhile is seen by the next one.
+    """Open a read-only transaction as the reader role; it does not see loads that finish after it began.
 
     Raises:
-        NoDatabase: nothing answers, or the address is refused.
-        NoTables: there is no schema m5, it is of an older version, or the role does not exist.
+        NoDatabase: if nothing responds or the connection is rejected.
+        NoTables: if the schema m5 is missing or from an older version, or the role does not exist.
     """
     try:
         with engine().connect() as connection:

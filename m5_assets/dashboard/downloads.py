@@ -1,4 +1,4 @@
-"""What a page shows, as a file: CSV for programs, Excel for people."""
+"""Downloads of a page's table as CSV or Excel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import xlsxwriter
 from starlette.responses import Response
 
-from m5_assets.dashboard import words
+from m5_assets.dashboard import formatting
 
 Form = Literal["csv", "xlsx"]
 
@@ -20,7 +20,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def download(frame: pd.DataFrame, name: str, form: Form, note: str) -> Response:
-    """Return the frame as an attachment called `name.form`; the note goes to Excel's second sheet."""
+    """Return the frame as an attachment named `name.form`; in Excel, the note is the second sheet."""
     body = _csv(frame) if form == "csv" else _xlsx(frame, note)
     return Response(
         body, media_type=_TYPES[form], headers={"Content-Disposition": f'attachment; filename="{name}.{form}"'}
@@ -30,7 +30,7 @@ def download(frame: pd.DataFrame, name: str, form: Form, note: str) -> Response:
 def _csv(frame: pd.DataFrame) -> bytes:
     text = frame.copy()
     for column in text.columns[[isinstance(v, str) for v in text.iloc[0]]] if len(text) else []:
-        # A spreadsheet would run a text that begins like a formula (OWASP, "CSV injection").
+        # Spreadsheets execute text that looks like a formula (OWASP, "CSV injection").
         text[column] = [f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in text[column]]
     return text.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode(
         "utf-8-sig"
@@ -50,7 +50,7 @@ def _xlsx(frame: pd.DataFrame, note: str) -> bytes:
             sheet.write_string(0, column, str(title), head)
             values = frame[title].tolist()
             for row, value in enumerate(values, start=1):
-                if words.missing(value):
+                if formatting.missing(value):
                     continue
                 if isinstance(value, dt.date):
                     sheet.write_datetime(row, column, dt.datetime.combine(value, dt.time()), date)

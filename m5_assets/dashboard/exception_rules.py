@@ -1,7 +1,7 @@
-"""Which series a planner should look at this week, why, and what is at stake.
+"""The rules that make a series an exception: which ones a planner should look at, why, and what is at stake.
 
-Pure rules over the rows of `m5.series_outlook`, one function a kind; each threshold is a constant with its reason. A
-series may break several rules and is then listed once for each. Not here: reading the rows, and showing them.
+Pure functions over rows of `m5.series_outlook`, one per kind. A series that breaks several rules is listed once for
+each.
 """
 
 from __future__ import annotations
@@ -14,48 +14,48 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from m5_assets.dashboard import words
+from m5_assets.dashboard import formatting
 
 Row: TypeAlias = Mapping[Any, Any]
 
 WINDOW_DAYS = 91
 
 MIN_ZERO_DAYS = 7
-"""A shorter gap holds no whole week: an item that sells at weekends is not yet missing."""
+"""A shorter gap contains no whole week: an item that sells on weekends is not missing yet."""
 MAX_CHANCE = 1e-4
-"""The gap's chance, were each day's sale independent: over 30,000 series this rule then errs about three times a week.
-Sales come in clusters, so it errs more often; hence also the next two."""
+"""Probability of the gap if sales were independent between days: about three false alarms per week over 30,000 series.
+Sales come in clusters, so there are more; hence the next two limits."""
 MIN_USUAL_UNITS = 8.0
-"""Units in 28 days below which (two a week) a gap is not news to anyone."""
+"""Units in 28 days (two per week) below which a gap is nothing unusual."""
 GONE_DAYS = 28
-"""After this long without a sale an item has dropped to zero rather than run out: it may have left the range."""
+"""After this long without a sale, an item has dropped to zero rather than run out: it may be delisted."""
 
 RISE_RATIO = 1.5
-"""Forecast to usual sales; half as much again is more than safety stock covers."""
+"""Forecast over usual sales; 50% more is beyond what safety stock covers."""
 NOISE = 3.0
-"""Standard deviations of a count: sales of n units vary by about the square root of n without any reason (Poisson)."""
+"""Standard deviations of a count: by chance alone, sales of n units vary by about the square root of n (Poisson)."""
 MIN_RISE_UNITS = 28.0
-"""A unit a day; fewer are within what a shelf holds."""
+"""One unit per day; the stock on a shelf covers less."""
 
 NEW_DAYS = 56
-"""Two horizons: younger series have no usual sales of two 28-day periods to go by."""
+"""Two horizons: a younger series does not have two 28-day periods of sales to compare with."""
 
 PRICE_CHANGE = 0.05
-"""Smaller changes of price hardly move sales."""
+"""Smaller price changes hardly affect sales."""
 MIN_PRICE_UNITS = 14.0
-"""Half a unit a day; for fewer a price is not worth a look."""
+"""Half a unit per day; below that, a price change is not worth a look."""
 
 DISAGREEMENT = 0.5
-"""Gap between the two models, relative to the forecast; beyond this the ensemble is a guess between two stories."""
+"""Gap between the two models relative to the forecast; beyond this, their average represents neither."""
 MIN_GAP_UNITS = 14.0
-"""Half a unit a day; a smaller gap changes no order."""
+"""Half a unit per day; a smaller gap does not change an order."""
 
 COLUMNS = ("kind", "item_id", "dept_id", "cat_id", "store_id", "state_id", "reason", "units", "money")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of exception: its name on the page, and what "units at stake" means for it."""
+    """A kind of exception: its name on the page and what "at stake" means for it."""
 
     key: str
     name: str
@@ -64,14 +64,15 @@ class Kind:
 
 
 def exceptions(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
-    """Return what breaks a rule, the most money at stake first.
+    """Return the exceptions of a week, sorted by money at stake, highest first.
 
     Args:
-        outlook: rows of `m5.series_outlook` of one week with the hierarchy's columns.
-        origin: the last day whose sales are known.
+        outlook: one week's rows of `m5.series_outlook` with the hierarchy's columns.
+        origin: the last day with known sales.
 
     Returns:
-        The columns `COLUMNS`: units and money (dollars) at stake, the reason in words. Money is NaN without a price.
+        The columns `COLUMNS`: units and money (dollars) at stake and the reason as a sentence. Money is NaN without a
+        price.
     """
     frame = outlook.astype(
         dict.fromkeys(
@@ -86,9 +87,9 @@ def exceptions(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
 
 
 def out_of_stock(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
-    """Find series that sold regularly and then not at all; at stake is what they usually sell in 28 days.
+    """Find series that sold regularly and then stopped; at stake is what they usually sell in 28 days.
 
-    With a share p of the days before the gap on which something was sold, a gap of n days has the chance (1 - p)^n.
+    If the item sold on a share p of the days before the gap, a gap of n days has the probability (1 - p)^n.
     """
     before = WINDOW_DAYS - outlook["zero_days"]
     share = (outlook["nonzero_share_91"] * WINDOW_DAYS / before.where(before > 0)).clip(upper=1.0)
@@ -99,16 +100,16 @@ def out_of_stock(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
 
     def reason(row: Row) -> str:
         days = int(row["zero_days"])
-        regular = f"sold on {row['share']:.0%} of the days before, {row['usual']:,.0f} units in 28 days"
+        regular = f"sold on {row['share']:.0%} of the days before, usually {row['usual']:,.0f} units in 28 days"
         if days >= GONE_DAYS:
-            return f"Dropped to zero: no sale for {days} days; {regular}. Out of the range, or out of stock?"
-        return f"No sale for {days} days, though it {regular}."
+            return f"Dropped to zero: no sales for {days} days; {regular}. Delisted or out of stock?"
+        return f"No sales for {days} days; {regular}."
 
     return _listed(rows, rows["usual"], rows["usual"] * rows["sell_price"], reason)
 
 
 def sharp_rise(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
-    """Find forecasts well above usual sales; at stake is the rise."""
+    """Find forecasts well above usual sales; at stake is the increase."""
     rise = outlook["forecast_28"] - outlook["usual_28"]
     hit = (
         (outlook["forecast_28"] >= RISE_RATIO * outlook["usual_28"])
@@ -119,23 +120,23 @@ def sharp_rise(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
     rows = outlook[hit]
 
     def reason(row: Row) -> str:
-        ahead = f"Forecast {row['forecast_28']:,.0f} units in 28 days"
+        ahead = f"Forecast is {row['forecast_28']:,.0f} units in 28 days"
         if row["usual_28"] == 0:
-            return f"{ahead}, though nothing was sold in the last {WINDOW_DAYS}."
-        rising = words.change(words.ratio(row["forecast_28"], row["usual_28"]), 0)
-        return f"{ahead}, usual are {row['usual_28']:,.0f} ({rising}); sold {row['last_28']:,.0f} in the last 28."
+            return f"{ahead}, although nothing was sold in the last {WINDOW_DAYS}."
+        rising = formatting.change(formatting.ratio(row["forecast_28"], row["usual_28"]), 0)
+        return f"{ahead}, usual is {row['usual_28']:,.0f} ({rising}); {row['last_28']:,.0f} sold in the last 28 days."
 
     return _listed(rows, rise, rise * outlook["sell_price"], reason)
 
 
 def new_item(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
-    """Find series first sold a short while ago; at stake is the whole forecast, which has little to go by."""
+    """Find series with a recent first sale; at stake is the whole forecast, which has little history behind it."""
     rows = outlook[_is_new(outlook, origin)]
 
     def reason(row: Row) -> str:
         days = (origin - row["first_sale"]).days + 1
         return (
-            f"First sold on {words.day(row['first_sale'])}, {days} days ago; "
+            f"First sold on {formatting.day(row['first_sale'])}, {days} days ago; "
             f"{row['last_28']:,.0f} units in the last 28 days, forecast {row['forecast_28']:,.0f}."
         )
 
@@ -143,17 +144,17 @@ def new_item(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
 
 
 def price_change(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
-    """Find prices that change within the forecast; at stake are the units forecast and their difference in revenue."""
+    """Find prices that change within the horizon; at stake are the forecast units and their change in revenue."""
     step = outlook["next_price"] / outlook["sell_price"] - 1
     hit = (step.abs() >= PRICE_CHANGE) & (outlook["forecast_28"] >= MIN_PRICE_UNITS)
     rows = outlook[hit]
 
     def reason(row: Row) -> str:
-        verb = "rises" if row["next_price"] > row["sell_price"] else "falls"
+        now, then = row["sell_price"], row["next_price"]
         return (
-            f"Price {verb} from {words.money(row['sell_price'])} to {words.money(row['next_price'])} "
-            f"({words.change(row['next_price'] / row['sell_price'] - 1, 0)}) on {words.day(row['next_price_date'])}; "
-            f"forecast {row['forecast_28']:,.0f} units in 28 days."
+            f"Price {'rises' if then > now else 'falls'} from {formatting.money(now)} to {formatting.money(then)} "
+            f"({formatting.change(then / now - 1, 0)}) on {formatting.day(row['next_price_date'])}; "
+            f"forecast is {row['forecast_28']:,.0f} units in 28 days."
         )
 
     return _listed(
@@ -162,7 +163,7 @@ def price_change(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
 
 
 def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
-    """Find series whose two models differ widely; at stake is the gap."""
+    """Find series on which the two models disagree; at stake is the gap."""
     gap = (outlook["gbm_28"] - outlook["lstm_28"]).abs()
     hit = (
         (gap >= DISAGREEMENT * outlook["forecast_28"])
@@ -174,7 +175,7 @@ def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     def reason(row: Row) -> str:
         return (
             f"GBM expects {row['gbm_28']:,.0f} units in 28 days, LSTM {row['lstm_28']:,.0f}; "
-            f"the ensemble says {row['forecast_28']:,.0f}, usual are {row['usual_28']:,.0f}."
+            f"the ensemble says {row['forecast_28']:,.0f}, usual is {row['usual_28']:,.0f}."
         )
 
     return _listed(rows, gap, gap * outlook["sell_price"], reason)
@@ -183,9 +184,9 @@ def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
 KINDS = {
     kind.key: kind
     for kind in (
-        Kind("out_of_stock", "Likely out of stock", "what usually sells in 28 days", out_of_stock),
-        Kind("sharp_rise", "Sharp rise", "the forecast above usual sales", sharp_rise),
-        Kind("price_change", "Price change ahead", "units forecast; money: their change in revenue", price_change),
+        Kind("out_of_stock", "Likely out of stock", "usual sales in 28 days", out_of_stock),
+        Kind("sharp_rise", "Sharp rise", "the forecast in excess of usual sales", sharp_rise),
+        Kind("price_change", "Price change ahead", "forecast units and their change in revenue", price_change),
         Kind("new_item", "New item", "the whole forecast", new_item),
         Kind("models_disagree", "Models disagree", "the gap between GBM and LSTM", models_disagree),
     )

@@ -1,7 +1,4 @@
-"""The week's exceptions: read once a load, then filtered.
-
-Here: reading the rows that the rules need, and the list that a page or a file shows. Not here: the rules (`rules`).
-"""
+"""The Exceptions page: the week's list, computed once per load by `exception_rules` and then filtered."""
 
 from __future__ import annotations
 
@@ -26,14 +23,14 @@ FROM m5.series_outlook o JOIN m5.series_hierarchy h USING (series_id) WHERE o.we
 
 @dataclass(frozen=True)
 class Filter:
-    """What of the list is shown; None stands for all."""
+    """Which exceptions to show; None means all."""
 
     kind: str | None = None
     store: str | None = None
     dept: str | None = None
 
     def of(self, listed: pd.DataFrame, *, any_kind: bool = False) -> pd.DataFrame:
-        """Return the rows that pass; with `any_kind` those of all kinds."""
+        """Return the matching rows; with `any_kind`, ignore the chosen kind."""
         chosen = pd.Series(True, index=listed.index)
         for column, value in (
             ("kind", None if any_kind else self.kind),
@@ -46,14 +43,14 @@ class Filter:
 
 
 class ExceptionLists:
-    """The lists of the weeks last asked for; a week that is loaded anew is read anew."""
+    """A cache of each week's exceptions; a new load of the week invalidates its entry."""
 
     def __init__(self) -> None:
         self._lists: dict[Week, tuple[int, pd.DataFrame]] = {}
         self._lock = threading.Lock()
 
     def of(self, reader: Reader, week: Week) -> pd.DataFrame:
-        """Return all exceptions of a week, as `rules.exceptions` ranks them."""
+        """Return all exceptions of a week in the order of `exception_rules.exceptions`."""
         load = reader.newest_load(week)
         with self._lock:
             found = self._lists.get(week)
@@ -65,6 +62,6 @@ class ExceptionLists:
 
 
 def counts(listed: pd.DataFrame) -> pd.DataFrame:
-    """Return number, units and money by kind, in the order of the kinds."""
+    """Return number, units and money per kind, in the order of `KINDS`."""
     grouped = listed.groupby("kind").agg(number=("units", "size"), units=("units", "sum"), money=("money", "sum"))
     return grouped.reindex(list(exception_rules.KINDS)).fillna(0.0)

@@ -1,7 +1,7 @@
-"""Explore: one place of the hierarchy day by day, and what lies below it.
+"""The Explore page: history, forecasts, prices and events of one place in the hierarchy, the level below, item search.
 
-Here: the history, forecasts, events, prices and promotions of a place; the search for items. Above the items the days
-come from the store-departments' totals, which reach back for years; an item's days from its series.
+Above the items, daily numbers come from the store-department totals, which go back years; an item's come from its
+series.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from m5_assets.dashboard import overview_page, words
+from m5_assets.dashboard import formatting, overview_page
 from m5_assets.dashboard.database import NotFound, Reader
-from m5_assets.dashboard.figures import Figure, daily
+from m5_assets.dashboard.plotly_figures import Figure, daily
 from m5_assets.dashboard.scope import Scope
 from m5_assets.weeks import Week
 
 SPANS = {91: "3 months", 182: "6 months", 364: "1 year", 728: "2 years"}
-"""Days of history that a page can show, and their names."""
+"""Days of history a user can choose, and their labels."""
 DEFAULT_SPAN = 91
 PAGE_ROWS = 50
 SEARCH_ROWS = 30
 
 USUAL_DAYS = 91
-"""The usual price is the median of this many days before: a quarter outlasts any promotion."""
+"""The usual price is the median of the previous 91 days: a quarter is longer than any promotion."""
 PROMOTION = 0.97
-"""A price below this share of the usual one is a promotion; cents up or down are not."""
+"""A price below this share of the usual one is a promotion; a few cents less is not."""
 
 _COLUMNS = {"state": "state_id", "store": "store_id", "cat": "cat_id", "dept": "dept_id", "item": "item_id"}
 
@@ -71,12 +71,12 @@ UNION SELECT 'dept', dept_id FROM m5.item WHERE CAST(:cat AS text) IS NULL OR ca
 
 @dataclass(frozen=True)
 class Place:
-    """A place's days.
+    """A place's daily numbers.
 
     Attributes:
-        history: date, units, and for an item price (the mean of its stores).
-        forecast: date, a column a model, and for an item price.
-        last_year: date (of this year), units.
+        history: date, units and, for an item, price (mean of its stores).
+        forecast: date, one column per model and, for an item, price.
+        last_year: date (shifted to this year), units.
         events: date, name.
         price: date, price, usual, promotion; None above the items.
     """
@@ -88,11 +88,11 @@ class Place:
     price: pd.DataFrame | None
 
     def figure(self) -> Figure:
-        """Return the chart of everything here."""
+        """Return the chart."""
         return daily(self.history, self.forecast, last_year=self.last_year, events=self.events, price=self.price)
 
     def table(self) -> pd.DataFrame:
-        """Return a row a day, oldest first: what the chart shows and the downloads hold."""
+        """Return one row per day, oldest first, for the chart's table and the downloads."""
         ahead = self.forecast.drop(columns="price", errors="ignore")
         days = self.history[["date", "units"]].rename(columns={"units": "sold"}).merge(ahead, on="date", how="outer")
         days = days.merge(self.last_year.rename(columns={"units": "last_year"}), on="date", how="left")
@@ -102,9 +102,9 @@ class Place:
 
 
 def settled(reader: Reader, scope: Scope) -> Scope:
-    """Return the scope with what a store, a department or an item lies in; of two that contradict the wider one wins.
+    """Return the scope with its parents filled in; if two levels contradict each other, the upper one wins.
 
-    So the trail is whole, and choosing another state leaves the store of the old one.
+    This completes the breadcrumb trail, and choosing another state drops the old state's store.
     """
     state = reader.value("SELECT state_id FROM m5.store WHERE store_id = :store", store=scope.store)
     if state is not None:
@@ -122,15 +122,15 @@ def settled(reader: Reader, scope: Scope) -> Scope:
 
 
 def place(reader: Reader, scope: Scope, week: Week, days: int) -> Place:
-    """Return a place's days: `days` of history up to the origin, the forecast, and what was sold since.
+    """Return a place's history of `days` up to the origin, its forecast, and what has been sold since.
 
     Raises:
-        NotFound: no series lies there.
+        NotFound: if the place has no series.
     """
-    # Above the items one series tells that the place exists; its days come from the totals.
+    # Above the items, one series is enough to know that the place exists; its numbers come from the totals.
     series = reader.frame(_SERIES, count=None if scope.item else 1, **scope.parameters)
     if series.empty:
-        raise NotFound(f"Nothing is sold as {scope.name}: choose a place or search for an item on the Explore page.")
+        raise NotFound(f"There are no sales of {scope.name}: choose a place or search for an item on the Explore page.")
     first, last = week.origin - dt.timedelta(days=days - 1), week.last_forecast_day
     happenings = overview_page.events(reader, first, last)
     if scope.item is None:
@@ -142,7 +142,7 @@ def place(reader: Reader, scope: Scope, week: Week, days: int) -> Place:
             None,
         )
     numbers = [int(number) for number in series["series_id"]]
-    # One read covers the window and, where it is shorter than a year, the same weeks of last year before it.
+    # One query covers the window and, if it is shorter than a year, the same weeks of last year.
     begin = min(first - dt.timedelta(days=USUAL_DAYS), week.origin - overview_page.YEAR)
     sold = reader.frame(
         _ITEM_SALES, first=begin, first_week=begin - dt.timedelta(days=6), last_week=last, series=numbers
@@ -160,19 +160,19 @@ def place(reader: Reader, scope: Scope, week: Week, days: int) -> Place:
 
 
 def prices(price: pd.DataFrame) -> pd.DataFrame:
-    """Return date, price, usual (the median of the `USUAL_DAYS` before) and promotion (well below usual).
+    """Return date, price, usual (median of the previous `USUAL_DAYS`) and promotion (well below usual).
 
     Args:
-        price: date and price (NaN: not offered), a row a day in order.
+        price: date and price (NaN if not offered), one row per day in order.
     """
     usual = price["price"].shift(1).rolling(USUAL_DAYS, min_periods=USUAL_DAYS // 3).median()
     return price.assign(usual=usual, promotion=(price["price"] < PROMOTION * usual).fillna(value=False))
 
 
 def below(reader: Reader, scope: Scope, week: Week, page: int) -> pd.DataFrame:
-    """Return the places one level below: name, series, sums of 28 days, revenue; the largest forecast first.
+    """Return one page of the level below: name, series, 28-day sums, revenue, and `total` (rows on all pages).
 
-    `total` repeats how many there are, as a page holds `PAGE_ROWS` of them.
+    Items, and the stores of an item or a department, come with the largest forecast first; the others by name.
     """
     level = scope.below
     if level is None:
@@ -189,7 +189,7 @@ def below(reader: Reader, scope: Scope, week: Week, page: int) -> pd.DataFrame:
 
 
 def search(reader: Reader, words_typed: str) -> pd.DataFrame:
-    """Return items (item_id, dept_id, cat_id) whose name holds what was typed; spaces stand for underscores."""
+    """Return the items (item_id, dept_id, cat_id) whose name contains the typed text; spaces match underscores."""
     typed = words_typed.strip().replace(" ", "_")
     for special in ("!", "%", "_"):
         typed = typed.replace(special, f"!{special}")
@@ -197,13 +197,13 @@ def search(reader: Reader, words_typed: str) -> pd.DataFrame:
 
 
 def choices(reader: Reader, scope: Scope) -> dict[str, list[str]]:
-    """Return the values that each selector offers; stores of the state and departments of the category, if chosen."""
+    """Return the options of each selector, limited to the stores of a chosen state and departments of a category."""
     found = reader.frame(_CHOICES, state=scope.state, cat=scope.cat)
     return {level: found.loc[found["level"] == level, "value"].tolist() for level in ("state", "store", "cat", "dept")}
 
 
 def summary(place_shown: Place, week: Week) -> dict[str, float | None]:
-    """Return the place's headline: sums of the last 28 days, the forecast, last year, and their changes."""
+    """Return the headline numbers: units of the last 28 days, the forecast and last year, and their changes."""
     recent = place_shown.history
     last = float(
         recent.loc[[week.origin - dt.timedelta(days=28) < d <= week.origin for d in recent["date"]], "units"].sum()
@@ -215,8 +215,8 @@ def summary(place_shown: Place, week: Week) -> dict[str, float | None]:
         "last_28": last,
         "forecast_28": ahead,
         "last_year_28": past,
-        "against_last": words.ratio(ahead, last),
-        "against_year": words.ratio(ahead, past),
+        "against_last": formatting.ratio(ahead, last),
+        "against_year": formatting.ratio(ahead, past),
         "sold_since": float(since.sum()) if len(since) else None,
         "days_since": float(len(since)),
     }

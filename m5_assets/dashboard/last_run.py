@@ -1,4 +1,4 @@
-"""How Dagster's last run ended, where its storage is at hand. Not here: how fresh the tables are (`database`)."""
+"""Read how Dagster's last run ended, without letting a slow storage hold up a page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LastRun:
-    """The newest run: its job, week, state in words and when it last changed."""
+    """Dagster's newest run."""
 
     job: str
     week: str | None
@@ -30,18 +30,18 @@ class LastRun:
 
     @property
     def failed(self) -> bool:
-        """Whether someone has to look at it."""
+        """Whether someone should look at it."""
         return self.state in ("failure", "canceled")
 
 
 PATIENCE_SECONDS = 0.3
-"""A page waits no longer for Dagster's storage, which may retry for many seconds; it then shows what was last known."""
+"""How long a page waits for Dagster's storage, which may retry for many seconds, before it shows the last known run."""
 
 
 def last_run_of(home: Path) -> Callable[[], LastRun | None]:
     """Return a function that reads the newest run of the Dagster instance in this folder.
 
-    Nothing is created: without an instance there, or when its storage does not answer, the function returns None.
+    The function returns None without an instance or when its storage fails; it never creates one.
     """
     if not (home / "dagster.yaml").exists():
         return lambda: None
@@ -50,8 +50,8 @@ def last_run_of(home: Path) -> Callable[[], LastRun | None]:
     def read() -> LastRun | None:
         try:
             records = instance().get_run_records(limit=1)
-        except Exception as problem:  # noqa: BLE001  # storages are plug-ins with errors of their own; no page needs them
-            _log.warning("Dagster's last run is not known, its storage in %s does not answer: %s", home, problem)
+        except Exception as problem:  # noqa: BLE001  # storages are plug-ins with their own errors; pages work without
+            _log.warning("cannot read Dagster's last run from the storage configured in %s: %s", home, problem)
             return None
         if not records:
             return None
@@ -67,9 +67,9 @@ def last_run_of(home: Path) -> Callable[[], LastRun | None]:
 
 
 def patient(read: Callable[[], LastRun | None], seconds: float) -> Callable[[], LastRun | None]:
-    """Return a function that gives what `read` gives within so many seconds, else what it gave last.
+    """Return a function that waits at most `seconds` for `read` and otherwise returns its last known result.
 
-    A read that takes longer goes on meanwhile, in one thread; the next call has its result.
+    A slower read continues in a background thread, and a later call returns its result.
     """
     worker = ThreadPoolExecutor(1, thread_name_prefix="last-run")
     lock = threading.Lock()

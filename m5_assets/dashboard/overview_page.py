@@ -1,7 +1,4 @@
-"""The overview: the week's forecast against the last 28 days and the same weeks of last year.
-
-Here: the queries and the page's figures. Not here: how they look (`templates/overview.html`).
-"""
+"""The Overview page: the week's forecast against the last 28 days and the same weeks last year."""
 
 from __future__ import annotations
 
@@ -10,20 +7,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from m5_assets.dashboard import figures, words
+from m5_assets.dashboard import formatting, plotly_figures
 from m5_assets.dashboard.database import Reader
 from m5_assets.dashboard.scope import Scope
 from m5_assets.weeks import Week
 
 YEAR = dt.timedelta(days=364)
-"""52 whole weeks: the same weekdays of last year."""
+"""52 whole weeks, so that weekdays match."""
 HISTORY_DAYS = 91
 MOVERS = 8
 
 _SUMS = ("last_28", "last_year_28", "forecast_28")
 _GROUPS = (("State", "state", "state_id"), ("Store", "store", "store_id"), ("Category", "cat", "cat_id"))
 
-# Store-departments are few and reach back for years: totals come from there, not from the series.
+# Totals come from the store-department tables: they are small and go back years.
 _STORE_DEPTS = """
 WITH dept AS (SELECT DISTINCT dept_id, cat_id FROM m5.item),
 sold AS (
@@ -85,7 +82,7 @@ WHERE date BETWEEN :first AND :last AND event_name_1 IS NOT NULL ORDER BY date
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the comparison: a place or category, its link, units and changes."""
+    """A row of the comparison: a place or category with its units."""
 
     name: str
     scope: Scope
@@ -96,17 +93,17 @@ class Row:
     @property
     def against_last(self) -> float | None:
         """Relative change against the last 28 days."""
-        return words.ratio(self.forecast_28, self.last_28)
+        return formatting.ratio(self.forecast_28, self.last_28)
 
     @property
     def against_year(self) -> float | None:
-        """Relative change against the same weeks of last year."""
-        return words.ratio(self.forecast_28, self.last_year_28)
+        """Relative change against the same weeks last year."""
+        return formatting.ratio(self.forecast_28, self.last_year_28)
 
 
 @dataclass(frozen=True)
 class Revenue:
-    """Dollars at the prices in force at the origin, and the number of series."""
+    """Revenue in dollars at the prices on the origin, and the number of series."""
 
     forecast: float
     sold: float
@@ -115,12 +112,12 @@ class Revenue:
 
 @dataclass(frozen=True)
 class DailyTotals:
-    """All stores' days.
+    """Daily numbers of all stores together.
 
     Attributes:
-        sold: date, units; days after the origin are there where they are known by now.
+        sold: date, units, including days after the origin whose sales are known.
         ahead: date, ensemble.
-        last_year: date (of this year), units.
+        last_year: date (shifted to this year), units.
         events: date, name.
     """
 
@@ -129,19 +126,19 @@ class DailyTotals:
     last_year: pd.DataFrame
     events: pd.DataFrame
 
-    def figure(self) -> figures.Figure:
+    def figure(self) -> plotly_figures.Figure:
         """Return the chart."""
-        return figures.daily(self.sold, self.ahead, last_year=self.last_year, events=self.events)
+        return plotly_figures.daily(self.sold, self.ahead, last_year=self.last_year, events=self.events)
 
     def table(self) -> pd.DataFrame:
-        """Return the chart's numbers: date, units, ensemble, last_year; the newest day first."""
+        """Return the chart's numbers, newest day first: date, units, ensemble, last_year."""
         before = self.last_year.rename(columns={"units": "last_year"})
         days = self.sold.merge(self.ahead.merge(before, on="date", how="left"), on="date", how="outer")
         return days.sort_values("date", ascending=False)
 
 
 def comparison(reader: Reader, week: Week) -> list[tuple[str, list[Row]]]:
-    """Return the lines by group: the total, the states, the stores, the categories."""
+    """Return the rows by group: total, states, stores, categories."""
     parts = reader.frame(_STORE_DEPTS, week=week.first_day, origin=week.origin, year_before=week.origin - YEAR).astype(
         dict.fromkeys(_SUMS, float)
     )
@@ -153,40 +150,40 @@ def comparison(reader: Reader, week: Week) -> list[tuple[str, list[Row]]]:
 
 
 def revenue(reader: Reader, week: Week) -> Revenue:
-    """Return the forecast's and the last 28 days' revenue."""
+    """Return the revenue of the forecast and of the last 28 days."""
     row = reader.frame(_REVENUE, week=week.first_day).iloc[0]
     return Revenue(float(row["forecast"] or 0), float(row["sold"] or 0), int(row["series"]))
 
 
 def movers(reader: Reader, week: Week, *, up: bool) -> pd.DataFrame:
-    """Return the series whose forecast differs most from their last 28 days, by money at the origin's prices."""
+    """Return the series whose forecast differs most from their last 28 days, in dollars at the origin's prices."""
     return reader.frame(_MOVERS, week=week.first_day, sign=1 if up else -1, count=MOVERS)
 
 
 def daily_sales(reader: Reader, scope: Scope, first: dt.date, last: dt.date) -> pd.DataFrame:
-    """Return date and units of each day of a place above the items."""
+    """Return the daily units (date, units) of a place above the items."""
     return reader.frame(_DAILY_SALES, first=first, last=last, **scope.parameters)
 
 
 def daily_forecast(reader: Reader, scope: Scope, week: Week) -> pd.DataFrame:
-    """Return date and each model's units of the 28 days of a place above the items."""
+    """Return the 28 days forecast (date, one column per model) of a place above the items."""
     return reader.frame(_DAILY_FORECAST, week=week.first_day, **scope.parameters)
 
 
 def last_year(reader: Reader, scope: Scope, week: Week) -> pd.DataFrame:
-    """Return the units of the same weeks of last year, dated as this year's days."""
+    """Return the units of the same weeks last year, with dates shifted to this year."""
     first, last = week.origin + dt.timedelta(days=1), week.last_forecast_day
     sold = daily_sales(reader, scope, first - YEAR, last - YEAR)
     return sold.assign(date=[day + YEAR for day in sold["date"]])
 
 
 def events(reader: Reader, first: dt.date, last: dt.date) -> pd.DataFrame:
-    """Return date and name of the calendar's events."""
+    """Return the calendar's events: date, name."""
     return reader.frame(_EVENTS, first=first, last=last)
 
 
 def daily_totals(reader: Reader, week: Week) -> DailyTotals:
-    """Return all stores' days: the history shown, the forecast, last year and the events."""
+    """Return the history, forecast, last year and events of all stores together."""
     begin = week.origin - dt.timedelta(days=HISTORY_DAYS - 1)
     return DailyTotals(
         daily_sales(reader, Scope(), begin, week.last_forecast_day),

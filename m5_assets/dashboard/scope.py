@@ -1,7 +1,4 @@
-"""A place in the hierarchy, as a URL names it: state, store, category, department, item, each of them or all.
-
-Here: reading it from a query string, its filter in SQL, its trail and the level below it. Not here: its sales.
-"""
+"""A place in the hierarchy (state, store, category, department, item) and its URL, SQL filter, trail and next level."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ _LABELS = {"state": "State", "store": "Store", "cat": "Category", "dept": "Depar
 
 @dataclass(frozen=True)
 class Scope:
-    """A place in the hierarchy; None stands for all."""
+    """A place in the hierarchy; None means all."""
 
     state: str | None = None
     store: str | None = None
@@ -24,7 +21,7 @@ class Scope:
     item: str | None = None
 
     DRILL: ClassVar = ("state", "store", "dept", "item")
-    """The way down that the pages offer. A category is a filter on the side of it."""
+    """The drill-down the pages offer; the category is only a filter."""
 
     WHERE: ClassVar = (
         "(:state IS NULL OR h.state_id = :state) AND (:store IS NULL OR h.store_id = :store) "
@@ -40,12 +37,12 @@ class Scope:
 
     @property
     def parameters(self) -> dict[str, str | None]:
-        """What `WHERE` binds."""
+        """The values that `WHERE` binds."""
         return asdict(self)
 
     @property
     def name(self) -> str:
-        """The place in words, such as "FOODS_3 in CA_1"."""
+        """The place's display name, such as "FOODS_3 in CA_1"."""
         place = self.store or self.state
         goods = self.item or self.dept or self.cat
         if goods and place:
@@ -54,7 +51,7 @@ class Scope:
 
     @property
     def below(self) -> str | None:
-        """The next level of the drill-down; for an item in more than one store: its stores; else None."""
+        """The next level of the drill-down, `store` for an item in all stores, None at the bottom."""
         if self.item:
             return None if self.store else "store"
         set_already = {name for name in self.DRILL if getattr(self, name)}
@@ -64,7 +61,7 @@ class Scope:
 
     @property
     def trail(self) -> list[tuple[str, Scope]]:
-        """The way from all stores to this place: names and scopes, this place last."""
+        """The breadcrumb trail from all stores to this place: names and scopes, this place last."""
         steps, scope = [("All stores", Scope())], Scope()
         for level in _LABELS:
             value = getattr(self, level)
@@ -74,14 +71,14 @@ class Scope:
         return steps
 
     def down(self, value: str) -> Scope:
-        """Return the place of this name on the level below."""
+        """Return the place with this name one level below."""
         return replace(self, **{str(self.below): value})
 
     def query(self, **more: str | int | None) -> str:
-        """Return the query string of this place, with more parameters; None and empty values are left out."""
+        """Return the query string of this place plus further parameters, without None and empty values."""
         return urlencode({k: v for k, v in {**asdict(self), **more}.items() if v not in (None, "")})
 
 
 def label(level: str) -> str:
-    """Return a level's name as people read it."""
+    """Return a level's display name."""
     return _LABELS[level]

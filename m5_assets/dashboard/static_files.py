@@ -1,7 +1,7 @@
-"""What the pages load besides HTML: style, script, Plotly; and the headers that allow nothing else.
+"""Serve the stylesheet, the scripts and Plotly, and set the security headers of every response.
 
-Names hold a version, so that a browser keeps them for good. Plotly's script comes from the installed package: no
-content network is asked. Not here: what is in them (`static/`).
+URLs contain a version, so browsers can cache the files forever. Plotly's script comes from the installed package, not
+from a CDN.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _PLOTLY = "plotly.js"
 
-# Styles may be inline because Plotly writes its own; scripts may not, so that no text from the database can become one.
+# Plotly needs inline styles. Inline scripts stay forbidden, so text from the database can never run as one.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -38,13 +38,13 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class SecurityHeaders:
-    """Puts the headers on every answer; pages are never stored, as the next load changes them."""
+    """Set the security headers on every response and forbid caching of pages, because the next load changes them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -58,7 +58,7 @@ class SecurityHeaders:
 
 
 def asset(request: Request) -> Response:
-    """Answer with a file of a version; gzip is understood by every browser that draws the charts."""
+    """Return a file, always gzipped: every browser that can draw the charts supports it."""
     name, version = request.path_params["name"], request.path_params["version"]
     if versions().get(name) != version:
         raise HTTPException(404)
@@ -70,20 +70,20 @@ def asset(request: Request) -> Response:
 
 
 def url(name: str) -> str:
-    """Return the address of a file, with its version."""
+    """Return the versioned URL of a file."""
     return f"/static/{versions()[name]}/{name}"
 
 
 def prepare() -> None:
-    """Read and compress every file, so that the first page need not wait for it."""
+    """Read and compress every file, so the first page does not wait for it."""
     for name in versions():
         _compressed(name)
 
 
 @lru_cache(maxsize=1)
 def versions() -> MappingProxyType[str, str]:
-    """Return the version of each file: a hash of its content, Plotly's own number for Plotly."""
-    from plotly.offline import get_plotlyjs_version  # a third of a second, which `m5 --help` need not pay
+    """Return the version of each file: a hash of its content, or Plotly's version number."""
+    from plotly.offline import get_plotlyjs_version  # takes a third of a second, too long for `m5 --help`
 
     own = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in sorted(_FOLDER.iterdir())}
     return MappingProxyType(own | {_PLOTLY: get_plotlyjs_version()})

@@ -1,4 +1,4 @@
-"""The dashboard as a process: from the settings to an address in the browser. Not here: the application (`app`)."""
+"""The dashboard's server process: `serve` runs the application of `app` with the platform's settings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from m5_assets.settings import settings
 
 _log = logging.getLogger(__name__)
 
-_EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  # what a user may ask for, not what is bound by default
+_EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  # a user may ask for these; the default is loopback
 
 
 def serve(host: str, port: int) -> None:
     """Serve the pages until stopped (Ctrl-C, SIGTERM).
 
     Args:
-        host: the address to bind. The pages ask for no password: what is not loopback belongs behind a proxy that does.
-        port: its port.
+        host: address to bind. The pages have no login: anything but loopback belongs behind a proxy that has one.
+        port: port to bind.
     """
     source = settings()
     database = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home))
@@ -33,6 +33,6 @@ def serve(host: str, port: int) -> None:
     app = create_app(database.engine, last_run=last_run_of(dagster_home), hosts=hosts)
     static_files.prepare()
     if host not in ("127.0.0.1", "localhost", "::1"):
-        _log.warning("the pages ask for no password, and %s is not this machine alone: put a proxy before them", host)
-    _log.info("dashboard: http://%s:%d (Ctrl-C ends it)", host or "0.0.0.0", port)  # noqa: S104
+        _log.warning("the dashboard has no login and %s is reachable from other machines: put a proxy in front", host)
+    _log.info("dashboard: http://%s:%d (Ctrl-C to stop)", host or "0.0.0.0", port)  # noqa: S104
     uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)

@@ -1,7 +1,6 @@
-"""The week's report: one HTML file that can be mailed, with everything in it and no script.
+"""The week's report: one self-contained HTML file without scripts, fit for mailing.
 
-Here: what it says. Its pictures: `plots`; its look: `report.html`. The numbers are the dashboard's own, from the same
-queries and rules. Not here: sending it.
+Its numbers come from the dashboard's queries and rules.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Engine
 
-from m5_assets.dashboard import accuracy_page, colours, exception_rules, overview_page, words
+from m5_assets.dashboard import accuracy_page, colours, exception_rules, formatting, overview_page
 from m5_assets.dashboard.database import NoDatabase, NoTables, NoWeek, Reader, reading
 from m5_assets.dashboard.exceptions_page import ExceptionLists, counts
 from m5_assets.errors import UserError
@@ -25,18 +24,18 @@ EXCEPTIONS = 20
 
 
 def write_report(engine: Callable[[], Engine], week: Week, output: Path) -> int:
-    """Write the report of a week, whole or not at all, and return its size in bytes.
+    """Write a week's report atomically and return its size in bytes.
 
     Raises:
-        UserError: no database, or the week is not in it; the message has the remedy.
+        UserError: if the database does not respond or does not have the week; the message says what to do.
     """
     try:
         with reading(engine) as reader:
             page = report(reader, week)
     except NoDatabase as problem:
-        raise UserError(f"the database does not answer ({problem}): start it, or set M5_DATABASE_URL") from problem
+        raise UserError(f"the database does not respond ({problem}): start it or set M5_DATABASE_URL") from problem
     except (NoTables, NoWeek) as problem:
-        raise UserError(f"no week is loaded yet: m5 forecast --week {week}") from problem
+        raise UserError(f"no week is loaded yet: run m5 forecast --week {week}") from problem
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".report-") as folder:
         (Path(folder) / output.name).write_text(page, encoding="utf-8")
@@ -47,13 +46,13 @@ def report(reader: Reader, week: Week) -> str:
     """Return the report as HTML.
 
     Raises:
-        UserError: the week is not in the database.
-        NoWeek: no week is.
+        UserError: if the week is not in the database.
+        NoWeek: if the database has no week at all.
     """
     weeks = reader.weeks()
     if week not in weeks:
         raise UserError(
-            f"week {week} is not in the database, which holds {weeks[-1]} to {weeks[0]}: m5 forecast --week {week}"
+            f"week {week} is not in the database, which holds {weeks[-1]} to {weeks[0]}: run m5 forecast --week {week}"
         )
     listed = ExceptionLists().of(reader, week)
     days = overview_page.daily_totals(reader, week)
@@ -68,7 +67,7 @@ def report(reader: Reader, week: Week) -> str:
         "loads": reader.loads(week),
         "kinds": exception_rules.KINDS,
         "colours": colours,
-        "ratio": words.ratio,
+        "ratio": formatting.ratio,
         **_accuracy(reader, week),
     }
     environment = Environment(
@@ -78,12 +77,12 @@ def report(reader: Reader, week: Week) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= words.FILTERS
+    environment.filters |= formatting.FILTERS
     return environment.get_template("report.html").render(context)
 
 
 def _accuracy(reader: Reader, week: Week) -> dict[str, Any]:
-    """Return the scores of the weeks whose 28 days were known at this week's origin, newest first, and their plot."""
+    """Return the scores known at this week's origin, newest first, and the plot of the newest week's levels."""
     matured = [scored for scored in reader.scored_weeks() if scored.last_forecast_day <= week.origin]
     if not matured:
         return {"scores": [], "scores_plot": None}

@@ -1,7 +1,4 @@
-"""The report's pictures: PNGs as data URIs, which every mail program that shows a picture shows.
-
-Here: drawing, in the dashboard's colours. Not here: the numbers.
-"""
+"""The report's plots, in the dashboard's colours: PNGs as data URIs, which mail programs display."""
 
 from __future__ import annotations
 
@@ -19,12 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DPI = 144  # twice a screen's, for sharp text; the page shows it at half its size
+_DPI = 144  # sharp on high-resolution screens; the page shows the image at half its size
 
 
 def totals(days: DailyTotals) -> str:
-    """Return the daily units of all stores: sold, forecast, and the same weeks of last year."""
-    from matplotlib.dates import DateFormatter  # half a second, which `m5 --help` need not pay
+    """Return the plot of daily units of all stores: sold, forecast, and the same weeks last year."""
+    from matplotlib.dates import DateFormatter  # takes half a second, too long for `m5 --help`
 
     figure, axes = _canvas(8.6, 3.0)
     known = days.sold[[day < days.ahead["date"].min() for day in days.sold["date"]]]
@@ -37,14 +34,14 @@ def totals(days: DailyTotals) -> str:
     axes.axvline(days.ahead["date"].min(), color=colours.MUTED, linestyle=":", linewidth=0.9)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(DateFormatter("%-d %b"))
-    axes.set_ylabel("thousand units a day", color=colours.MUTED, fontsize=8.5)
+    axes.set_ylabel("thousand units per day", color=colours.MUTED, fontsize=8.5)
     axes.margins(x=0.01)
     _legend(axes, 3)
     return _data_uri(figure)
 
 
 def levels(scores: pd.DataFrame, week: Week) -> str:
-    """Return WRMSSE by level, ensemble beside seasonal naive."""
+    """Return the plot of WRMSSE by level, ensemble next to seasonal naive."""
     figure, axes = _canvas(8.6, 2.8)
     for offset, model, colour in ((-0.2, "seasonal_naive", "#c9ced6"), (0.2, "ensemble", colours.ACCENT)):
         rows = scores[scores["model"] == model]

@@ -1,27 +1,22 @@
-"""The dashboard over a real PostgreSQL with a small business in it, and a real browser before it."""
+"""Fixtures: the dashboard on a real PostgreSQL with a small sample, and a headless browser."""
 
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from selenium import webdriver
 from sqlalchemy import Engine, create_engine
-from starlette.applications import Starlette
 
 from m5_assets.dashboard.app import create_app
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets_tests.resources.conftest import new_home
 from m5_assets_tests.support import dashboard_data
+from m5_assets_tests.support.dashboard_pages import served
 
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
@@ -54,25 +49,6 @@ def client(address: str) -> Iterator[httpx.Client]:
         yield client
 
 
-@contextmanager
-def served(app: Starlette) -> Iterator[str]:
-    """Serve an application on a free port of this machine, and stop it at the end."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        deadline = time.monotonic() + 30
-        while not server.started and thread.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.started
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(30)
-
-
 @pytest.fixture(scope="session")
 def downloads() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="m5-downloads-"))
@@ -84,7 +60,7 @@ def downloads() -> Iterator[Path]:
 def browser(downloads: Path) -> Iterator[webdriver.Chrome]:
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     if not all(programs.values()):
-        pytest.fail(f"the pages are tested in a browser, {programs}: apt-get install chromium chromium-driver")
+        pytest.fail(f"these tests need a browser, found {programs}: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = str(programs["chromium"])
     for flag in (*_FLAGS, f"--user-data-dir={downloads / 'profile'}"):

@@ -1,4 +1,4 @@
-"""The pages in a browser: drawn, by keyboard, on a phone, readable, printable."""
+"""The pages in a browser: charts, keyboard, phone, accessibility, print."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ return low;
 _STRUCTURE = """
 const all = css => [...document.querySelectorAll(css)];
 const named = e => (e.labels && e.labels.length) || e.getAttribute('aria-label') || e.textContent.trim() || e.title;
-const told = 'a, button, input:not([type=hidden]), select, [role=region], [role=img], nav';
+const labelled = 'a, button, input:not([type=hidden]), select, [role=region], [role=img], nav';
 const ids = all('[id]').map(e => e.id);
 return {
   language: document.documentElement.lang,
   title: document.title,
   headings: all('h1, h2, h3').map(h => Number(h.tagName[1])),
   mains: all('main').length,
-  unnamed: all(told).filter(e => e.dataset.figure || !e.closest('.js-plotly-plot')).filter(e => !named(e)),
+  unnamed: all(labelled).filter(e => e.dataset.figure || !e.closest('.js-plotly-plot')).filter(e => !named(e)),
   twice: ids.filter((id, i) => ids.indexOf(id) !== i),
   headless: all('table').filter(t => !t.caption || !t.querySelector('th[scope=col]')).length,
   charts: all('[data-figure]').filter(c => !c.parentElement.querySelector('details table')).length,
@@ -92,7 +92,7 @@ def open_page(browser: Chrome, url: str) -> None:
 
 
 def complaints(browser: Chrome) -> list[str]:
-    """Return what the browser's console was told since the last call."""
+    """Return the browser console's messages since the last call."""
     return [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]  # selenium's
 
 
@@ -101,7 +101,7 @@ def wait(browser: Chrome, condition: str, *arguments: Any) -> None:
 
 
 @pytest.mark.parametrize(("page", "charts"), PAGES.items())
-def test_a_page_is_drawn_and_can_be_read_and_heard(browser: Chrome, address: str, page: str, charts: int) -> None:
+def test_a_page_draws_its_charts_and_is_accessible(browser: Chrome, address: str, page: str, charts: int) -> None:
     open_page(browser, address + page)
     assert browser.execute_script(_DRAWN) == charts
     assert [c for c in complaints(browser) if "404" not in c or charts] == []
@@ -120,22 +120,22 @@ def test_a_page_is_drawn_and_can_be_read_and_heard(browser: Chrome, address: str
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_phone_shows_it_without_sideways_scrolling(browser: Chrome, address: str, page: str) -> None:
+def test_a_phone_needs_no_horizontal_scrolling(browser: Chrome, address: str, page: str) -> None:
     resize(browser, 390)
     open_page(browser, address + page)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     assert browser.execute_script(_BEYOND) == []
 
 
-def test_the_first_key_leads_to_the_content(browser: Chrome, address: str) -> None:
+def test_the_first_tab_stop_skips_to_the_content(browser: Chrome, address: str) -> None:
     open_page(browser, address)
     browser.switch_to.active_element.send_keys(Keys.TAB)
-    assert browser.switch_to.active_element.text == "Skip to the content"
+    assert browser.switch_to.active_element.text == "Skip to content"
     browser.switch_to.active_element.send_keys(Keys.ENTER)
     wait(browser, "return document.activeElement.id === 'main'")
 
 
-def test_the_focus_is_seen(browser: Chrome, address: str) -> None:
+def test_the_focus_is_visible(browser: Chrome, address: str) -> None:
     open_page(browser, address)
     for _ in range(8):
         browser.switch_to.active_element.send_keys(Keys.TAB)
@@ -143,7 +143,7 @@ def test_the_focus_is_seen(browser: Chrome, address: str) -> None:
         assert browser.execute_script(style) == "solid"
 
 
-def test_a_planner_goes_from_an_exception_to_its_item_by_keyboard(browser: Chrome, address: str) -> None:
+def test_an_exception_leads_to_its_item_by_keyboard(browser: Chrome, address: str) -> None:
     open_page(browser, f"{address}/exceptions?kind=out_of_stock")
     browser.find_element(By.CSS_SELECTOR, ".exceptions tbody a").send_keys(Keys.ENTER)
     wait(browser, "return location.pathname === '/explore' && document.readyState === 'complete'")
@@ -153,7 +153,7 @@ def test_a_planner_goes_from_an_exception_to_its_item_by_keyboard(browser: Chrom
     assert browser.find_element(By.CSS_SELECTOR, "details table").is_displayed()
 
 
-def test_the_way_down_ends_at_an_item(browser: Chrome, address: str) -> None:
+def test_the_drill_down_ends_at_an_item(browser: Chrome, address: str) -> None:
     open_page(browser, f"{address}/explore")
     for name in ("CA", "CA_1", "FOODS_1", "FOODS_1_001"):
         wait(browser, "return document.readyState === 'complete'")
@@ -162,7 +162,7 @@ def test_the_way_down_ends_at_an_item(browser: Chrome, address: str) -> None:
     assert "Price" in browser.find_element(By.ID, "daily-chart").text
 
 
-def test_an_item_is_searched(browser: Chrome, address: str) -> None:
+def test_the_search_suggests_and_finds_items(browser: Chrome, address: str) -> None:
     open_page(browser, f"{address}/explore?store=CA_1")
     box = browser.find_element(By.ID, "q")
     box.send_keys("foods 2")
@@ -173,7 +173,7 @@ def test_an_item_is_searched(browser: Chrome, address: str) -> None:
     wait(browser, "return document.querySelector('h1').textContent === 'FOODS_2_003 in CA_1'")
 
 
-def test_a_week_is_chosen_and_stays_in_the_address(browser: Chrome, address: str) -> None:
+def test_the_chosen_week_stays_in_the_url(browser: Chrome, address: str) -> None:
     open_page(browser, f"{address}/explore?store=CA_1")
     Select(browser.find_element(By.ID, "week")).select_by_value(SCORED.key)
     browser.find_element(By.CSS_SELECTOR, ".week button").click()
@@ -193,7 +193,7 @@ def test_a_file_is_downloaded(browser: Chrome, address: str, downloads: Path, fo
     assert target.read_bytes().startswith(begins)
 
 
-def test_paper_shows_the_content_alone(browser: Chrome, address: str) -> None:
+def test_print_shows_only_the_content(browser: Chrome, address: str) -> None:
     open_page(browser, address)
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")

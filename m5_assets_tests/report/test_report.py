@@ -1,4 +1,4 @@
-"""The week's report: everything in one file, or none."""
+"""The week's report: one self-contained file, or none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from m5_assets.weeks import Week
 from m5_assets_tests.support.dashboard_data import GONE, NEWEST, SCORED, Business
 
 
-def test_the_report_holds_everything(engine: Engine, business: Business, tmp_path: Path) -> None:
+def test_the_report_is_complete_and_self_contained(engine: Engine, business: Business, tmp_path: Path) -> None:
     target = tmp_path / "new" / "week.html"
     size = write_report(lambda: engine, NEWEST, target)
     page = target.read_text()
@@ -31,20 +31,20 @@ def test_the_report_holds_everything(engine: Engine, business: Business, tmp_pat
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_past_week_knows_no_later_scores(engine: Engine, business: Business, tmp_path: Path) -> None:
+def test_a_past_weeks_report_has_no_later_scores(engine: Engine, business: Business, tmp_path: Path) -> None:
     write_report(lambda: engine, SCORED, tmp_path / "week.html")
-    assert "No week's 28 days are known" in (tmp_path / "week.html").read_text()
+    assert "No week has been scored yet" in (tmp_path / "week.html").read_text()
 
 
-def test_a_week_that_is_not_there_is_refused(engine: Engine, business: Business, tmp_path: Path) -> None:
+def test_a_missing_week_is_an_error(engine: Engine, business: Business, tmp_path: Path) -> None:
     target = tmp_path / "week.html"
-    target.write_text("the report of yesterday")
+    target.write_text("yesterday's report")
     with pytest.raises(UserError, match="m5 forecast --week 2015-01-05"):
         write_report(lambda: engine, Week(dt.date(2015, 1, 5)), target)
-    assert target.read_text() == "the report of yesterday"
+    assert target.read_text() == "yesterday's report"
 
 
-def test_without_a_database_the_remedy_is_said(tmp_path: Path) -> None:
+def test_without_a_database_the_error_says_what_to_do(tmp_path: Path) -> None:
     gone = create_engine("postgresql+psycopg2://m5:s3cret@127.0.0.1:9/m5")
     with pytest.raises(UserError, match="M5_DATABASE_URL"):
         write_report(lambda: gone, NEWEST, tmp_path / "week.html")

@@ -1,4 +1,4 @@
-"""A small made-up business in a real database: three stores, six items, one exception of each kind."""
+"""A small sample business in a real database: three stores, six items, one exception of each kind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCORES = {"ensemble": 0.5, "gbm": 0.55, "lstm": 0.6, "average": 0.56, "seasonal
 
 
 class Business:
-    """What was sold: `units` is (series, days), its days end at the newest week's origin."""
+    """The sample's sales: `units` is (series, days), and `days` ends at the newest week's origin."""
 
     def __init__(self) -> None:
         self.series = pd.DataFrame(
@@ -53,12 +53,12 @@ class Business:
         self.units[self.row(NEW), :-NEW_DAYS] = 0
 
     def row(self, key: tuple[str, str]) -> int:
-        """Return the position of an item in a store."""
+        """Return the row number of an item in a store."""
         found = (self.series["item_id"] == key[0]) & (self.series["store_id"] == key[1])
         return int(np.flatnonzero(found)[0])
 
     def forecast(self, week: Week) -> dict[str, np.ndarray]:
-        """Return (series, 28) units a model: the mean of the last 28 days, but for the planted series."""
+        """Return each model's (series, 28) units: the mean of the last 28 days, except for the planted series."""
         end = self.days.index(week.origin) + 1
         mean = np.repeat(self.units[:, end - 28 : end].mean(axis=1, keepdims=True), 28, axis=1).astype(np.float32)
         members = {model: mean.copy() for model in _MODELS}
@@ -97,7 +97,7 @@ class Business:
 
 
 def fill(engine: Engine) -> Business:
-    """Load all of it as the platform would."""
+    """Load the sample as the platform would."""
     migrate.upgrade(engine)
     business = Business()
     _load_calendar(engine)
@@ -131,11 +131,11 @@ def _load_history(engine: Engine, business: Business) -> None:
         sales = _long(business.series, days).assign(
             units=business.units[:, 7 * number : 7 * number + 7].reshape(-1), sell_price=PRICE
         )
-        if number == HISTORY_WEEKS - 3:  # a week's promotion
+        if number == HISTORY_WEEKS - 3:  # a promotion of one week
             sales.loc[(sales["item_id"] == "FOODS_1_001") & (sales["store_id"] == "CA_1"), "sell_price"] = PRICE * 0.8
         load.load_series(engine, schema.sales, days[0], [arrow(sales)], RUN)
         _load_totals(engine, sales, days[0])
-        if number >= HISTORY_WEEKS - 5:  # the weeks of the forecast, a year before, sold as much as these
+        if number >= HISTORY_WEEKS - 5:  # last year's sales of the forecast weeks repeat these
             shifted = [day + dt.timedelta(days=35) - LAST_YEAR for day in days]
             _load_totals(
                 engine, sales.assign(date=np.tile(np.array(shifted, dtype=object), len(business.series))), shifted[0]
@@ -187,5 +187,5 @@ def _long(series: pd.DataFrame, days: list[dt.date]) -> pd.DataFrame:
 
 
 def arrow(frame: pd.DataFrame) -> pa.Table:
-    """Return a frame as the loaders take it."""
+    """Return a frame as the Arrow table that the loaders expect."""
     return pa.Table.from_pandas(frame, preserve_index=False)

@@ -1,5 +1,5 @@
-/* What the pages cannot do without a script: draw the charts from the JSON beside them, and suggest items.
-   Everything else works without it; the numbers of each chart are in the table below it. */
+/* Draw the charts from the JSON next to them and suggest item names. Everything else works without this script; the
+   table below each chart has its data. */
 "use strict";
 
 const PHONE = 640;

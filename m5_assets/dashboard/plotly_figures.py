@@ -1,7 +1,4 @@
-"""Plotly figures as plain data: what the pages carry as JSON and the browser draws.
-
-Here: which lines, bars, colours and words a chart has. Not here: Plotly itself (the browser's script) and the numbers.
-"""
+"""Plotly figures as plain dictionaries: the pages embed them as JSON and the browser draws them."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from m5_assets.dashboard import colours, words
+from m5_assets.dashboard import colours, formatting
 
 Figure = dict[str, Any]
 
@@ -28,14 +25,14 @@ def daily(
     events: pd.DataFrame | None = None,
     price: pd.DataFrame | None = None,
 ) -> Figure:
-    """Return the chart of daily units: history, forecasts, and what may explain them.
+    """Return the chart of daily units: history and forecasts, with last year, events and prices where given.
 
     Args:
-        history: date, units; days after the forecast's first one are drawn as "sold since".
-        forecast: date and a column a model; `ensemble` is the one that stands out.
-        last_year: date (of this year) and units on the same weekday 52 weeks earlier.
-        events: date and name.
-        price: date, price, usual and promotion (bool); drawn below on the same days.
+        history: date, units; days from the forecast's first one on are drawn as "Sold since".
+        forecast: date and one column per model; `ensemble` is emphasized.
+        last_year: date (shifted to this year) and units on the same weekday 52 weeks earlier.
+        events: date, name.
+        price: date, price, usual and promotion (bool); drawn in a panel below.
     """
     first = forecast["date"].min()
     known, since = history[history["date"] < first], history[history["date"] >= first]
@@ -48,11 +45,11 @@ def daily(
     for model in _MODELS_SHOWN:
         if model in forecast:
             name, colour, dash = _model(model)
-            # The members are context: asked for by a click on the legend where there is a crowd of them.
+
             traces.append(_line(forecast, model, name, colour, dash=dash, width=1.4))
     name, colour, dash = _model("ensemble")
     traces.append(_line(forecast, "ensemble", f"{name} forecast", colour, dash=dash, width=3))
-    layout = _layout("Units a day")
+    layout = _layout("Units per day")
     layout["xaxis"] |= {
         "range": [history["date"].min().isoformat(), (forecast["date"].max() + dt.timedelta(days=2)).isoformat()],
         "tickformat": "%-d %b\n%Y",
@@ -69,12 +66,12 @@ def daily(
 
 
 def weekly_scores(scores: pd.DataFrame, column: str, title: str, *, as_percent: bool = False) -> Figure:
-    """Return a line a model over the origins' weeks (columns week, model and `column`)."""
+    """Return one line per model over the weeks (columns week, model and `column`)."""
     return _by_model(scores, "week", column, title, as_percent=as_percent)
 
 
 def horizon_scores(scores: pd.DataFrame) -> Figure:
-    """Return a line a model over the four weeks of the horizon (columns horizon_week, model, wrmsse)."""
+    """Return one line per model over the four weeks of the horizon (columns horizon_week, model, wrmsse)."""
     figure = _by_model(
         scores.assign(horizon_week=scores["horizon_week"].map("Week {}".format)), "horizon_week", "wrmsse", "WRMSSE"
     )
@@ -83,7 +80,11 @@ def horizon_scores(scores: pd.DataFrame) -> Figure:
 
 
 def level_scores(scores: pd.DataFrame) -> Figure:
-    """Return bars of ensemble and seasonal naive at each level, marks of the members (level_name, model, wrmsse)."""
+    """Return bars of the ensemble and the seasonal naive per level, and markers of the models combined.
+
+    Args:
+        scores: level_name, model, wrmsse.
+    """
     traces = []
     for model in ("seasonal_naive", "ensemble"):
         rows = scores[scores["model"] == model]
@@ -211,7 +212,7 @@ def _add_price(traces: list[dict[str, Any]], layout: dict[str, Any], price: pd.D
                 "layer": "below",
             }
         )
-    if price["promotion"].any():  # the legend's entry for the bands
+    if price["promotion"].any():  # shapes have no legend entry
         traces.append(
             {
                 "type": "scatter",
@@ -225,7 +226,7 @@ def _add_price(traces: list[dict[str, Any]], layout: dict[str, Any], price: pd.D
 
 
 def spans(days: Sequence[dt.date], flags: Sequence[bool]) -> list[tuple[dt.date, dt.date]]:
-    """Return the first and last day of each unbroken run of flagged days."""
+    """Return the first and last day of each run of consecutive flagged days."""
     found: list[tuple[dt.date, dt.date]] = []
     for day, flag in zip(days, flags, strict=True):
         if not flag:
@@ -290,4 +291,4 @@ def _days(values: pd.Series) -> list[str]:
 
 
 def _numbers(values: pd.Series) -> list[float | None]:
-    return [None if words.missing(value) else round(float(value), 4) for value in values]
+    return [None if formatting.missing(value) else round(float(value), 4) for value in values]

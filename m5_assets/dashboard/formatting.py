@@ -1,4 +1,4 @@
-"""Numbers and dates as people read them: thousands separators, signs, units. Also the filters of the templates."""
+"""Format numbers and dates for display; the functions are also the templates' filters."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 DASH = "\N{EN DASH}"
-"""Shown where there is no number."""
+"""Shown instead of a missing number."""
 
 _MINUS = "\N{MINUS SIGN}"
 _LARGE, _MANY = 1e6, 100
 
 
 def missing(value: Any) -> bool:
-    """Return whether there is no number here: None, NaN or NaT."""
+    """Return whether a value is None, NaN or NaT."""
     return value is None or (isinstance(value, float) and math.isnan(value)) or value != value
 
 
 def units(value: float | None) -> str:
-    """Return units, whole: 12,345."""
+    """Return units as a whole number: 12,345."""
     return DASH if missing(value) else _signed(f"{value:,.0f}")
 
 
@@ -30,7 +30,7 @@ def decimal(value: float | None, digits: int = 3) -> str:
 
 
 def money(value: float | None) -> str:
-    """Return dollars: cents below a hundred, millions above a million."""
+    """Return dollars, with cents below a hundred and in millions from a million."""
     if value is None or missing(value):
         return DASH
     size = abs(value)
@@ -40,12 +40,12 @@ def money(value: float | None) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Return a ratio as a percentage without a plus: 62.5%."""
+    """Return a ratio as a percentage without a plus sign: 62.5%."""
     return DASH if missing(value) else _signed(f"{value:.{digits}%}")
 
 
 def change(value: float | None, digits: int = 1) -> str:
-    """Return a change with its sign: +4.2%; very large ones as a factor."""
+    """Return a relative change with its sign (+4.2%), from tenfold on as a factor."""
     if value is None or missing(value) or math.isinf(value):
         return DASH
     return f"\N{MULTIPLICATION SIGN}{value + 1:,.0f}" if value >= 10 else _signed(f"{value:+.{digits}%}")
@@ -74,7 +74,7 @@ def moment(value: dt.datetime | None) -> str:
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
-    """Return the relative change from `base` to `value`; None where there is no base."""
+    """Return the relative change from `base` to `value`, or None without a base."""
     if value is None or base is None or missing(value) or missing(base) or not base:
         return None
     return value / base - 1

@@ -1,0 +1,5 @@
+"""The report's tests read the dashboard's sample database."""
+
+from m5_assets_tests.dashboard.conftest import business, engine
+
+__all__ = ["business", "engine"]
