@@ -99,10 +99,10 @@ def report(weeks: pd.DataFrame, others: dict[str, list[float]], lake: Lake, plot
     facts = {
         "weeks": f"{len(weeks)}, {first} to {last}",
         "time of their forecast runs": f"{weeks['seconds'].sum() / 3600:.1f} h",
-        "a week with training, median": f"{trained['seconds'].median():.0f} s ({len(trained)} weeks)",
-        "a week with the models in force, median": f"{carried['seconds'].median():.0f} s ({len(carried)} weeks)",
+        "median week with training": f"{trained['seconds'].median():.0f} s ({len(trained)} weeks)",
+        "median week with the models in force": f"{carried['seconds'].median():.0f} s ({len(carried)} weeks)",
         **{f"`{job}`": f"{sum(took) / 60:.0f} min in {len(took)} runs" for job, took in others.items()},
-        "matured and scored": f"{len(scored)}",
+        "weeks scored": f"{len(scored)}",
         "WRMSSE of the ensemble, mean / median / worst": " / ".join(
             f"{value:.4f}" for value in scored["ensemble"].agg(["mean", "median", "max"])
         ),
@@ -112,10 +112,10 @@ def report(weeks: pd.DataFrame, others: dict[str, list[float]], lake: Lake, plot
         "bias of the ensemble, mean / standard deviation": f"{scored['bias'].mean():+.2%} / {scored['bias'].std():.2%}",
     }
     lines = [
-        "# A year of weekly forecasts, made by one backfill",
+        "# A year of weekly forecasts by one backfill",
         "",
         f"Made by `m5 backfill --from {first} --to {last}` and `benchmarks/backfill.py`. Own weights and scales are "
-        "computed from the sales landed up to the origin; official ones are the competition's.",
+        "computed from the sales landed up to the origin, official ones are the competition's.",
         *(["", circumstances] if circumstances else []),
         "",
         *table(pd.DataFrame(facts.items(), columns=["", "measured"])),

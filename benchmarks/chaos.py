@@ -221,7 +221,7 @@ def lacking(site: Site, times: int, trials: Path) -> list[str]:
 
 def table(trials: Sequence[Trial]) -> str:
     """Return the chaos table in Markdown."""
-    head = ["struck", "times", *_OUTCOMES, "jobs started", "needed", "of them for destroyed ones", "left running"]
+    head = ["fault", "weeks", *_OUTCOMES, "jobs started", "needed", "replacing destroyed ones", "left running"]
     head += ["rows lost", "rows doubled", "lake differs", "median s"]
     lines = ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * (len(head) - 1) + "|"]
     for fault in dict.fromkeys(name for site in SITES for name in site.faults):

@@ -136,13 +136,13 @@ def main() -> None:
     print("| seconds of an empty job | median | slowest |")
     print("| --- | ---: | ---: |")
     for name, values in (
-        ("the step, all in all", steps),
+        ("the whole step", steps),
         ("its container alone", containers),
         ("orchestration: the difference", around),
-        ("the same work again: adopted", agains),
+        ("the same work again, adopted", agains),
     ):
         print(f"| {name} | {statistics.median(values):.2f} | {max(values):.2f} |")
-    print(f"\n| describe calls of one job a minute, {HOURS} hours | mean | busiest minute |")
+    print(f"\n| describe calls per minute of one job, {HOURS} hours | mean | busiest minute |")
     print("| --- | ---: | ---: |")
     for name, throttled in (("AWS answers", 0.0), ("throttled half of the time", 0.5)):
         mean, busiest = calls_a_minute(throttled)
