@@ -1,6 +1,6 @@
 """The private names of Dagster that the library uses, so that an upgrade of Dagster means reviewing this one file.
 
-Checked against Dagster 1.13.27, which exports neither of them.
+Checked against Dagster 1.13.27, which exports none of them.
 """
 
 from __future__ import annotations
@@ -12,4 +12,7 @@ from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 # What Dagster's own Pipes clients raise when the external work fails, so that one `except` covers all of them.
 from dagster._core.errors import DagsterPipesExecutionError
 
-__all__ = ["DagsterPipesExecutionError", "TreatAsResourceParam"]
+# Name, tags, pool and backfill policy of a component's step, as Dagster's own components take them in YAML.
+from dagster.components.resolved.core_models import OpSpec
+
+__all__ = ["DagsterPipesExecutionError", "OpSpec", "TreatAsResourceParam"]

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
 
+DEFAULT_TIME_LIMIT_SECONDS = 4 * 3600.0
+
+
 @dataclass(frozen=True)
 class TransformResult:
     """A completed Batch Transform job.
@@ -70,7 +73,7 @@ class SageMakerTransformClient(TreatAsResourceParam):
         poll_interval: float = DEFAULT_POLL_SECONDS,
         patience: float = DEFAULT_PATIENCE_SECONDS,
         prices: Prices | None = None,
-        time_limit: float = 4 * 3600.0,
+        time_limit: float = DEFAULT_TIME_LIMIT_SECONDS,
     ):
         self._following = Following(client, logs_client, poll_interval, patience, prices=prices or {})
         self._time_limit = time_limit
