@@ -6,6 +6,7 @@ import click
 import pandas as pd
 from sqlalchemy import func, select
 
+from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.postgres.schema import accuracy, forecast, load_log
 from m5_assets.settings import settings
@@ -19,14 +20,15 @@ def print_summary(week: Week, scored: Week | None) -> None:
     migrate.upgrade(engine)
     with engine.connect() as connection:
         chosen = forecast.c.week == week.first_day
-        totals = [func.count(), *(func.coalesce(func.sum(forecast.c[m]), 0) for m in ("gbm", "lstm", "ensemble"))]
-        rows, gbm, lstm, ensemble = connection.execute(select(*totals).where(chosen)).one()
+        sums = [func.coalesce(func.sum(forecast.c[name]), 0) for name in (*MEMBER_NAMES, ENSEMBLE)]
+        rows, *units = connection.execute(select(func.count(), *sums).where(chosen)).one()
         loads = connection.execute(select(func.count()).select_from(load_log)).scalar_one()
         click.echo(
             f"\nForecast of week {week}: {week.origin} is the last known day, {week.last_forecast_day} the last one"
         )
         click.echo(f"  rows in PostgreSQL     {rows:,} ({rows // 28:,} series x 28 days), {loads} loads logged")
-        click.echo(f"  units in 28 days       gbm {gbm:,.0f}, lstm {lstm:,.0f}, ensemble {ensemble:,.0f}")
+        said = ", ".join(f"{name} {sold:,.0f}" for name, sold in zip((*MEMBER_NAMES, ENSEMBLE), units, strict=True))
+        click.echo(f"  units in 28 days       {said}")
         if scored is not None:
             columns = (accuracy.c.model, accuracy.c.level, accuracy.c.wrmsse, accuracy.c.bias)
             frame = pd.read_sql(

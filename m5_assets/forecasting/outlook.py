@@ -23,7 +23,7 @@ _RECENT = 91
 def outlook(panel: Panel, forecasts: Mapping[str, npt.NDArray[np.floating]]) -> pd.DataFrame:
     """Return N rows, in the panel's order, with the columns of `SERIES_COLUMNS` and these.
 
-    - forecast_28, gbm_28, lstm_28: units forecast in the 28 days after the origin.
+    - forecast_28 and, for each member, <member>_28: units forecast in the 28 days after the origin.
     - last_28, previous_28: units sold in the 28 days up to the origin, and in those before.
     - last_year_28: units sold 364 days before the days of the forecast; null where the panel does not reach back, or
       the series was not yet on offer on all of those days.
@@ -37,7 +37,7 @@ def outlook(panel: Panel, forecasts: Mapping[str, npt.NDArray[np.floating]]) -> 
 
     Args:
         panel: sales and prices of N series.
-        forecasts: (N, 28) units a day of ensemble, gbm and lstm.
+        forecasts: (N, 28) units a day of the ensemble, by name, and of each of its members.
 
     Raises:
         ValueError: a forecast of another shape, or a panel of fewer than 56 days.
@@ -46,14 +46,14 @@ def outlook(panel: Panel, forecasts: Mapping[str, npt.NDArray[np.floating]]) -> 
     odd = {name: units.shape for name, units in forecasts.items() if units.shape != (count, HORIZON)}
     if odd or days < 2 * HORIZON:
         raise ValueError(f"outlook: a panel of {count} series and {days} days, forecasts of other shapes: {odd}")
+    members = [name for name in forecasts if name not in ("average", "ensemble")]
     sold = panel.sales > 0
     since = np.clip(panel.release, 0, days)  # the first day on which a sale was possible, as far as the panel knows
     return pd.DataFrame(
         {
             **{name: panel.series[name] for name in SERIES_COLUMNS},
             "forecast_28": forecasts["ensemble"].sum(axis=1, dtype=float),
-            "gbm_28": forecasts["gbm"].sum(axis=1, dtype=float),
-            "lstm_28": forecasts["lstm"].sum(axis=1, dtype=float),
+            **{f"{name}_28": units.sum(axis=1, dtype=float) for name, units in forecasts.items() if name in members},
             "last_28": _units(panel.sales[:, -HORIZON:]),
             "previous_28": _units(panel.sales[:, -2 * HORIZON : -HORIZON]),
             "last_year_28": _last_year(panel),

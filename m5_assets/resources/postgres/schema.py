@@ -26,6 +26,8 @@ from sqlalchemy import (
     func,
 )
 
+from m5_assets.model_specs import MEMBER_NAMES
+
 SCHEMA = "m5"
 
 metadata = MetaData(schema=SCHEMA)
@@ -89,8 +91,7 @@ forecast = Table(
     Column("week", Date),
     Column("series_id", Integer),
     Column("date", Date),
-    Column("gbm", REAL, nullable=False),
-    Column("lstm", REAL, nullable=False),
+    *(Column(name, REAL, nullable=False) for name in MEMBER_NAMES),
     Column("ensemble", REAL, nullable=False),
     Column("sell_price", REAL),
     Column("average", REAL),
@@ -104,8 +105,7 @@ series_outlook = Table(
     Column("week", Date),
     Column("series_id", Integer),
     Column("forecast_28", REAL, nullable=False),
-    Column("gbm_28", REAL, nullable=False),
-    Column("lstm_28", REAL, nullable=False),
+    *(Column(f"{name}_28", REAL, nullable=False) for name in MEMBER_NAMES),
     Column("last_28", Integer, nullable=False),
     Column("previous_28", Integer, nullable=False),
     Column("last_year_28", Integer),
@@ -157,8 +157,7 @@ store_dept_forecast = Table(
     Column("store_id", Text, ForeignKey(store.c.store_id), primary_key=True),
     Column("dept_id", Text, primary_key=True),
     Column("date", Date, primary_key=True),
-    Column("gbm", REAL, nullable=False),
-    Column("lstm", REAL, nullable=False),
+    *(Column(name, REAL, nullable=False) for name in MEMBER_NAMES),
     Column("average", REAL, nullable=False),
     Column("totals", REAL, nullable=False),
     Column("ensemble", REAL, nullable=False),

@@ -21,6 +21,7 @@ from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.limits import CheckLimits
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week, weeks_between
@@ -125,7 +126,7 @@ class Place:
 
     def check(self, *assets: object, week: Week) -> None:
         """Record the checks of a week, as its run would."""
-        resources = {"lake": self.lake, "landing": self.landing}
+        resources = {"lake": self.lake, "landing": self.landing, "limits": CheckLimits()}
         done = dg.materialize(assets, instance=self.instance, partition_key=week.key, resources=resources)  # type: ignore[arg-type]
         assert done.success
 
