@@ -50,7 +50,8 @@ print(json.dumps({
     "assets": [key.to_user_string() for key in graph.get_all_asset_keys()],
     "needs": sorted(key.to_user_string() for key in graph.get_all_asset_keys()
                     if any("naive" in parent.to_user_string() for parent in graph.get(key).parent_keys)),
-    "checks": sorted(key.to_user_string() for key in graph.asset_check_keys if key.to_user_string().startswith("naive_")),
+    "checks": [key.to_user_string() for key in graph.asset_check_keys
+               if key.asset_key.to_user_string().startswith("naive_")],
     "launchpad": "naive_model" in run_config.fields,
     "image": settings().sagemaker.image("naive"),
     "hyperparameters": settings().hyperparameters("naive"),
