@@ -18,8 +18,8 @@ from m5_assets.forecasting.panel import HORIZON
 from m5_assets.model_specs import FORECASTS
 from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
 from m5_assets.readers.forecasts import forecast_parts, read_totals_forecast
+from m5_assets.readers.panels import read_panels, series_of
 from m5_assets.readers.prices import KnownPrices, priced, priced_sales
-from m5_assets.readers.series import read_panels, series_of
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.resources.postgres.load import (

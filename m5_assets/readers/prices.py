@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.forecasting.panel import HORIZON
-from m5_assets.readers.series import series_of
+from m5_assets.readers.panels import series_of
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
 
