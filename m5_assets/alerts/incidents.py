@@ -1,4 +1,4 @@
-"""An incident and the message of it: what happened, to which week, what follows, what to do, where to look."""
+"""An incident, and the message that reports it: what happened, to which week, its effect, what to do, where to look."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LISTED = 12
-_SUBJECT_CHARACTERS = 100  # SNS takes no more, and mail programs show no more
+_SUBJECT_CHARACTERS = 100  # the limit of SNS
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class Incident:
     """Something that is wrong now.
 
     Attributes:
-        key: names it; the same key is the same incident.
-        title: a line for the subject.
-        what: what happened, with figures.
+        key: identifies it: the same key is the same incident.
+        title: one line, for the subject.
+        what: what happened, with numbers.
         effect: what it means for the forecasts.
         remedy: what to do.
         link: where to look.
-        week: the forecast week it concerns, if one.
+        week: the forecast week it concerns, if any.
     """
 
     key: str
@@ -41,11 +41,11 @@ class Incident:
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent at once: incidents that began, and incidents that are over.
+    """One message: incidents that began, and incidents that are over.
 
     Attributes:
-        begun: those that nobody has been told of.
-        over: those that were told of and no longer hold.
+        begun: incidents not reported before.
+        over: reported incidents that are resolved.
     """
 
     begun: Sequence[Incident]
@@ -53,7 +53,7 @@ class Message:
 
     @property
     def subject(self) -> str:
-        """The first line: at most 100 characters, no line breaks."""
+        """One line of at most 100 characters."""
         first = (*self.begun, *self.over)[0].title
         others = len(self.begun) + len(self.over) - 1
         head = "[m5] " if self.begun else "[m5] resolved: "
@@ -63,7 +63,7 @@ class Message:
 
     @property
     def body(self) -> str:
-        """The text."""
+        """Plain text, with at most 12 incidents in full."""
         parts = [incident.text() for incident in self.begun[:_LISTED]]
         if len(self.begun) > _LISTED:
             parts.append(f"… and {len(self.begun) - _LISTED} more incidents; all are in Dagster's UI.")

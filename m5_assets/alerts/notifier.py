@@ -1,7 +1,7 @@
-"""Who has been told of what: a message is the difference between what holds now and what a channel was told.
+"""Reports to each channel what changed: the difference between current incidents and those reported so far.
 
-There are no events here that could be missed or told twice: each look compares the incidents that hold with the state.
-A channel that cannot be reached keeps its old state, so it is told at the next look, of all that happened since.
+No incident can be missed or sent twice, because each call compares all current incidents with the state. A channel that
+fails keeps its old state, so the next call reports everything since then.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ log = logging.getLogger("m5.alerts")
 
 
 def announce(incidents: Iterable[Incident], state: str | None, channels: Sequence[Channel]) -> str:
-    """Tell each channel what it does not know yet, in one message.
+    """Send each channel one message with what is new to it.
 
     Args:
-        incidents: all that hold now.
+        incidents: all current incidents.
         state: what the last call returned; None or empty at first.
-        channels: where to tell it.
+        channels: where to send.
 
     Returns:
-        The new state: what each channel has been told of and still holds.
+        The new state as JSON: by channel, the reported incidents that are not resolved.
     """
     now = {incident.key: incident for incident in incidents}
-    told = _parse(state)
-    return json.dumps({channel.name: _asdicts(_tell(channel, now, told.get(channel.name, {}))) for channel in channels})
+    reported = _parse(state)
+    return json.dumps({c.name: _asdicts(_report(c, now, reported.get(c.name, {}))) for c in channels})
 
 
-def _tell(channel: Channel, now: Mapping[str, Incident], told: Mapping[str, Incident]) -> Mapping[str, Incident]:
-    begun = [incident for key, incident in now.items() if key not in told]
-    over = [incident for key, incident in told.items() if key not in now]
+def _report(channel: Channel, now: Mapping[str, Incident], reported: Mapping[str, Incident]) -> Mapping[str, Incident]:
+    begun = [incident for key, incident in now.items() if key not in reported]
+    over = [incident for key, incident in reported.items() if key not in now]
     if begun or over:
         try:
             channel.send(Message(begun, over))
         except DeliveryError as problem:
-            log.error("alerts: %s cannot be reached, will try again at the next look: %s", channel.name, problem)  # noqa: TRY400  # the reason suffices
-            return told
+            log.error("alerts: %s cannot be reached, will retry: %s", channel.name, problem)  # noqa: TRY400  # the reason is enough
+            return reported
     return now
 
 

@@ -1,4 +1,4 @@
-"""Settings that exist once per model or job: their fields are added to a settings class from the model specs."""
+"""Settings that exist once per model or job kind: adds their fields to a settings class."""
 
 from __future__ import annotations
 

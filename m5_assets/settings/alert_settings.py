@@ -27,7 +27,7 @@ class AlertSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="M5_ALERTS_", extra="ignore")
 
-    urls: tuple[SecretStr, ...] = Field((), description="JSON list of apprise URLs; they may hold passwords")
+    urls: tuple[SecretStr, ...] = Field((), description="JSON list of apprise URLs; may hold passwords")
     ui_url: str = Field("http://127.0.0.1:3000", description="address of Dagster's UI, for the links in messages")
 
     @field_validator("urls")
@@ -37,12 +37,13 @@ class AlertSettings(BaseSettings):
             scheme, separator, rest = url.get_secret_value().partition("://")
             if not (scheme.isalnum() and separator and rest):
                 raise ValueError(
-                    f"item {place} is no URL such as mailtos://user:password@example.org?to=ops@example.org"
+                    f"item {place} is not a URL like mailtos://user:password@example.org?to=ops@example.org"
                 )
         return urls
 
     @model_validator(mode="after")
     def _no_removed_variables(self) -> Self:
+        # Ignoring these would lose alerts without a word: they were the settings of each channel before URLS.
         found = [f"M5_ALERTS_{name}" for name in _REMOVED if os.environ.get(f"M5_ALERTS_{name}")]
         if found:
             raise ValueError(f"{', '.join(found)}: list all channels in M5_ALERTS_URLS instead, see docs/operations.md")

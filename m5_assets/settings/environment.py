@@ -1,4 +1,4 @@
-"""The settings of this process, read from its environment once."""
+"""Reads the settings of this process from its environment, once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from m5_assets.settings.platform_settings import Settings
 
 
 class InvalidSettings(UserError):
-    """The environment holds a setting that cannot be used; the message names it and the remedy."""
+    """A setting is invalid; the message names it and says what is accepted."""
 
 
 @lru_cache(maxsize=1)
@@ -20,13 +20,13 @@ def settings() -> Settings:
     """Return the settings of this process.
 
     Raises:
-        InvalidSettings: naming every variable that cannot be used.
+        InvalidSettings: a variable is invalid; the message names every such variable.
     """
     try:
         return Settings()
     except SettingsError as problem:
         text = f"{problem}; lists and maps are JSON, see docs/settings.md"
-        raise InvalidSettings(f"the environment holds settings that cannot be used:\n  {text}") from None
+        raise InvalidSettings(f"invalid settings in the environment:\n  {text}") from None
     except ValidationError as problem:
         prefix = next(
             k.model_config["env_prefix"] for k in BaseSettings.__subclasses__() if k.__name__ == problem.title
@@ -37,4 +37,4 @@ def settings() -> Settings:
             else f"  {error['msg']}"
             for error in problem.errors()
         ]
-        raise InvalidSettings("the environment holds settings that cannot be used:\n" + "\n".join(lines)) from None
+        raise InvalidSettings("invalid settings in the environment:\n" + "\n".join(lines)) from None

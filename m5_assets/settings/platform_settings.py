@@ -1,4 +1,4 @@
-"""The platform's own settings, and all others below them."""
+"""The platform's own settings, and the groups of settings below them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def _share(member: ModelSpec) -> Any:
 
 
 def _hyperparameters(model: ModelSpec) -> Any:
-    return Field(default_factory=dict, description=f'JSON, such as {{"seed": "1"}}, for the training of {model.label}')
+    return Field(
+        default_factory=dict,
+        description=f'JSON map of hyperparameters for the {model.label} model, such as {{"seed": "1"}}',
+    )
 
 
 @with_fields(
@@ -35,26 +38,28 @@ def _hyperparameters(model: ModelSpec) -> Any:
     | {f"{model.name}_hyperparameters": (dict[str, str], _hyperparameters(model)) for model in MODELS}
 )
 class Settings(BaseSettings):
-    """What a user may set; see each field's description."""
+    """All settings of the platform: `M5_*`."""
 
     model_config = SettingsConfigDict(env_prefix="M5_", extra="ignore")
 
-    home: Path = Field(Path(".m5"), description="folder of everything the platform keeps on this machine")
-    landing: str = Field("", description="folder or s3:// URI with M5's CSV files; default: M5_HOME/landing")
-    lake: str = Field("", description="folder or s3:// URI of the Parquet lake; default: M5_HOME/lake")
-    database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL; empty: an embedded server under M5_HOME")
+    home: Path = Field(Path(".m5"), description="folder for everything the platform keeps on this machine")
+    landing: str = Field("", description="folder or s3:// URI of M5's CSV files; empty: M5_HOME/landing")
+    lake: str = Field("", description="folder or s3:// URI of the Parquet lake; empty: M5_HOME/lake")
+    database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL URL; empty: an embedded server in M5_HOME")
 
-    week_start: Literal["monday", "sunday"] = Field("monday", description="the day on which forecast weeks begin")
-    last_week: dt.date | None = Field(None, description="first day of the last week of frozen data; unset: live data")
+    week_start: Literal["monday", "sunday"] = Field("monday", description="weekday on which forecast weeks begin")
+    last_week: dt.date | None = Field(None, description="last week of frozen data, by its first day; unset: live data")
     schedule_hour: int = Field(2, ge=0, le=23, description="hour of the weekly run, on the first day of a week")
-    time_zone: str = Field("UTC", description="time zone of the schedule")
-    history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales that features and models see")
-    min_history_weeks: int = Field(50, ge=5, description="fewer landed weeks than this are refused")
-    cadence_weeks: int = Field(4, ge=1, description="a model is trained anew when the last one is this old")
+    time_zone: str = Field("UTC", description="time zone of the schedules")
+    history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales for features and models")
+    min_history_weeks: int = Field(50, ge=5, description="weeks of sales needed before the first forecast")
+    cadence_weeks: int = Field(4, ge=1, description="weeks between trainings of a model")
     alignment: float = Field(
-        0.8, ge=0, le=1, description="how far items are aligned to the totals, before past weeks tell: 0 not, 1 fully"
+        0.8, ge=0, le=1, description="alignment strength until enough past weeks are scored (0 = none, 1 = full)"
     )
-    heavy_jobs: int = Field(1, ge=1, description="features and training jobs that run at once, over all runs")
+    heavy_jobs: int = Field(
+        1, ge=1, description="features and training jobs that may run at the same time, across all runs"
+    )
     sagemaker: JobSettings = Field(default_factory=JobSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
@@ -77,11 +82,11 @@ class Settings(BaseSettings):
         return self
 
     def share(self, member: str) -> float:
-        """Return the share in the ensemble that is set for a member, other than the first."""
+        """Return a member's configured share in the ensemble; the first member has the rest and no setting."""
         return float(getattr(self, f"{member}_weight"))
 
     def hyperparameters(self, model: str) -> dict[str, str]:
-        """Return the hyperparameters that are set for a model; all others keep their defaults."""
+        """Return the configured hyperparameters of a model; all others keep their defaults."""
         found: dict[str, str] = getattr(self, f"{model}_hyperparameters")
         return found
 

@@ -21,8 +21,8 @@ PRICES = {
     "ml.g4dn.2xlarge": 0.94,
     "ml.g5.xlarge": 1.408,
 }
-"""USD an hour of an instance of Processing, Training and Batch Transform, on demand, in us-east-1, as AWS's page
-https://aws.amazon.com/sagemaker/pricing/ was quoted through 2025. Estimates only: other regions and later days differ.
+"""USD per instance hour of Processing, Training and Batch Transform, on demand, in us-east-1, as quoted through 2025 at
+https://aws.amazon.com/sagemaker/pricing/. For estimates only: other regions and later prices differ.
 """
 
 
@@ -32,16 +32,18 @@ def _check_network(subnets: tuple[str, ...], security_group_ids: tuple[str, ...]
 
 
 class JobResources(BaseModel):
-    """What a job runs on: `M5_SAGEMAKER_<JOB>__<NAME>`. What is empty here is taken from the platform's settings."""
+    """What a job runs on: `M5_SAGEMAKER_<JOB>__<FIELD>`. Empty fields fall back to the settings for all jobs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    instance_type: str = Field(description="one that SageMaker offers in the region")
-    max_runtime_minutes: int = Field(180, ge=1, le=7200, description="a job that runs longer is stopped")
-    kms_key_id: str = Field("", description="key of its volume and its outputs")
-    subnets: tuple[str, ...] = Field((), description="JSON list; its network, with security_group_ids")
-    security_group_ids: tuple[str, ...] = Field((), description="JSON list")
-    tags: dict[str, str] = Field(default_factory=dict, description="JSON; added to the platform's tags")
+    instance_type: str = Field(description="instance type, one that SageMaker offers in the region")
+    max_runtime_minutes: int = Field(180, ge=1, le=7200, description="minutes after which the job is stopped")
+    kms_key_id: str = Field("", description="KMS key for its volume and outputs; empty: the key of all jobs")
+    subnets: tuple[str, ...] = Field(
+        (), description="JSON list; its VPC subnets, with SECURITY_GROUP_IDS; empty: those of all jobs"
+    )
+    security_group_ids: tuple[str, ...] = Field((), description="JSON list; its security groups")
+    tags: dict[str, str] = Field(default_factory=dict, description="JSON map; added to the tags of all jobs")
 
     @model_validator(mode="after")
     def _whole_network(self) -> Self:
@@ -52,16 +54,16 @@ class JobResources(BaseModel):
 class ProcessingResources(JobResources):
     """What a Processing job runs on."""
 
-    instance_count: int = Field(1, ge=1, le=100, description="instances that share the stores among them")
-    volume_gb: int = Field(30, ge=1, le=16384, description="disk of an instance")
+    instance_count: int = Field(1, ge=1, le=100, description="instances; the stores are divided among them")
+    volume_gb: int = Field(30, ge=1, le=16384, description="disk per instance, in GB")
 
 
 class TrainingResources(JobResources):
-    """What a Training job runs on: one instance, for no model here is trained on several."""
+    """What a Training job runs on: always one instance."""
 
-    volume_gb: int = Field(30, ge=1, le=16384, description="disk of the instance")
-    spot: bool = Field(False, description="spot instances: cheaper, and interrupted at times")
-    max_wait_minutes: int = Field(360, ge=1, description="with spot: running and waiting for capacity together")
+    volume_gb: int = Field(30, ge=1, le=16384, description="disk per instance, in GB")
+    spot: bool = Field(False, description="use spot instances; an interrupted job resumes from its checkpoints")
+    max_wait_minutes: int = Field(360, ge=1, description="longest run time and wait for spot capacity together")
 
     @model_validator(mode="after")
     def _wait_covers_runtime(self) -> Self:
@@ -76,50 +78,64 @@ class TrainingResources(JobResources):
 class TransformResources(JobResources):
     """What a Batch Transform job runs on."""
 
-    instance_count: int = Field(1, ge=1, le=100, description="instances that share the stores among them")
+    instance_count: int = Field(1, ge=1, le=100, description="instances; the stores are divided among them")
 
 
 def _text(default: str, description: str) -> tuple[type[str], Any]:
     return str, Field(default, description=description)
 
 
+def _resources(default: JobResources, description: str) -> tuple[type[JobResources], Any]:
+    return type(default), Field(default, description=description)
+
+
 @with_fields(
     {f"{kind}_role_arn": _text("", f"role of the {kind} jobs; empty: M5_SAGEMAKER_ROLE_ARN") for kind in JOB_KINDS}
     | {f"{kind}_image": _text("", f"image of the {kind} jobs; empty in local mode") for kind in JOB_KINDS}
     | {
-        f"{model.name}_training": (TrainingResources, TrainingResources(instance_type=model.training_instance))
+        f"{model.name}_training": _resources(
+            TrainingResources(instance_type=model.training_instance), f"resources of the {model.label} Training job"
+        )
         for model in MODELS
     }
     | {
-        f"{model.name}_transform": (TransformResources, TransformResources(instance_type=model.transform_instance))
+        f"{model.name}_transform": _resources(
+            TransformResources(instance_type=model.transform_instance),
+            f"resources of the {model.label} Batch Transform job",
+        )
         for model in MODELS
     }
 )
 class JobSettings(BaseSettings):
-    """Where SageMaker jobs run and on what: `M5_SAGEMAKER_*`."""
+    """Where SageMaker jobs run, and on what: `M5_SAGEMAKER_*`."""
 
     model_config = SettingsConfigDict(
         env_prefix="M5_SAGEMAKER_",
-        # M5_SAGEMAKER_FEATURES__INSTANCE_COUNT sets one field; the job's other defaults stay.
+        # M5_SAGEMAKER_FEATURES__INSTANCE_COUNT sets one field and leaves the job's other defaults.
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
         extra="ignore",
     )
 
-    mode: Literal["local", "aws"] = Field("local", description="local: this machine's runner answers; aws: Amazon does")
-    region: str = "us-east-1"
+    mode: Literal["local", "aws"] = Field(
+        "local", description="local: jobs run as processes on this machine; aws: on SageMaker"
+    )
+    region: str = Field("us-east-1", description="AWS region of the jobs")
     role_arn: str = Field("arn:aws:iam::000000000000:role/m5-local", description="execution role of the jobs")
-    features: ProcessingResources = ProcessingResources(instance_type="ml.m5.2xlarge")
-    kms_key_id: str = Field("", description="key of all jobs' volumes and outputs")
+    features: ProcessingResources = Field(
+        ProcessingResources(instance_type="ml.m5.2xlarge"), description="resources of the features job, see below"
+    )
+    kms_key_id: str = Field("", description="KMS key for the volumes and outputs of all jobs")
     subnets: tuple[str, ...] = Field(
-        (), description="JSON list; network of all jobs, with M5_SAGEMAKER_SECURITY_GROUP_IDS"
+        (), description="JSON list; VPC subnets of all jobs, with M5_SAGEMAKER_SECURITY_GROUP_IDS"
     )
-    security_group_ids: tuple[str, ...] = Field((), description="JSON list")
-    tags: dict[str, str] = Field(default_factory=dict, description="JSON; tags of all jobs")
+    security_group_ids: tuple[str, ...] = Field((), description="JSON list; security groups of all jobs")
+    tags: dict[str, str] = Field(default_factory=dict, description="JSON map; tags of all jobs")
     prices: dict[str, float] = Field(
-        default_factory=dict, description="JSON; USD an hour by instance type, for those that differ from the built-in"
+        default_factory=dict,
+        description="JSON map; USD per hour by instance type, where the built-in prices do not apply",
     )
-    poll_seconds: float = Field(15.0, gt=0, description="between two looks at a job on AWS; locally 0.25")
+    poll_seconds: float = Field(15.0, gt=0, description="seconds between status requests on AWS (0.25 in local mode)")
 
     @model_validator(mode="after")
     def _whole_network(self) -> Self:
@@ -127,11 +143,11 @@ class JobSettings(BaseSettings):
         return self
 
     def image(self, kind: str) -> str:
-        """Return the image that is set for a job kind."""
+        """Return the image of a job kind; empty in local mode."""
         return str(getattr(self, f"{kind}_image"))
 
     def role(self, kind: str) -> str:
-        """Return the role of a job kind: its own, or the one of all jobs."""
+        """Return the role of a job kind: its own, or the role of all jobs."""
         return str(getattr(self, f"{kind}_role_arn")) or self.role_arn
 
     def training(self, model: str) -> TrainingResources:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from m5_assets.settings import (
@@ -11,9 +15,12 @@ from m5_assets.settings import (
     InvalidSettings,
     JobResources,
     JobSettings,
+    ProcessingResources,
     QuickSightSettings,
     RetentionSettings,
     Settings,
+    TrainingResources,
+    TransformResources,
     settings,
 )
 
@@ -81,17 +88,49 @@ def test_the_database_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
     assert "hunter2" not in repr(Settings())
 
 
-def test_every_setting_is_documented() -> None:
-    documented = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
-    groups: dict[str, type[BaseSettings]] = {
-        "sagemaker": JobSettings,
-        "checks": CheckSettings,
-        "alerts": AlertSettings,
-        "retention": RetentionSettings,
-        "quicksight": QuickSightSettings,
-    }
-    names = {f"M5_{name.upper()}" for name in Settings.model_fields if name not in groups}
-    names |= {f"M5_{group.upper()}_{name.upper()}" for group, found in groups.items() for name in found.model_fields}
-    fields = {name.upper() for part in JobResources.__subclasses__() for name in part.model_fields}
-    assert not {name for name in fields if f"| `{name}` |" not in documented}
-    assert not {name for name in names if f"`{name}`" not in documented}
+GROUPS: dict[str, type[BaseSettings]] = {
+    "sagemaker": JobSettings,
+    "checks": CheckSettings,
+    "alerts": AlertSettings,
+    "retention": RetentionSettings,
+    "quicksight": QuickSightSettings,
+}
+JOB_PARTS: dict[str, type[JobResources]] = {
+    "features": ProcessingResources,
+    "training": TrainingResources,
+    "transform": TransformResources,
+}
+
+
+def _row(name: str, field: FieldInfo, limited_to: str = "") -> str:
+    """Return the row of docs/settings.md for a field."""
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, JobResources):
+        default = default.instance_type
+    shown = "(unset)" if default in (None, "", (), {}) else str(default)
+    shown = "by job" if field.is_required() else f"`{shown.lower() if isinstance(default, bool) else shown}`"
+    text = re.sub(r"(?<![`\w])(M5_[A-Z0-9_]+)", r"`\1`", f"{limited_to}{field.description}")
+    return f"| `{name}` | {shown} | {text} |"
+
+
+def _rows() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        if name not in GROUPS:
+            yield _row(f"M5_{name.upper()}", field)
+    for group, found in GROUPS.items():
+        for name, field in found.model_fields.items():
+            yield _row(f"M5_{group.upper()}_{name.upper()}", field)
+    fields = {name: field for part in JOB_PARTS.values() for name, field in part.model_fields.items()}
+    for name, field in fields.items():
+        jobs = [job for job, part in JOB_PARTS.items() if name in part.model_fields]
+        yield _row(name.upper(), field, "" if len(jobs) == len(JOB_PARTS) else f"{', '.join(jobs)}: ")
+
+
+def test_the_documentation_has_every_setting_with_its_default_and_description() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "settings.md").read_text().splitlines()
+    rows = list(_rows())
+    assert len(rows) > 70
+    assert [row for row in rows if row not in documented] == []
+    assert [line for line in documented if line.startswith("| `") and line not in rows] == []
