@@ -1,1 +1,1 @@
-"""The outside world: the landing folder, the lake, SageMaker, PostgreSQL."""
+"""Resources, the platform's access to the outside world: landing folder, lake, SageMaker, PostgreSQL."""

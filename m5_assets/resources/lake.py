@@ -1,11 +1,8 @@
-"""The Parquet lake: where every asset keeps its partitions, on S3 or in a folder.
+"""The Parquet lake, on S3 or in a folder, where every asset stores its partitions.
 
-A partition is a folder with a `manifest.json` that names the files in force, their sizes and SHA-256, what they were
-made from, and what a reader must know of them. Data files are written below a version of their own first; the manifest
-is switched last, in one step, so that a reader sees the old partition or the new one and never half of either. Versions
-are named by content (or by the job that wrote them), so that the same input gives the same bytes at the same place.
-
-Not here: what the files hold (`m5_assets.assets`, `m5_assets.forecasting`).
+A partition is a folder whose `manifest.json` lists the current files with sizes and hashes, their inputs and their
+attributes. Data files go into a new version folder first and the manifest is replaced last, in one step, so readers see
+the old partition or the new one, never a mix. Versions are named by content hash or by the job that wrote them.
 """
 
 from __future__ import annotations
@@ -28,16 +25,16 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 LOCAL_BUCKET = "m5-lake"
-"""The bucket name under which a folder lake appears in the requests to the local runner."""
+"""The bucket name that stands for a folder lake in requests to the local runner."""
 
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
 _ROWS_AT_ONCE = 250_000
-"""Row groups are read together up to this: a part costs its readers some 50 ms, however small it is."""
+"""Row groups are read together up to this many rows: each part costs its readers about 50 ms, however small."""
 
 
 class MissingInput(dg.Failure):
-    """A partition that an asset reads has not been made. Permanent: trying again cannot help."""
+    """A partition that an asset reads does not exist; not retried, because a retry cannot help."""
 
     def __init__(self, dataset: str, partition: str | None, remedy: str) -> None:
         name = f"{dataset}, week {partition}," if partition else dataset
@@ -46,7 +43,7 @@ class MissingInput(dg.Failure):
 
 @dataclass(frozen=True)
 class LakeFile:
-    """A file of a partition: its key below the lake's root, its size and its SHA-256."""
+    """A file of a partition: its key relative to the lake's root, its size and its SHA-256."""
 
     key: str
     bytes: int
@@ -55,14 +52,14 @@ class LakeFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a partition consists of.
+    """The contents of a partition.
 
     Attributes:
         dataset: the asset's name.
         partition: the week's key; None for a dataset without partitions.
-        files: the files in force, sorted by key.
-        inputs: name of each input and the digest of what was read.
-        attributes: what a reader must know, JSON values only (origin, rows, trained through, ...).
+        files: the current files, sorted by key.
+        inputs: each input's name and the digest of what was read.
+        attributes: facts that readers need, as JSON values (origin, rows, trained through, ...).
     """
 
     dataset: str
@@ -73,26 +70,26 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Name the content: SHA-256 over the files' names within the partition and their hashes."""
+        """The content hash: SHA-256 over the files' names and hashes."""
         text = "\n".join(f"{Path(f.key).name} {f.sha256}" for f in self.files)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def bytes(self) -> int:
-        """The size of all files."""
+        """The total size of all files in bytes."""
         return sum(f.bytes for f in self.files)
 
     def named(self, name: str) -> LakeFile | None:
-        """Return the file of this name; None if the partition was made without it."""
+        """Return the file with this name, or None if the partition does not have it."""
         return next((f for f in self.files if Path(f.key).name == name), None)
 
     def under(self, folder: str) -> list[LakeFile]:
-        """Return the files that lie in this sub-folder of the partition's version."""
+        """Return the files in this subfolder of the partition's version."""
         return [f for f in self.files if f"/{folder}/" in f.key]
 
 
 class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The lake at a folder or an `s3://bucket/prefix` URI."""
+    """The lake in a folder or at an `s3://bucket/prefix` URI."""
 
     root: str
 
@@ -108,7 +105,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def filesystem(self) -> pafs.FileSystem:
-        """The PyArrow file system that holds the lake; use it with `path`."""
+        """The lake's PyArrow file system; its paths come from `path`."""
         return self._place[0]
 
     def path(self, key: str) -> str:
@@ -116,14 +113,18 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         return f"{self._place[1]}/{key}"
 
     def uri(self, key: str) -> str:
-        """Return the S3 URI of a key, as SageMaker requests name it (the local runner maps it to the folder)."""
+        """Return the S3 URI of a key for SageMaker requests; the local runner maps it to the folder."""
         return f"{self.root.rstrip('/')}/{key}" if self.root.startswith("s3://") else f"s3://{LOCAL_BUCKET}/{key}"
 
     def key(self, uri: str) -> str:
-        """Return the key of a URI made by `uri`."""
+        """Return the key of a URI that `uri` returned.
+
+        Raises:
+            ValueError: if the URI is outside the lake.
+        """
         prefix = self.uri("")
         if not uri.startswith(prefix):
-            raise ValueError(f"{uri} does not lie in the lake at {prefix}")
+            raise ValueError(f"{uri} is not in the lake at {prefix}")
         return uri.removeprefix(prefix)
 
     @staticmethod
@@ -132,7 +133,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         return f"{dataset}/week={partition}" if partition else dataset
 
     def find(self, dataset: str, partition: str | None = None) -> Manifest | None:
-        """Return the manifest of a partition, or None where it has not been made."""
+        """Return the manifest of a partition, or None if it does not exist."""
         try:
             with self.filesystem.open_input_stream(
                 self.path(f"{self.folder(dataset, partition)}/{_MANIFEST}")
@@ -144,12 +145,12 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Manifest(files=files, **content)
 
     def read_table(self, file: LakeFile) -> pa.Table:
-        """Return a Parquet file of a partition."""
+        """Return the contents of a Parquet file."""
         with self.filesystem.open_input_file(self.path(file.key)) as stream:
-            return pq.read_table(stream).unify_dictionaries()  # row groups may have different ones
+            return pq.read_table(stream).unify_dictionaries()  # row groups may have different dictionaries
 
     def read_groups(self, file: LakeFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Yield a Parquet file's row groups in order, small ones together, so that not all are in memory at once."""
+        """Yield a Parquet file's row groups in order, merging small ones, so the whole file is never in memory."""
         with self.filesystem.open_input_file(self.path(file.key)) as stream, pq.ParquetFile(stream) as parquet:
             groups: list[int] = []
             rows = 0
@@ -157,14 +158,14 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
                 groups.append(group)
                 rows += parquet.metadata.row_group(group).num_rows
                 if rows >= _ROWS_AT_ONCE or group == parquet.num_row_groups - 1:
-                    yield parquet.read_row_groups(groups, columns).unify_dictionaries()  # each has its own
+                    yield parquet.read_row_groups(groups, columns).unify_dictionaries()  # each group has its own
                     groups, rows = [], 0
 
     def get(self, dataset: str, partition: str | None = None, *, remedy: str | None = None) -> Manifest:
         """Return the manifest of a partition.
 
         Raises:
-            MissingInput: it has not been made; `remedy` says what to do.
+            MissingInput: if it does not exist; `remedy` says what to do.
         """
         found = self.find(dataset, partition)
         if found is None:
@@ -182,7 +183,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Give a temporary folder on this machine; what is to be kept goes to `publish`."""
+        """Yield a temporary local folder; pass it to `publish` to keep its files."""
         inside = Path(self._place[1]) if isinstance(self.filesystem, pafs.LocalFileSystem) else None
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=inside) as folder:
             yield Path(folder)
@@ -196,9 +197,9 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         inputs: Mapping[str, str],
         attributes: Mapping[str, Any],
     ) -> Manifest:
-        """Put every file of a staging folder into the partition and switch the partition to them.
+        """Copy the files of a staging folder into a new version of the partition and make it current.
 
-        The version's name is the digest of the content: the same content lies at the same place.
+        The version's name is a hash of the content, so the same content always has the same keys.
         """
         names = sorted(p.relative_to(staged).as_posix() for p in staged.rglob("*") if p.is_file())
         hashes = {name: _sha256(staged / name) for name in names}
@@ -220,16 +221,20 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         inputs: Mapping[str, str],
         attributes: Mapping[str, Any],
     ) -> Manifest:
-        """Return the manifest of what a finished job wrote below `prefix` (a key), for `commit` to switch to."""
+        """Return a manifest of the files that a finished job wrote below the key `prefix`, for `commit`.
+
+        Raises:
+            dagster.Failure: if the job wrote no files.
+        """
         files = tuple(self.describe(self.list(prefix)))
         if not files:
-            raise dg.Failure(f"{dataset}, week {partition}: the job wrote nothing below {self.uri(prefix)}")
+            raise dg.Failure(f"{dataset}, week {partition}: the job wrote no files below {self.uri(prefix)}")
         return Manifest(dataset, partition, files, dict(inputs), dict(attributes))
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Switch a partition to this manifest, in one step.
+        """Make this manifest the partition's current one, in one step, and return it.
 
-        Versions no longer named stay: someone may be reading them, and later weeks may carry a model of them forward.
+        Old versions stay: readers may still use them, and later weeks may carry their models forward.
         """
         folder = self.folder(manifest.dataset, manifest.partition)
         content = asdict(manifest) | {"files": [asdict(f) for f in manifest.files]}
@@ -237,14 +242,14 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         return manifest
 
     def list(self, prefix: str) -> Sequence[str]:
-        """Return the keys of all files below a folder key, in order."""
+        """Return the keys of all files below a folder key, sorted."""
         selector = pafs.FileSelector(self.path(prefix.rstrip("/")), allow_not_found=True, recursive=True)
         found = [i.path for i in self.filesystem.get_file_info(selector) if i.type == pafs.FileType.File]
         base = self.path("")
         return sorted(path.removeprefix(base) for path in found)
 
     def describe(self, keys: Sequence[str]) -> Iterator[LakeFile]:
-        """Yield size and SHA-256 of files that are in the lake already."""
+        """Yield size and SHA-256 of files in the lake."""
         for key in keys:
             digest, size = hashlib.sha256(), 0
             with self.filesystem.open_input_stream(self.path(key), compression=None) as stream:
@@ -254,7 +259,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield LakeFile(key, size, digest.hexdigest())
 
     def write_bytes(self, key: str, content: bytes) -> None:
-        """Write a small file in one step: readers see the old content or the new."""
+        """Write a small file atomically: readers see the old content or the new."""
         with self.staging() as staged:
             (staged / "content").write_bytes(content)
             self._put(staged / "content", key)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests of what is stored in it."""
+"""A real PostgreSQL for the tests of the resources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 
 @contextmanager
 def new_home() -> Iterator[Path]:
-    """Make a home folder that any account may enter, as pytest's own folders may not; stop its server at the end."""
+    """Yield a home folder that any account may enter, unlike pytest's own, and stop its server at the end."""
     home = Path(tempfile.mkdtemp(prefix="m5-test-"))
     home.chmod(0o755)
     try:

@@ -16,7 +16,7 @@ from m5_assets.resources.lake import Lake, MissingInput
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """A bucket of a real HTTP server that speaks S3."""
+    """Yield a bucket on a local HTTP server with S3's API."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -52,7 +52,7 @@ def _read(lake: Lake, key: str) -> str:
         return bytes(stream.read()).decode()
 
 
-def test_what_is_published_is_found_whole(lake: Lake) -> None:
+def test_a_published_partition_is_found_complete(lake: Lake) -> None:
     digest = _publish(lake, "first")
     manifest = lake.get("things", "2016-05-16")
     assert manifest.digest == digest
@@ -62,7 +62,7 @@ def test_what_is_published_is_found_whole(lake: Lake) -> None:
     assert list(lake.describe([f.key for f in manifest.files])) == list(manifest.files)
 
 
-def test_a_compressed_file_is_described_as_it_lies(lake: Lake) -> None:
+def test_a_compressed_file_is_described_as_stored(lake: Lake) -> None:
     content = gzip.compress(b"model", mtime=0)
     lake.write_bytes("models/model.tar.gz", content)
     (found,) = lake.describe(["models/model.tar.gz"])
@@ -94,7 +94,7 @@ def test_partitions_are_those_with_a_manifest(lake: Lake) -> None:
     assert lake.partitions("never") == []
 
 
-def test_small_row_groups_are_read_together_and_all_of_them_in_order(lake: Lake) -> None:
+def test_small_row_groups_are_merged_and_read_in_order(lake: Lake) -> None:
     with lake.staging() as staged:
         with pq.ParquetWriter(staged / "rows.parquet", pa.schema([("row", pa.int64())])) as writer:
             for first, last in ((0, 200_000), (200_000, 300_000), (300_000, 300_007)):
@@ -105,24 +105,24 @@ def test_small_row_groups_are_read_together_and_all_of_them_in_order(lake: Lake)
     assert pa.concat_tables(parts)["row"].to_pylist() == list(range(300_007))
 
 
-def test_a_missing_partition_names_itself_and_the_remedy(lake: Lake) -> None:
+def test_a_missing_partition_is_named_with_the_remedy(lake: Lake) -> None:
     with pytest.raises(MissingInput, match=r"nothing, week 2016-05-16, is not in the lake; load it") as problem:
         lake.get("nothing", "2016-05-16", remedy="load it")
     assert problem.value.allow_retries is False
 
 
-def test_a_failed_publication_leaves_nothing_in_force(lake: Lake) -> None:
-    def stopped_half_way() -> None:
+def test_a_failed_publication_publishes_nothing(lake: Lake) -> None:
+    def interrupted() -> None:
         with lake.staging() as staged:
             (staged / "half.txt").write_text("half")
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        stopped_half_way()
+        interrupted()
     assert lake.find("unborn", "2016-05-16") is None
 
 
-def test_uris_and_keys_are_each_others_inverse(lake: Lake) -> None:
+def test_uris_and_keys_round_trip(lake: Lake) -> None:
     assert lake.key(lake.uri("a/b.txt")) == "a/b.txt"
-    with pytest.raises(ValueError, match="does not lie in the lake"):
+    with pytest.raises(ValueError, match="is not in the lake at"):
         lake.key("s3://elsewhere/a/b.txt")

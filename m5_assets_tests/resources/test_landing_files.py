@@ -1,4 +1,4 @@
-"""The landing reader: what it returns, and what it refuses, by message."""
+"""Reading landing files: valid folders, and the message for every kind of invalid file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def units_of(item: str, store: str) -> list[int]:
 
 
 def write_folder(folder: Path, kind: str = "evaluation") -> Path:
-    """Write a valid folder of 2 stores x 3 items, 14 days of calendar and the sales of d_3 to d_12."""
+    """Write a valid folder: 2 stores x 3 items, 14 calendar days, sales of d_3 to d_12."""
     folder.mkdir(exist_ok=True)
     calendar = [
         "date,wm_yr_wk,weekday,wday,month,year,d,event_name_1,event_type_1,event_name_2,event_type_2,snap_CA,snap_WI"
@@ -67,7 +67,7 @@ def assert_same(found: list[pd.DataFrame], expected: list[pd.DataFrame]) -> None
 
 
 @pytest.mark.parametrize("kind", ["evaluation", "validation"])
-def test_the_valid_folder_comes_back_as_written(tmp_path: Path, kind: str) -> None:
+def test_a_valid_folder_is_read_as_written(tmp_path: Path, kind: str) -> None:
     landing = Landing(str(write_folder(tmp_path, kind)))
     assert landing.sales_days() == DAYS
 
@@ -101,7 +101,7 @@ def test_the_evaluation_file_is_preferred(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rewrite", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text])
-def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path, rewrite: Callable[[str], str]) -> None:
+def test_crlf_and_a_byte_order_mark_make_no_difference(tmp_path: Path, rewrite: Callable[[str], str]) -> None:
     expected = read_all(str(write_folder(tmp_path)))
     for name in (CALENDAR, PRICES, SALES):
         text = (tmp_path / name).read_text()
@@ -125,7 +125,7 @@ def test_blocks_of_a_long_file_keep_their_order(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Corruption:
-    """A valid folder's file, changed, and what the refusal must say."""
+    """A change to one file of a valid folder, and what the error message must contain."""
 
     name: str
     file: str
@@ -134,7 +134,7 @@ class Corruption:
 
 
 def put(line: int, old: str, new: str) -> Callable[[str], str]:
-    """Return the change of one text in one line (1: the header)."""
+    """Return a change that replaces a text in one line; the header is line 1."""
 
     def change(text: str) -> str:
         lines = text.splitlines(keepends=True)
@@ -166,7 +166,7 @@ CORRUPTIONS = [
     *[Corruption(f"empty {name}", name, lambda text: "", ("is empty", "again")) for name in (CALENDAR, PRICES, SALES)],
     *[
         Corruption(
-            f"only a header in {name}", name, lambda text: text.splitlines()[0] + "\n", (f"holds no {what}", "again")
+            f"only a header in {name}", name, lambda text: text.splitlines()[0] + "\n", (f"contains no {what}", "again")
         )
         for name, what in ((CALENDAR, "days"), (PRICES, "prices"), (SALES, "series"))
     ],
@@ -177,12 +177,12 @@ CORRUPTIONS = [
         for name in (CALENDAR, PRICES, SALES)
     ],
     Corruption(
-        "sales cut within a row", SALES, lambda t: t[: t.rindex(",", 0, -6)] + "\n", ("line 7", "cells instead of 16")
+        "sales cut within a row", SALES, lambda t: t[: t.rindex(",", 0, -6)] + "\n", ("line 7", "cells, expected 16")
     ),
     Corruption(
-        "prices cut within a row", PRICES, lambda t: t[: t.rindex(",")] + "\n", ("line 13", "3 cells instead of 4")
+        "prices cut within a row", PRICES, lambda t: t[: t.rindex(",")] + "\n", ("line 13", "3 cells, expected 4")
     ),
-    Corruption("calendar cut within a row", CALENDAR, lambda t: t[:-4] + "\n", ("line 15", "12 cells instead of 13")),
+    Corruption("calendar cut within a row", CALENDAR, lambda t: t[:-4] + "\n", ("line 15", "12 cells, expected 13")),
     Corruption("blank line in sales", SALES, put(3, "FOODS_1_001_CA", "\nFOODS_1_001_CA"), ("line 3",)),
     Corruption("blank header", PRICES, lambda text: "\n" + text, ("line 1 is blank",)),
     Corruption(
@@ -208,7 +208,7 @@ CORRUPTIONS = [
         put(1, "sell_price", "price"),
         ("missing columns: sell_price", "unknown columns: price"),
     ),
-    Corruption("column twice", PRICES, put(1, "item_id", "store_id"), ("given twice: store_id",)),
+    Corruption("column twice", PRICES, put(1, "item_id", "store_id"), ("duplicate columns: store_id",)),
     Corruption("no day columns", SALES, lambda t: cut(t, 6), ("no day columns",)),
     Corruption("gap of days", SALES, put(1, "d_7,", "d_70,"), ("column d_70 follows d_6", "Order the day columns")),
     Corruption("disorder of days", SALES, put(1, "d_6,d_7", "d_7,d_6"), ("column d_7 follows d_5",)),
@@ -230,15 +230,17 @@ CORRUPTIONS = [
         "item against department",
         SALES,
         put(3, ",FOODS_1,", ",FOODS_2,"),
-        ("line 3", "item_id FOODS_1_001 is not of dept_id FOODS_2"),
+        ("line 3", "item_id FOODS_1_001 does not belong to dept_id FOODS_2"),
     ),
     Corruption(
         "department against category",
         SALES,
         put(3, ",FOODS,", ",FOOD,"),
-        ("line 3", "dept_id FOODS_1 is not of cat_id FOOD"),
+        ("line 3", "dept_id FOODS_1 does not belong to cat_id FOOD"),
     ),
-    Corruption("store against state", SALES, put(3, ",CA,", ",WI,"), ("line 3", "store_id CA_1 is not of state_id WI")),
+    Corruption(
+        "store against state", SALES, put(3, ",CA,", ",WI,"), ("line 3", "store_id CA_1 does not belong to state_id WI")
+    ),
     # Units
     Corruption("units missing", SALES, put(3, ",13,", ",,"), ("line 3", CA_FOODS, "d_3 is empty", "whole numbers")),
     Corruption("units negative", SALES, put(3, ",14,", ",-14,"), ("line 3", CA_FOODS, "d_4 is '-14'", "whole numbers")),
@@ -260,7 +262,9 @@ CORRUPTIONS = [
         "price missing", PRICES, put(3, "2.97", ""), ("line 3 (CA_1, HOBBIES_1_001, 11102)", "sell_price is empty")
     ),
     Corruption("price not a number", PRICES, put(3, "2.97", "$3"), ("line 3", "sell_price is '$3'")),
-    Corruption("price twice", PRICES, repeat(3), ("given twice", "line 14 (CA_1, HOBBIES_1_001, 11102)", "Keep one")),
+    Corruption(
+        "price twice", PRICES, repeat(3), ("duplicate rows", "line 14 (CA_1, HOBBIES_1_001, 11102)", "Keep one")
+    ),
     Corruption(
         "price of an unknown week",
         PRICES,
@@ -269,7 +273,12 @@ CORRUPTIONS = [
     ),
     Corruption("all prices zero", PRICES, lambda t: re.sub(r"\d\.97", "0", t), ("(12 rows)", "line 6", "and 7 more")),
     # Calendar
-    Corruption("calendar gap", CALENDAR, drop(5), ("line 5", "date is '2011-02-02'", "day after the row before")),
+    Corruption(
+        "calendar gap",
+        CALENDAR,
+        drop(5),
+        ("line 5", "date is '2011-02-02'", "does not follow the date in the previous row"),
+    ),
     Corruption(
         "date in another form", CALENDAR, put(5, "2011-02-01", "02/01/2011"), ("line 5", "date is '02/01/2011'")
     ),
@@ -283,7 +292,7 @@ CORRUPTIONS = [
 
 
 @pytest.mark.parametrize("case", CORRUPTIONS, ids=lambda case: case.name)
-def test_bad_input_is_refused_by_name(tmp_path: Path, case: Corruption) -> None:
+def test_an_invalid_file_is_named_with_its_rows_and_the_remedy(tmp_path: Path, case: Corruption) -> None:
     path = write_folder(tmp_path) / case.file
     changed = case.change(path.read_text())
     if changed is None:
@@ -306,7 +315,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(seed=st.integers(0, 999), row=st.integers(0, 11), column=st.sampled_from(["store_id", "item_id", "sell_price"]))
-def test_a_week_of_prices_is_named_by_its_rows_in_any_order(seed: int, row: int, column: str) -> None:
+def test_the_hash_of_a_weeks_prices_ignores_row_order(seed: int, row: int, column: str) -> None:
     weeks = [11101, 11102]
     keys = pd.MultiIndex.from_product([STORES, ITEMS, weeks], names=["store_id", "item_id", "wm_yr_wk"])
     frame: Any = keys.to_frame(index=False).astype({"wm_yr_wk": "int32"})
@@ -334,17 +343,17 @@ def test_a_week_of_prices_is_named_by_its_rows_in_any_order(seed: int, row: int,
 
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([CALENDAR, PRICES, SALES]), st.integers(0, 10**6), st.binary(max_size=2), st.booleans())
-def test_no_damage_ends_in_anything_but_a_refusal(
+def test_a_damaged_file_raises_bad_input_and_nothing_else(
     scratch: Path, name: str, where: int, put: bytes, insert: bool
 ) -> None:
     content = (write_folder(scratch) / name).read_bytes()
     at = where % len(content)
     (scratch / name).write_bytes(content[:at] + put + content[at + (0 if insert else 1) :])
-    with suppress(BadInput):  # a changed digit cannot be seen; whatever can be must not end in another error
+    with suppress(BadInput):  # a changed digit goes unnoticed; any other damage must raise only this
         read_all(str(scratch))
 
 
-def test_an_unclosed_quote_in_a_long_file_is_named_by_line(tmp_path: Path) -> None:
+def test_an_unclosed_quote_in_a_long_file_is_reported_with_its_line(tmp_path: Path) -> None:
     path = write_folder(tmp_path) / PRICES
     rows = [
         f'CA_1,"FOODS_1_{number:06},11101,1.0' if number == 3 else f"CA_1,FOODS_1_{number:06},11101,1.0"
@@ -355,7 +364,7 @@ def test_an_unclosed_quote_in_a_long_file_is_named_by_line(tmp_path: Path) -> No
         Landing(str(tmp_path)).sell_prices()
 
 
-def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(tmp_path: Path) -> None:
+def test_the_message_names_the_first_bad_rows_and_counts_all(tmp_path: Path) -> None:
     path = write_folder(tmp_path) / SALES
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(row + ".5" for row in rows)]) + "\n")
@@ -363,7 +372,7 @@ def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(tmp_path: Path
         Landing(str(tmp_path)).sales()
 
 
-def test_a_folder_in_the_place_of_a_file_is_a_missing_file(tmp_path: Path) -> None:
+def test_a_folder_with_the_files_name_is_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / CALENDAR).mkdir()
     with pytest.raises(BadInput, match="missing file"):
         Landing(str(tmp_path)).calendar()
@@ -383,7 +392,7 @@ def s3_endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.stop()
 
 
-def test_a_folder_on_s3_reads_as_the_local_one(
+def test_a_folder_on_s3_reads_like_a_local_one(
     tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = read_all(str(write_folder(tmp_path)))
@@ -391,7 +400,7 @@ def test_a_folder_on_s3_reads_as_the_local_one(
     client.create_bucket(Bucket="retailer")
     for path in tmp_path.iterdir():
         client.upload_file(str(path), "retailer", f"extracts/m5/{path.name}")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # the service's own variable goes first
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # the S3-specific variable takes precedence
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
     assert_same(read_all("s3://retailer/extracts/m5/"), expected)
     with pytest.raises(BadInput, match=r"s3://retailer/nowhere/calendar\.csv: missing file"):

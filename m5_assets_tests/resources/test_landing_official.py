@@ -14,7 +14,7 @@ OFFICIAL = "official.parquet"
 
 
 def official_table() -> pd.DataFrame:
-    """Two groups a level, at two origins."""
+    """Return two groups per level, at two origins."""
     rows = [(level, f"{level}_{name}") for level in range(1, 13) for name in "ab"]
     frame = pd.DataFrame(rows, columns=["level", "series"])
     for day in (1857, 1885):
@@ -59,18 +59,18 @@ def _set(row: int, column: str, value: object) -> Callable[[pd.DataFrame], pd.Da
         (lambda f: f.drop(columns="scale_1885"), ["missing columns: scale_1885"]),
         (lambda f: f.rename(columns={"series": "name"}), ["missing columns: series", "unknown columns: name"]),
         (lambda f: f[["level", "series"]], ["missing columns: weight_1913, scale_1913"]),
-        (lambda f: f.iloc[:0], ["holds no groups"]),
-        (lambda f: f.astype({"weight_1857": str}), ["column weight_1857 is of type"]),
+        (lambda f: f.iloc[:0], ["contains no groups"]),
+        (lambda f: f.astype({"weight_1857": str}), ["column weight_1857 has the wrong type"]),
         (_set(3, "scale_1857", np.nan), ["missing values", "row 4 (level 2, 2_b)"]),
         (_set(23, "level", 13), ["levels outside 1 to 12", "row 24 (level 13, 12_b)"]),
-        (_set(1, "series", "1_a"), ["groups given twice", "row 2 (level 1, 1_a)"]),
-        (_set(2, "weight_1885", -0.1), ["weight_1885 negative", "row 3 (level 2, 2_a)"]),
-        (_set(2, "scale_1885", np.inf), ["scale_1885 negative or not finite", "row 3"]),
+        (_set(1, "series", "1_a"), ["duplicate groups", "row 2 (level 1, 1_a)"]),
+        (_set(2, "weight_1885", -0.1), ["weight_1885 is negative", "row 3 (level 2, 2_a)"]),
+        (_set(2, "scale_1885", np.inf), ["scale_1885 is negative or not finite", "row 3"]),
         (_set(2, "scale_1885", 0.0), ["groups whose scale_1885 is zero", "row 3"]),
         (_set(2, "weight_1885", 0.5), ["weight_1885 of level 2 sums to", "a twelfth"]),
     ],
 )
-def test_a_bad_file_is_refused_by_name(
+def test_an_invalid_file_is_named_with_its_rows(
     tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], words: list[str]
 ) -> None:
     with pytest.raises(BadInput) as problem:
@@ -80,13 +80,13 @@ def test_a_bad_file_is_refused_by_name(
 
 
 @pytest.mark.parametrize("content", [b"", b"level,series\n1,Total\n", b"PAR1" + bytes(64) + b"PAR1"])
-def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_parquet_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / OFFICIAL).write_bytes(content)
     with pytest.raises(BadInput, match=r"official\.parquet: cannot be read as Parquet"):
         Landing(str(tmp_path)).official()
 
 
-def test_a_file_with_a_broken_page_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_a_broken_page_is_rejected(tmp_path: Path) -> None:
     _landing(tmp_path, official_table())
     content = bytearray((tmp_path / OFFICIAL).read_bytes())
     content[4:200] = bytes(196)

@@ -30,7 +30,7 @@ def test_totals_are_sorted_by_store_and_department(tmp_path: Path) -> None:
     assert totals.units.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
-def test_the_file_is_optional_for_the_detail_can_be_summed(tmp_path: Path) -> None:
+def test_without_the_file_totals_are_summed_from_the_item_sales(tmp_path: Path) -> None:
     write_sample(tmp_path, items=7, weeks=3, seed=2)
     assert Landing(str(tmp_path)).totals() is None
     summed = sum_totals(Landing(str(tmp_path)).sales())
@@ -50,10 +50,10 @@ def test_the_file_is_optional_for_the_detail_can_be_summed(tmp_path: Path) -> No
         ([ROWS[0].replace("d_2", "d_4"), *ROWS[1:]], ["d_4 follows d_1"]),
         ([ROWS[0].replace("dept_id", "department"), *ROWS[1:]], ["missing columns: dept_id"]),
         ([ROWS[0].replace("d_3", "d_3,d_4"), *(row + ",1.5" for row in ROWS[1:])], ["line 2", "1.5"]),
-        ([ROWS[0]], ["holds no store-departments"]),
+        ([ROWS[0]], ["contains no store-departments"]),
     ],
 )
-def test_bad_totals_are_refused_by_name(tmp_path: Path, rows: list[str], words: list[str]) -> None:
+def test_invalid_totals_are_named_with_their_rows(tmp_path: Path, rows: list[str], words: list[str]) -> None:
     with pytest.raises(BadInput) as problem:
         _landing(tmp_path, rows).totals()
     for word in [TOTALS, *words]:

@@ -1,4 +1,4 @@
-"""Loads of whole weeks: what readers see, what is left after a failure, what is the same after a second load."""
+"""Loads of whole weeks: what readers see, and what failures, repeats and concurrent loads leave behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODEL_COLUMNS = ("gbm", "lstm", "ensemble", "average")
 
 
 def forecast_of(count: int = 5, value: float = 1.0, first: int = 0, days: int = 28) -> pa.Table:
-    """Return the forecasts of `count` series, all of the same value, by store, item and date."""
+    """Return forecasts of `count` items in two stores, all with the same value, sorted by store, item and date."""
     items = [f"FOODS_{1 + i % 3}_{i:03}" for i in range(first, first + count)]
     series = [(item, item[:7], "FOODS", store, store[:2]) for store in ("CA_1", "TX_2") for item in sorted(items)]
     columns = {
@@ -57,7 +57,7 @@ def summary(engine: Engine, week: dt.date = WEEK) -> tuple[object, ...]:
     return ask(engine, query)[0]
 
 
-def test_what_is_loaded_is_read_back_exactly(engine: Engine) -> None:
+def test_a_loaded_forecast_is_read_back_exactly(engine: Engine) -> None:
     table = forecast_of()
     rng = np.random.default_rng(0)
     values = rng.gamma(0.3, 5.0, table.num_rows).astype(np.float32)
@@ -94,7 +94,7 @@ def test_a_second_load_changes_nothing_and_is_logged(engine: Engine) -> None:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_the_hash_tells_contents_apart(data: st.DataObject) -> None:
+def test_different_content_has_a_different_hash(data: st.DataObject) -> None:
     table = forecast_of(2, days=3)
     column = data.draw(st.sampled_from(table.column_names))
     row = data.draw(st.integers(0, table.num_rows - 1))
@@ -115,12 +115,12 @@ def test_the_hash_tells_contents_apart(data: st.DataObject) -> None:
     assert SeriesRows.of(schema.forecast, changed).sha256() != SeriesRows.of(schema.forecast, table).sha256()
 
 
-def test_a_week_in_parts_is_the_week(engine: Engine) -> None:
+def test_a_week_loaded_in_parts_is_complete(engine: Engine) -> None:
     table = forecast_of()
     names = ["item_id", "dept_id", "cat_id", "store_id", "state_id"]
     coded = pa.table({n: table[n].dictionary_encode() if n in names else table[n] for n in table.column_names})
     half = table.num_rows // 2
-    parts = [coded.slice(begin, half) for begin in (0, half)]  # a store each, with the dictionaries of both
+    parts = [coded.slice(begin, half) for begin in (0, half)]  # one store per part, with the dictionaries of both
     result = load.load_series(engine, schema.forecast, WEEK, parts, RUN)
     assert result.rows == table.num_rows
     assert load.read_forecast(engine, WEEK).equals(table)
@@ -152,7 +152,7 @@ def test_series_keep_their_numbers(engine: Engine) -> None:
     assert ask(engine, "SELECT series_id, store_id, item_id FROM m5.series ORDER BY series_id") == after
 
 
-def test_a_reader_never_sees_a_part_of_a_week(engine: Engine) -> None:
+def test_a_reader_never_sees_part_of_a_week(engine: Engine) -> None:
     count = forecast_of(200).num_rows
     load_forecast(engine, WEEK, forecast_of(200, 0.0))
     seen: set[tuple[object, ...]] = set()
@@ -187,12 +187,12 @@ def test_a_reader_with_an_older_snapshot_sees_a_whole_week(engine: Engine) -> No
         assert reader.execute(text("SELECT count(*) FROM m5.forecast")).scalar_one() == table.num_rows
 
 
-def test_a_load_that_is_killed_at_its_last_step_leaves_the_old_week(engine: Engine) -> None:
+def test_a_load_killed_at_its_last_step_leaves_the_old_week(engine: Engine) -> None:
     table = forecast_of()
     load_forecast(engine, WEEK, table)
     blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
     with ThreadPoolExecutor(1) as threads, engine.connect() as reader:
-        reader.execute(text("SELECT 1 FROM m5.forecast LIMIT 1"))  # its lock holds up the exchange of partitions
+        reader.execute(text("SELECT 1 FROM m5.forecast LIMIT 1"))  # its lock blocks the partition swap
         loading = threads.submit(load_forecast, engine, WEEK, forecast_of(9, 2.0))
         wait_for(lambda: len(ask(engine, blocked)) == 1)
         ask(engine, f"SELECT pg_terminate_backend(pid) FROM ({blocked}) AS loading")  # noqa: S608  # the query above
@@ -204,7 +204,7 @@ def test_a_load_that_is_killed_at_its_last_step_leaves_the_old_week(engine: Engi
     assert load_forecast(engine, WEEK, forecast_of(9, 2.0)).rows == summary(engine)[0]
 
 
-def test_a_server_that_goes_away_in_mid_copy_is_said_so(engine: Engine) -> None:
+def test_a_connection_lost_during_copy_raises_operational_error(engine: Engine) -> None:
     load_forecast(engine, WEEK, forecast_of())
     with pytest.raises(OperationalError), engine.begin() as connection:
         copy_from(connection, "m5.load_log FROM STDIN", _Killing(engine, connection))
@@ -216,7 +216,7 @@ def test_a_server_that_goes_away_in_mid_copy_is_said_so(engine: Engine) -> None:
 
 
 class _Killing(io.BytesIO):
-    """Rows without end from a server whose session is killed when the first ones are asked for."""
+    """An endless file of rows that kills the connection's session when it is first read."""
 
     def __init__(self, engine: Engine, connection: Connection) -> None:
         self._pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -227,16 +227,16 @@ class _Killing(io.BytesIO):
         return b"x" * 4096
 
 
-def test_a_load_that_waits_for_a_long_reader_lets_others_pass(engine: Engine) -> None:
+def test_a_load_waiting_for_a_long_reader_does_not_block_others(engine: Engine) -> None:
     load_forecast(engine, WEEK, forecast_of())
     locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'm5.forecast'::regclass"
     with ThreadPoolExecutor(1) as threads:
         with engine.connect() as reader:
-            reader.execute(text("SELECT 1 FROM m5.forecast LIMIT 1"))  # a report that goes on and on
+            reader.execute(text("SELECT 1 FROM m5.forecast LIMIT 1"))  # a long-running report
             loading = threads.submit(load_forecast, engine, WEEK, forecast_of(value=2.0))
             for _ in range(3):
-                wait_for(lambda: ask(engine, locks) == [(1,)])  # the load asks for the table
-                assert summary(engine)[1] == 1.0  # behind it, another reader gets the old week
+                wait_for(lambda: ask(engine, locks) == [(1,)])  # the load requests its lock
+                assert summary(engine)[1] == 1.0  # another reader still gets the old week
             assert not loading.done()
         loading.result()
     assert summary(engine)[1] == 2.0
@@ -245,11 +245,11 @@ def test_a_load_that_waits_for_a_long_reader_lets_others_pass(engine: Engine) ->
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, "the condition never became true"
         time.sleep(0.01)
 
 
-def test_loads_of_the_same_week_at_once_end_with_one_whole_week(engine: Engine) -> None:
+def test_concurrent_loads_of_the_same_week_leave_one_complete_week(engine: Engine) -> None:
     with ThreadPoolExecutor(4) as threads:
         tables = [forecast_of(20 + n, float(n)) for n in range(4)]
         results = list(threads.map(lambda table: load_forecast(engine, WEEK, table), tables))
@@ -259,7 +259,7 @@ def test_loads_of_the_same_week_at_once_end_with_one_whole_week(engine: Engine) 
     assert ask(engine, "SELECT count(*) FROM m5.load_log") == [(4,)]
 
 
-def test_loads_of_different_weeks_at_once_agree_on_new_series(engine: Engine) -> None:
+def test_concurrent_loads_of_different_weeks_agree_on_new_series(engine: Engine) -> None:
     weeks = [WEEK + dt.timedelta(7 * n) for n in range(4)]
     with ThreadPoolExecutor(4) as threads:
         jobs = [
@@ -294,7 +294,7 @@ def test_loads_of_different_weeks_at_once_agree_on_new_series(engine: Engine) ->
         ),
     ],
 )
-def test_rows_that_cannot_be_loaded_change_nothing(
+def test_invalid_rows_are_rejected_and_change_nothing(
     engine: Engine, change: Callable[[pa.Table], pa.Table], message: str
 ) -> None:
     load_forecast(engine, WEEK, forecast_of())

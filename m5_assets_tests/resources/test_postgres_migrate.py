@@ -1,4 +1,4 @@
-"""The revisions: a database of the first version keeps all that it holds, and every database ends up the same."""
+"""The revisions: upgrades keep all data, and every database ends up with the same schema."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONTENT = (
 
 @pytest.fixture
 def first_version(engine: Engine) -> Engine:
-    """Return a database as the first version made and filled it, before there were revisions."""
+    """Return a database as the platform's first version created and filled it, before there were revisions."""
     config = Config()
     config.set_main_option("script_location", "m5_assets:resources/postgres/migrations")
     with engine.begin() as connection:
@@ -62,7 +62,7 @@ def test_a_filled_database_of_the_first_version_loses_nothing(first_version: Eng
     assert ask(first_version, "SELECT count(sell_price), count(average) FROM m5.forecast") == [(0, 0)]
     assert ask(first_version, "SELECT DISTINCT horizon_week, rmsse, mae FROM m5.accuracy") == [(0, None, None)]
 
-    # it goes on: a week is replaced, known series keep their numbers
+    # Loads still work: a week is replaced and known series keep their numbers.
     result = load_forecast(first_version, WEEK, forecast_of(2))
     assert load.read_forecast(first_version, WEEK).num_rows == result.rows
     numbers = "SELECT series_id, item_id, store_id FROM m5.series ORDER BY 1"
@@ -70,17 +70,17 @@ def test_a_filled_database_of_the_first_version_loses_nothing(first_version: Eng
     assert load.loaded_weeks(first_version, schema.forecast) == {WEEK, dt.date(2016, 3, 21)}
 
 
-def test_an_item_with_two_departments_is_refused_by_name(first_version: Engine) -> None:
+def test_an_item_with_two_departments_is_named_and_nothing_changes(first_version: Engine) -> None:
     ask_all = "SELECT * FROM m5.series ORDER BY 1"
     with first_version.begin() as connection:
         connection.execute(text("UPDATE m5.series SET dept_id = 'FOODS_2' WHERE series_id = 2"))
     before = ask(first_version, ask_all)
-    with pytest.raises(RuntimeError, match=r"item FOODS_1_000 more than one dept_id, cat_id.*UPDATE m5.series"):
+    with pytest.raises(RuntimeError, match=r"item FOODS_1_000 has more than one dept_id, cat_id.*UPDATE m5.series"):
         migrate.upgrade(first_version)
     assert ask(first_version, ask_all) == before
 
 
-def test_the_revisions_make_the_tables_that_programs_know(engine: Engine) -> None:
+def test_the_revisions_create_the_tables_of_the_schema_module(engine: Engine) -> None:
     elsewhere = create_engine(engine.url, connect_args={"options": "-csearch_path=public"})
     with elsewhere.connect() as connection:
         options = {
@@ -99,7 +99,7 @@ def _flat(change: object) -> list[tuple[object, ...]]:
     return [change] if isinstance(change, tuple) else [part for one in change for part in _flat(one)]  # type: ignore[attr-defined]  # Alembic nests lists of tuples
 
 
-def test_every_table_column_and_view_explains_itself(engine: Engine) -> None:
+def test_every_table_column_and_view_has_a_comment(engine: Engine) -> None:
     load_forecast(engine, WEEK, forecast_of(2))
     relations = (
         "SELECT c.relname::text, obj_description(c.oid, 'pg_class') IS NOT NULL, bool_and(col_description(c.oid, "
@@ -116,7 +116,7 @@ def test_every_table_column_and_view_explains_itself(engine: Engine) -> None:
 
 
 def described(engine: Engine) -> str:
-    """Return the tables, views and columns with their comments as docs/database.md has them."""
+    """Return the tables, views and columns with their comments in the format of docs/database.md."""
     query = (
         "SELECT c.relname::text, c.relkind = 'v', obj_description(c.oid, 'pg_class'), a.attname::text, "
         "replace(format_type(a.atttypid, a.atttypmod), 'timestamp with time zone', 'timestamptz'), "
@@ -137,14 +137,14 @@ def test_the_docs_describe_every_table_view_and_column(engine: Engine) -> None:
     assert described(engine) in (Path(__file__).parents[2] / "docs" / "database.md").read_text()
 
 
-def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:
+def test_a_database_of_a_newer_version_is_rejected(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE m5.alembic_version SET version_num = '9999'"))
     with pytest.raises(migrate.UnknownRevision, match="revision 9999, which this version of the platform does not"):
         migrate.upgrade(engine)
 
 
-def test_a_database_that_is_up_to_date_is_left_alone(engine: Engine) -> None:
+def test_an_up_to_date_database_is_not_touched(engine: Engine) -> None:
     files = "SELECT oid, xmin::text FROM pg_class WHERE relnamespace = 'm5'::regnamespace ORDER BY 1"
     before = ask(engine, files)
     migrate.upgrade(engine)

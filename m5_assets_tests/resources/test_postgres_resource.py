@@ -1,4 +1,4 @@
-"""The resource: which database it means, and that its password stays unseen."""
+"""The PostgreSQL resource: which database it connects to, and that it hides the password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m5_assets.resources.postgres import PostgresResource, normalised
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_every_scheme_means_the_one_driver(scheme: str) -> None:
+def test_every_postgres_scheme_uses_psycopg2(scheme: str) -> None:
     url = normalised(f"{scheme}://planner:s%40cret@db.example:6543/sales?sslmode=require")
     assert url.render_as_string(hide_password=False) == (
         "postgresql+psycopg2://planner:s%40cret@db.example:6543/sales?sslmode=require"
@@ -21,7 +21,7 @@ def test_every_scheme_means_the_one_driver(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://u:s3cret@h/d", "no address s3cret", "postgresql+asyncpg://u:s3cret@h/d"])
-def test_other_databases_are_refused_without_repeating_the_password(url: str) -> None:
+def test_other_databases_are_rejected_without_showing_the_password(url: str) -> None:
     with pytest.raises(ValueError, match="database URL") as caught:
         normalised(url)
     assert "s3cret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Who may do what: real users of a real server, one that may create roles, one that may not, a reader."""
+"""The roles, with real users: one that may create roles, one that may not, and a reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from m5_assets_tests.resources.test_postgres_load import WEEK, ask, forecast_of,
 
 @pytest.fixture
 def bare(engine: Engine) -> Iterator[Engine]:
-    """Return the superuser's engine for a server without the schema and the roles."""
+    """Yield the superuser's engine for a server without the schema and the roles."""
     _forget(engine)
     yield engine
     _forget(engine)
@@ -33,7 +33,7 @@ def _forget(engine: Engine) -> None:
 
 @contextmanager
 def user(engine: Engine, name: str, *statements: str) -> Iterator[Engine]:
-    """Give the engine of a new user who may log in and to whom the statements were granted."""
+    """Yield the engine of a new login user; each statement is run with the user's name appended."""
     password = "not-a-secret"
     with engine.begin() as connection:
         connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'"))
@@ -50,7 +50,7 @@ def user(engine: Engine, name: str, *statements: str) -> Iterator[Engine]:
             connection.execute(text(f"DROP ROLE {name}"))
 
 
-def test_a_reader_reads_everything_also_what_comes_later_and_writes_nothing(bare: Engine) -> None:
+def test_a_reader_reads_everything_including_later_loads_and_writes_nothing(bare: Engine) -> None:
     migrate.upgrade(bare)
     load_forecast(bare, WEEK, forecast_of(3))
     with user(bare, "dashboard", f"GRANT {roles.READER} TO") as reader:
@@ -67,20 +67,22 @@ def test_a_reader_reads_everything_also_what_comes_later_and_writes_nothing(bare
             load_forecast(reader, WEEK, forecast_of(2))
 
 
-def test_who_may_create_roles_needs_no_superuser(bare: Engine) -> None:
-    """As the master user of RDS."""
+def test_a_user_who_may_create_roles_need_not_be_superuser(bare: Engine) -> None:
+    """The master user of RDS is such a user."""
     with user(bare, "master", "ALTER ROLE master CREATEROLE; GRANT CREATE ON DATABASE m5 TO") as master:
         migrate.upgrade(master)
         load_forecast(master, WEEK, forecast_of(3))
         with user(bare, "pipeline", f"GRANT {roles.WRITER} TO") as writer:
             migrate.upgrade(writer)
             load_forecast(writer, WEEK, forecast_of(5, 2.0))
-            load_forecast(master, WEEK, forecast_of(4, 3.0))  # either replaces what the other loaded
+            load_forecast(master, WEEK, forecast_of(4, 3.0))  # each can replace what the other loaded
             assert summary(writer) == (forecast_of(4).num_rows, 3.0, 3.0)
         assert ask(bare, "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = 'm5'") == [("m5_writer",)]
 
 
-def test_who_may_not_create_roles_is_told_and_goes_on(bare: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_user_who_may_not_create_roles_gets_a_warning_and_can_load(
+    bare: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     with user(bare, "tenant", "GRANT CREATE ON DATABASE m5 TO") as tenant:
         with caplog.at_level(logging.WARNING, logger="m5_assets"):
             migrate.upgrade(tenant)
@@ -88,7 +90,7 @@ def test_who_may_not_create_roles_is_told_and_goes_on(bare: Engine, caplog: pyte
         assert "CREATE ROLE m5_writer NOLOGIN; GRANT m5_writer TO tenant" in caplog.text
         load_forecast(tenant, WEEK, forecast_of(3))
 
-        with bare.begin() as connection:  # what the administrator was told to do
+        with bare.begin() as connection:  # what the warning tells the administrator to do
             for statement in ("CREATE ROLE m5_reader", "CREATE ROLE m5_writer", "GRANT m5_writer TO tenant"):
                 connection.execute(text(statement))
         migrate.upgrade(tenant)

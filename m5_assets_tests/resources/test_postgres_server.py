@@ -1,4 +1,4 @@
-"""The life of the embedded server: one for each home, whoever calls, whatever was killed."""
+"""The embedded server: one per home, from any process, after any kill."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(server: EmbeddedServer, statement: str) -> list[object]:
 def wait_for(condition: object, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]  # a lambda
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, "the condition never became true"
         time.sleep(0.01)
 
 
@@ -82,7 +82,7 @@ def test_many_processes_and_threads_start_one_server_that_outlives_them(home: Pa
     assert found == {(status.port, status.pid)}
 
 
-def test_it_starts_after_its_first_start_was_killed_halfway(home: Path) -> None:
+def test_it_starts_after_its_first_start_was_killed(home: Path) -> None:
     server = EmbeddedServer(home)
     process = fork.Process(target=server.ensure_running)
     process.start()
@@ -115,7 +115,7 @@ def test_it_recovers_from_a_kill(server: EmbeddedServer) -> None:
     assert server.status().pid != killed
 
 
-def test_a_pid_file_whose_number_is_now_another_process(server: EmbeddedServer) -> None:
+def test_a_stale_pid_file_of_another_process_is_ignored(server: EmbeddedServer) -> None:
     server.ensure_running()
     pid_file = server.folder / "data" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
@@ -125,7 +125,7 @@ def test_a_pid_file_whose_number_is_now_another_process(server: EmbeddedServer) 
     assert run(server, "SELECT 1") == [(1,)]
 
 
-def test_another_port_is_taken_when_its_own_is_lost(server: EmbeddedServer) -> None:
+def test_it_moves_to_another_port_if_its_own_is_taken(server: EmbeddedServer) -> None:
     port = server.ensure_running().port
     server.stop()
     with socket.socket() as thief:
@@ -139,7 +139,7 @@ def test_another_port_is_taken_when_its_own_is_lost(server: EmbeddedServer) -> N
     assert server.ensure_running().port == other
 
 
-def test_only_this_machine_with_the_password_gets_in(server: EmbeddedServer) -> None:
+def test_it_accepts_only_local_connections_with_the_password(server: EmbeddedServer) -> None:
     url = server.ensure_running()
     password = server.folder / "password"
     logs = "".join(path.read_text() for path in (server.folder / "logs").iterdir())
@@ -153,7 +153,7 @@ def test_only_this_machine_with_the_password_gets_in(server: EmbeddedServer) -> 
         elsewhere.connect(("127.0.0.2", url.port))
 
 
-def test_a_server_that_does_not_start_tells_why(server: EmbeddedServer) -> None:
+def test_a_failed_start_says_why(server: EmbeddedServer) -> None:
     server.ensure_running()
     server.stop()
     settings = server.folder / "data" / "postgresql.auto.conf"
@@ -167,7 +167,7 @@ def test_a_server_that_does_not_start_tells_why(server: EmbeddedServer) -> None:
     assert run(server, "SELECT 1") == [(1,)]
 
 
-def test_a_lost_password_is_named(server: EmbeddedServer) -> None:
+def test_a_missing_password_file_is_named(server: EmbeddedServer) -> None:
     server.ensure_running()
     password = server.folder / "password"
     aside = password.rename(password.with_name("aside"))
@@ -180,7 +180,7 @@ def test_a_lost_password_is_named(server: EmbeddedServer) -> None:
 
 @pytest.fixture
 def no_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `unshare` fail as it does in a container that forbids user namespaces."""
+    """Make `unshare` fail as in a container that forbids user namespaces."""
     command = tmp_path / "unshare"
     command.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2\nexit 1\n")
     command.chmod(0o755)
@@ -197,7 +197,7 @@ needs_system_postgres = pytest.mark.skipif(
 
 @needs_system_postgres
 @pytest.mark.usefixtures("no_namespaces")
-def test_root_without_namespaces_uses_the_systems_postgres(home: Path) -> None:
+def test_root_without_namespaces_uses_the_system_postgres(home: Path) -> None:
     server = EmbeddedServer(home)
     assert run(server, "SELECT current_user::text") == [("m5",)]
     pid = server.status().pid
@@ -208,31 +208,31 @@ def test_root_without_namespaces_uses_the_systems_postgres(home: Path) -> None:
 
 @needs_system_postgres
 @pytest.mark.usefixtures("no_namespaces")
-def test_root_without_namespaces_names_a_folder_out_of_reach(home: Path) -> None:
+def test_root_without_namespaces_names_an_inaccessible_folder(home: Path) -> None:
     home.chmod(0o700)
     with pytest.raises(PostgresError, match="has no access to"):
         EmbeddedServer(home).ensure_running()
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a way to give up its identity")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop its privileges")
 @pytest.mark.usefixtures("no_namespaces")
-def test_root_with_neither_is_told_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_with_neither_gets_a_remedy(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m5_assets.resources.postgres.server_binaries._system_programs", lambda: None)
     with pytest.raises(PostgresError, match="M5_DATABASE_URL"):
         EmbeddedServer(home).ensure_running()
 
 
-def test_its_logs_are_those_of_seven_days(server: EmbeddedServer) -> None:
+def test_it_keeps_seven_days_of_logs(server: EmbeddedServer) -> None:
     server.ensure_running()
     query = "SELECT name || '=' || setting FROM pg_settings WHERE name LIKE 'log_%rotation%' OR name = 'log_filename'"
     assert set(run(server, query)) == {
-        ("log_filename=%a.log",),  # a file a weekday, begun anew a week later
+        ("log_filename=%a.log",),  # one file per weekday, truncated a week later
         ("log_rotation_age=1440",),
         ("log_rotation_size=0",),
         ("log_truncate_on_rotation=on",),
     }
-    (server.folder / "log").write_text("the endless log of an earlier version")
+    (server.folder / "log").write_text("the single log file of an earlier version")
     server.stop()
     server.ensure_running()
     assert not (server.folder / "log").exists()

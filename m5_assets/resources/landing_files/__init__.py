@@ -1,7 +1,6 @@
-"""The landing folder: the retailer's CSV extracts, read and checked before anything is computed from them.
+"""The landing folder: read and validate the retailer's files, from a local folder or S3.
 
-Here: the files in the form in which Kaggle publishes M5, from a local folder or from S3, as arrays and tables, and the
-refusal of files that cannot be trusted (`BadInput`). Not here: what the lake keeps of them, and anything derived.
+The files have the format in which Kaggle publishes M5. A file that fails a check raises `BadInput`.
 """
 
 from __future__ import annotations
@@ -23,65 +22,65 @@ __all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing
 CALENDAR = "calendar.csv"
 PRICES = "sell_prices.csv"
 SALES = ("sales_train_evaluation.csv", "sales_train_validation.csv")
-"""The sales file's names, the preferred one first."""
+"""File names of the sales, preferred one first."""
 TOTALS = "sales_store_dept_history.csv"
 OFFICIAL = "official.parquet"
 
 
 class Landing:
-    """The reader of one landing folder; every method reads its files anew.
+    """Reader of one landing folder; nothing is cached between calls.
+
+    All methods raise `BadInput` if a file is missing or invalid, which a retry cannot fix. Transient failures, such as
+    a network error, stay an `OSError`.
 
     Args:
-        root: a local folder, or `s3://bucket/prefix`. For S3, AWS_ENDPOINT_URL_S3 (else AWS_ENDPOINT_URL) is honoured,
-            and credentials and region come from the usual places of the AWS SDK.
-
-    All methods raise `BadInput` for files that are missing or wrong: a failure that repeating does not cure. What may
-    pass by itself (a network error) stays an `OSError`.
+        root: a local folder or `s3://bucket/prefix`. For S3, AWS_ENDPOINT_URL_S3 (else AWS_ENDPOINT_URL) sets the
+            endpoint; credentials and region come from the AWS SDK's usual places.
     """
 
     def __init__(self, root: str) -> None:
         self._folder = Folder.at(root)
 
     def calendar(self) -> pd.DataFrame:
-        """Return one row a day: `date` (datetime64[s]), `wm_yr_wk` and `d` (int32), events, SNAP days.
+        """Return one row per day: `date` (datetime64[s]), `wm_yr_wk` and `d` (int32), events, SNAP days.
 
-        Events are the four columns `event_name_1`, `event_type_1`, `event_name_2`, `event_type_2` (empty string:
-        none); SNAP days are one boolean column `snap_<state>` a state, in the file's order.
+        Events are the four columns `event_name_1`, `event_type_1`, `event_name_2`, `event_type_2` (empty string if
+        none). SNAP days are one boolean column `snap_<state>` per state, in the file's order.
         """
         return read_calendar(self._folder.file(CALENDAR))
 
     def sell_prices(self) -> pa.Table:
-        """Return the weekly prices in the file's order.
+        """Return the weekly prices, in the file's order.
 
         Columns: `store_id` and `item_id` (dictionaries of strings), `wm_yr_wk` (int32), `sell_price` (float32, USD).
         """
         return read_prices(self._folder.file(PRICES), self.calendar())
 
     def sales(self) -> LandedSales:
-        """Return all series of the sales file, sorted by store, then item."""
+        """Return all series of the sales file, sorted by store and item."""
         return read_sales(self._sales_file(), self.calendar())
 
     def totals(self) -> LandedTotals | None:
-        """Return the store-departments' totals, or None where the optional file is not there."""
+        """Return the store-department totals, or None without the optional file."""
         file = self._folder.find(TOTALS)
         return read_totals(file, self.calendar()) if file else None
 
     def official(self) -> LandedOfficial | None:
-        """Return the competition's weights and scales, or None where the optional file is not there."""
+        """Return the competition's weights and scales, or None without the optional file."""
         file = self._folder.find(OFFICIAL)
         return read_official(file) if file else None
 
     def sales_days(self) -> range:
-        """Return the day numbers that the sales file holds, from its header alone."""
+        """Return the day numbers in the sales file; reads only its header."""
         return read_days(self._sales_file())
 
     def days(self) -> tuple[dt.date, dt.date]:
-        """Return the first and the last day of the sales, from the file's header alone."""
+        """Return the first and last day of the sales; reads only the sales file's header."""
         numbers, days = self.sales_days(), self.calendar().set_index("d")["date"]
         return days[numbers[0]].date(), days[numbers[-1]].date()
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Return size and time of the last change (ns) of each file that is there: equal stamps, untouched files."""
+        """Return (size in bytes, modification time in ns) of each existing file, to detect changes without reading."""
         names = (CALENDAR, PRICES, *SALES, TOTALS, OFFICIAL)
         found = {name: self._folder.find(name) for name in names}
         return {name: file.stamp() for name, file in found.items() if file is not None}

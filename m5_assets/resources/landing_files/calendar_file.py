@@ -1,4 +1,4 @@
-"""`calendar.csv`: days, Walmart's weeks, events and SNAP days."""
+"""Reader of `calendar.csv`: days, Walmart's weeks, events and SNAP days."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FORMS = {
     **{name: pattern(r".*") for name in EVENT_COLUMNS},
 }
 _EXAMPLES = {"date": "2011-01-29", "wm_yr_wk": "11101", "d": "d_1", "wday": "1", "month": "1", "year": "2011"}
-_REMEDY = "Correct these rows, or take Kaggle's calendar.csv and extend it by days in the same form."
+_REMEDY = "Correct these rows, or extend Kaggle's calendar.csv with days in the same format."
 
 
 def read_calendar(file: LandingFile) -> pd.DataFrame:
-    """Read and check the calendar; see `Landing.calendar` for the columns."""
+    """Read and validate the calendar; see `Landing.calendar` for the columns."""
     header = file.header()
     snap_columns = [name for name in header if pattern(r"snap_[A-Z]{2}").fullmatch(name)]
     file.check_columns(header, [*DAY_COLUMNS, *EVENT_COLUMNS, *(snap_columns or ["snap_CA"])])
@@ -35,12 +35,12 @@ def read_calendar(file: LandingFile) -> pd.DataFrame:
     except pa.ArrowInvalid as error:
         raise file.refuse_rows(forms, ["date", "d"], str(error), _REMEDY) from None
     if text.empty:
-        raise BadInput(file, "holds no days", "Copy or export the file again.")
+        raise BadInput(file, "contains no days", "Copy or export the file again.")
     for name, form in forms.items():
-        fault = f", which is not in the form of {_EXAMPLES.get(name, '0 or 1')}"
+        fault = f"; expected a value like {_EXAMPLES.get(name, '0 or 1')}"
         _refuse(file, text, ~text[name].str.fullmatch(form.pattern), name, fault)
     dates = pd.to_datetime(text["date"], format="%Y-%m-%d", errors="coerce").astype("datetime64[s]")
-    _refuse(file, text, dates.isna(), "date", ", not a date")
+    _refuse(file, text, dates.isna(), "date", ", which is not a date")
     calendar = pd.DataFrame(
         {
             "date": dates,
@@ -56,13 +56,19 @@ def read_calendar(file: LandingFile) -> pd.DataFrame:
 
 def _check_order(file: LandingFile, text: pd.DataFrame, calendar: pd.DataFrame) -> None:
     step = calendar["date"].diff().dt.days.fillna(1)
-    _refuse(file, text, step != 1, "date", ", not the day after the row before")
-    _refuse(file, text, calendar["d"].diff().fillna(1) != 1, "d", ", not the number after the row before")
+    _refuse(file, text, step != 1, "date", ", which does not follow the date in the previous row")
+    _refuse(file, text, calendar["d"].diff().fillna(1) != 1, "d", ", which does not follow the previous row")
     weeks = calendar["wm_yr_wk"]
-    _refuse(file, text, weeks.diff().fillna(0) < 0, "wm_yr_wk", ", earlier than in the row before")
+    _refuse(file, text, weeks.diff().fillna(0) < 0, "wm_yr_wk", ", earlier than in the previous row")
     _refuse(file, text, weeks.groupby(weeks).cumcount() >= 7, "wm_yr_wk", " on more than seven days")
     for name, kind in (EVENT_COLUMNS[:2], EVENT_COLUMNS[2:]):
-        _refuse(file, text, (text[name] == "") != (text[kind] == ""), name, f": {name} and {kind} go together")
+        _refuse(
+            file,
+            text,
+            (text[name] == "") != (text[kind] == ""),
+            name,
+            f": {name} and {kind} must both be set or both be empty",
+        )
 
 
 def _refuse(file: LandingFile, text: pd.DataFrame, bad: pd.Series, column: str, fault: str) -> None:

@@ -1,6 +1,6 @@
-"""Files of a landing folder: where they are, how their CSV is opened, and how a bad one is refused.
+"""What all landing files share: finding them, reading CSV, and reporting invalid rows.
 
-Here: everything that holds for any of the files. Not here: what one file means (`calendar`, `prices`, `sales`).
+Each file's own rules are in its `*_file` module.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pyarrow import fs
 from m5_assets.errors import UserError
 
 ROWS_NAMED = 5
-"""Bad rows that a message names; the others are counted."""
+"""How many bad rows a message names; the rest are only counted."""
 
 _EXPORT_AGAIN = "Copy or export the file again."
 _NOT_EMPTY = pattern(r".+", DOTALL)
@@ -30,13 +30,13 @@ _BLOCK_BYTES = 8 << 20
 
 
 class BadInput(UserError):
-    """A landing file that is refused: the message names the file, the rows or columns, and the remedy.
+    """An invalid landing file; the message names the file, the rows or columns, and the remedy.
 
     Args:
-        file: the file, as its owner knows it.
+        file: the file, by the path its owner knows.
         problem: what is wrong.
-        remedy: what its owner can do about it, as a sentence.
-        rows: the bad rows, each described by line number and key; may be a generator.
+        remedy: what the file's owner can do, as a sentence.
+        rows: the bad rows, each by line number and key; may be a generator.
     """
 
     def __init__(self, file: LandingFile | str, problem: str, remedy: str, rows: Iterable[str] = ()) -> None:
@@ -52,7 +52,7 @@ class BadInput(UserError):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on a file system: local or S3."""
+    """A folder on the local file system or S3."""
 
     filesystem: fs.FileSystem
     path: str
@@ -70,17 +70,25 @@ class Folder:
         return cls(fs.S3FileSystem(endpoint_override=endpoint, region=region), path, root.rstrip("/"))
 
     def file(self, name: str) -> LandingFile:
-        """Return the file of this name; `BadInput` where there is none."""
+        """Return the file with this name.
+
+        Raises:
+            BadInput: if it does not exist.
+        """
         return self.first([name])
 
     def find(self, name: str) -> LandingFile | None:
-        """Return the file of this name, or None where there is none."""
+        """Return the file with this name, or None if it does not exist."""
         path = f"{self.path}/{name}"
         exists = self.filesystem.get_file_info(path).type == fs.FileType.File
         return LandingFile(self.filesystem, path, f"{self.label}/{name}") if exists else None
 
     def first(self, names: Sequence[str]) -> LandingFile:
-        """Return the first of these files that exists; `BadInput` where none does."""
+        """Return the first of these files that exists.
+
+        Raises:
+            BadInput: if none exists.
+        """
         for name in names:
             if found := self.find(name):
                 return found
@@ -88,13 +96,13 @@ class Folder:
         raise BadInput(
             f"{self.label}/{names[0]}{others}",
             "missing file",
-            "Put it there, or name the folder that holds Kaggle's M5 files; `m5 sample` generates one.",
+            "Copy it there or point M5_LANDING at the folder with Kaggle's M5 files; `m5 sample` generates a folder.",
         )
 
 
 @dataclass(frozen=True)
 class LandingFile:
-    """One file of the folder. A CSV file is UTF-8 with a header, no blank lines and a line end after the last row."""
+    """One file of the folder; CSV files are UTF-8 with a header, no blank lines and a final line break."""
 
     filesystem: fs.FileSystem
     path: str
@@ -104,45 +112,49 @@ class LandingFile:
         return self.label
 
     def stamp(self) -> tuple[int, int]:
-        """Return size in bytes and time of the last change in ns."""
+        """Return size in bytes and modification time in ns."""
         info = self.filesystem.get_file_info(self.path)
         return info.size, info.mtime_ns
 
     def content(self) -> bytes:
-        """Return the whole file, for small ones."""
+        """Return the file's bytes; for small files."""
         with self._open() as source:
             return bytes(source.read())
 
     def header(self) -> list[str]:
-        """Return the column names, read from the first line alone."""
+        """Return the column names; reads only the first line."""
         with self._open() as source:
             line = io.BufferedReader(source).readline()
         if not line.strip():
-            raise BadInput(self, "line 1 is blank instead of a header" if line else "the file is empty", _EXPORT_AGAIN)
+            raise BadInput(self, "line 1 is blank; expected a header" if line else "the file is empty", _EXPORT_AGAIN)
         try:
             names = next(csv.reader([line.decode("utf-8-sig")]))
         except (UnicodeDecodeError, csv.Error) as error:
-            problem = f"line 1 (the header) is not CSV in UTF-8 ({error})"
+            problem = f"line 1 (the header) is not UTF-8 CSV ({error})"
             raise BadInput(self, problem, "Export the file as CSV in UTF-8.") from None
         repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if repeated:
-            raise BadInput(self, f"columns given twice: {_listed(repeated)}", "Remove the second of each.")
+            raise BadInput(self, f"duplicate columns: {_listed(repeated)}", "Remove the duplicates.")
         return names
 
     def check_columns(self, found: Sequence[str], expected: Sequence[str]) -> None:
-        """Refuse a header that lacks one of the expected columns or has another."""
+        """Check that a header has exactly the expected columns, in any order.
+
+        Raises:
+            BadInput: if a column is missing or unknown.
+        """
         missing = [name for name in expected if name not in found]
         unknown = [name for name in found if name not in expected]
         if missing or unknown:
             parts = [f"missing columns: {_listed(missing)}"] * bool(missing)
             parts += [f"unknown columns: {_listed(unknown)}"] * bool(unknown)
-            raise BadInput(self, "; ".join(parts), f"Give the file these columns: {', '.join(expected)}.")
+            raise BadInput(self, "; ".join(parts), f"The file must have these columns: {', '.join(expected)}.")
 
     def batches(self, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows block by block, in columns of these types; an empty cell is null.
+        """Yield the rows in blocks with these column types; an empty cell is null.
 
         Raises:
-            pa.ArrowInvalid: where a cell is not of its column's type or a row is broken; `broken_rows` says which.
+            pa.ArrowInvalid: if a cell does not match its column's type or a row is malformed; `refuse_rows` finds it.
         """
         self._check_last_line()
         with self._open() as source:
@@ -154,7 +166,7 @@ class LandingFile:
             )
 
     def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """Read the whole file at once, on all cores; otherwise as `batches`."""
+        """Return all rows as `batches` does, read on all cores."""
         self._check_last_line()
         with self._open() as source:
             return pa_csv.read_csv(
@@ -167,15 +179,15 @@ class LandingFile:
     def refuse_rows(
         self, patterns: Mapping[str, Pattern[str]], keys: Sequence[str], cause: str, remedy: str
     ) -> BadInput:
-        """Return the refusal of a file that could not be read as typed columns, with the rows that are to blame.
+        """Return the error for a file that does not parse as typed columns, naming the rows at fault.
 
-        It reads the file again line by line: slow, but only on the way to an error.
+        Reads the file again line by line, which is slow but only happens on failure.
 
         Args:
-            patterns: what a cell of each of these columns must match; a cell of the others must not be empty.
-            keys: the columns that name a row.
-            cause: the reader's own message, used where no single row can be blamed.
-            remedy: what the file's owner can do.
+            patterns: patterns that the cells of these columns must match; cells of the others must not be empty.
+            keys: the columns that identify a row.
+            cause: the CSV reader's message, used if no single row is at fault.
+            remedy: what the file's owner can do, as a sentence.
         """
         rows = self._broken_rows(patterns, keys)
         first = next(rows, None)
@@ -185,7 +197,7 @@ class LandingFile:
 
     def _broken_rows(self, patterns: Mapping[str, Pattern[str]], keys: Sequence[str]) -> Iterator[str]:
         with self._open() as source:
-            # An undecodable byte becomes a lone surrogate, so that its row can be named.
+            # An undecodable byte becomes a lone surrogate, so the message can name its row.
             text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
             lines = csv.reader(text)
             header = next(lines)
@@ -196,35 +208,35 @@ class LandingFile:
                     if fault:
                         key = [cells[header.index(name)] for name in keys] if len(cells) == len(header) else cells[:1]
                         yield f"{row_name(lines.line_num, *key)}: {fault}".encode(errors="replace").decode()
-            except csv.Error as error:  # an unclosed quote, a lone carriage return: what follows cannot be told apart
+            except csv.Error as error:  # an unclosed quote or a lone carriage return: the rest cannot be parsed
                 yield f"line {lines.line_num:,}: {error}"
 
     def _check_last_line(self) -> None:
         with self._open() as source:
             source.seek(max(source.size() - 1, 0))
             if source.read(1) != b"\n":
-                raise BadInput(self, "truncated: the last line has no line end", _EXPORT_AGAIN)
+                raise BadInput(self, "truncated: the last line has no line break", _EXPORT_AGAIN)
 
     def _open(self) -> pa.NativeFile:
         try:
             return self.filesystem.open_input_file(self.path)
         except PermissionError:
-            raise BadInput(self, "permission to read it is denied", "Give this account the right to read it.") from None
+            raise BadInput(self, "permission denied", "Give this account read access.") from None
 
 
 def row_name(line: int, *key: str) -> str:
-    """Return how a message names a row: its line and its key."""
+    """Return a row's name for messages: its line and key."""
     return f"line {line:,} ({', '.join(key)})"
 
 
 def _conversion(types: Mapping[str, pa.DataType]) -> pa_csv.ConvertOptions:
-    # Only an empty cell is null: Arrow's default takes "NA", "null" and others for one.
+    # Only an empty cell is null; Arrow's default also accepts "NA", "null" and others.
     return pa_csv.ConvertOptions(column_types=dict(types), null_values=[""], strings_can_be_null=True)
 
 
 def _fault(header: list[str], checks: list[Pattern[str] | None], cells: list[str]) -> str | None:
     if len(cells) != len(header):
-        return f"{len(cells)} cells instead of {len(header)}"
+        return f"{len(cells)} cells, expected {len(header)}"
     for name, check, cell in zip(header, checks, cells, strict=True):
         if not cell.isascii() and _undecodable(cell):
             return f"{name} is not UTF-8 text"

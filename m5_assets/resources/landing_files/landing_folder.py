@@ -1,4 +1,4 @@
-"""The landing folder as a Dagster resource. Not here: how its files are read (the package's `Landing`)."""
+"""The landing folder as a Dagster resource."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from m5_assets.resources.landing_files import Landing
 
 
 class LandingFolder(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's generic has no useful argument here
-    """Where M5's CSV files arrive: a folder or an `s3://bucket/prefix` URI."""
+    """The folder or `s3://bucket/prefix` URI where M5's files arrive."""
 
     root: str
 

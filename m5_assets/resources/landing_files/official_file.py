@@ -1,4 +1,4 @@
-"""`official.parquet`: the competition's own weights and scales, whose scales come from the whole history; optional."""
+"""Reader of the optional `official.parquet`: the competition's own weights and scales, computed on the full history."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ LEVELS = 12
 
 _COLUMN = pattern(r"(weight|scale)_([1-9]\d{0,5})")
 _FORM = (
-    "Give it the columns level (1 to 12), series, and weight_<day> and scale_<day> for the day number of each origin, "
-    "or remove it: the platform then computes weights and scales itself."
+    "It needs the columns level (1 to 12), series, and weight_<day> and scale_<day> for the day number of each origin. "
+    "Correct it or remove it: without it, the platform computes weights and scales itself."
 )
 
 
 @dataclass(frozen=True)
 class LandedOfficial:
-    """The weights and scales of G groups at some origins.
+    """Weights and scales of G groups at several origins.
 
     Attributes:
-        table: G rows: `level` (1 to 12), `series` (the group's name) and, for each origin, `weight_<day number>` (of
-            which each level has a twelfth) and `scale_<day number>` (squared units).
-        sha256: of the file.
+        table: G rows: `level` (1 to 12), `series` (the group's name) and, per origin, `weight_<day number>` (each
+            level sums to a twelfth) and `scale_<day number>` (squared units).
+        sha256: hash of the file.
     """
 
     table: pd.DataFrame
     sha256: str
 
     def at(self, origin: int) -> pd.DataFrame | None:
-        """Return level, series, weight and scale at the origin of this day number, or None where it is not there."""
+        """Return level, series, weight and scale at the origin with this day number, or None if the file lacks it."""
         names = {f"weight_{origin}": "weight", f"scale_{origin}": "scale"}
         if not set(names) <= set(self.table.columns):
             return None
@@ -47,22 +47,24 @@ class LandedOfficial:
 
 
 def read_official(file: LandingFile) -> LandedOfficial:
-    """Read and check the weights and scales."""
+    """Read and validate the weights and scales."""
     content = file.content()
     try:
         table = pq.read_table(pa.BufferReader(content))
-    except (pa.ArrowInvalid, OSError) as error:  # OSError: a page that does not decode; the bytes are here already
+    except (pa.ArrowInvalid, OSError) as error:  # OSError: a page does not decode; the bytes are already in memory
         raise BadInput(file, f"cannot be read as Parquet ({error})", "Copy it again.") from None
     days = _origins(file, table)
     frame: pd.DataFrame = table.to_pandas()
     _refuse(file, frame, frame.isna().any(axis=1).to_numpy(), "missing values")
     _refuse(file, frame, ~frame["level"].between(1, LEVELS).to_numpy(), f"levels outside 1 to {LEVELS}")
-    _refuse(file, frame, frame.duplicated(list(KEY_COLUMNS)).to_numpy(), "groups given twice")
+    _refuse(file, frame, frame.duplicated(list(KEY_COLUMNS)).to_numpy(), "duplicate groups")
     for day in days:
         weight, scale = frame[f"weight_{day}"].to_numpy(float), frame[f"scale_{day}"].to_numpy(float)
-        _refuse(file, frame, ~(np.isfinite(weight) & (weight >= 0)), f"weight_{day} negative or not finite")
-        _refuse(file, frame, ~np.isfinite(scale) | (scale < 0), f"scale_{day} negative or not finite")
-        _refuse(file, frame, (weight > 0) & (scale == 0), f"weight_{day} of groups whose scale_{day} is zero")
+        _refuse(file, frame, ~(np.isfinite(weight) & (weight >= 0)), f"weight_{day} is negative or not finite")
+        _refuse(file, frame, ~np.isfinite(scale) | (scale < 0), f"scale_{day} is negative or not finite")
+        _refuse(
+            file, frame, (weight > 0) & (scale == 0), f"weight_{day} is above zero in groups whose scale_{day} is zero"
+        )
         _check_shares(file, frame["level"].to_numpy(int), weight, day)
     return LandedOfficial(frame, hashlib.sha256(content).hexdigest())
 
@@ -74,11 +76,11 @@ def _origins(file: LandingFile, table: pa.Table) -> list[int]:
         table.column_names, [*KEY_COLUMNS, *(f"{kind}_{d}" for d in days or [1913] for kind in ("weight", "scale"))]
     )
     if not table.num_rows:
-        raise BadInput(file, "holds no groups", _FORM)
+        raise BadInput(file, "contains no groups", _FORM)
     kinds = {"level": pa.types.is_integer, "series": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t)}
     for field in table.schema:
         if not kinds.get(field.name, pa.types.is_floating)(field.type):
-            raise BadInput(file, f"column {field.name} is of type {field.type}", _FORM)
+            raise BadInput(file, f"column {field.name} has the wrong type {field.type}", _FORM)
     return days
 
 

@@ -1,4 +1,4 @@
-"""`sell_prices.csv`: the price of each item in each store and week in which it is offered."""
+"""Reader of `sell_prices.csv`: one row per store, item and week in which the item is offered."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _TYPES = {
 _KEYS = ("store_id", "item_id", "wm_yr_wk")
 _FORMS = {"wm_yr_wk": pattern(r"\d{5}"), "sell_price": pattern(r"\d+\.?\d*([eE][-+]?\d+)?")}
 _REMEDY = (
-    "A price is a number above 0; a week in which an item is not offered has no row. Correct or remove these rows."
+    "A price must be above 0, and a week in which an item is not offered has no row. Correct or remove these rows."
 )
 
 
 def read_prices(file: LandingFile, calendar: pd.DataFrame) -> pa.Table:
-    """Read and check the prices; see `Landing.sell_prices` for the columns."""
+    """Read and validate the prices; see `Landing.sell_prices` for the columns."""
     file.check_columns(file.header(), list(_TYPES))
     try:
         table = file.table(_TYPES).select(list(_TYPES)).unify_dictionaries().combine_chunks()
     except pa.ArrowInvalid as error:
         raise file.refuse_rows(_FORMS, _KEYS, str(error), _REMEDY) from None
     if not table.num_rows:
-        raise BadInput(file, "holds no prices", "Copy or export the file again.")
+        raise BadInput(file, "contains no prices", "Copy or export the file again.")
     if any(column.null_count for column in table.columns):
         raise file.refuse_rows(_FORMS, _KEYS, "empty cells", _REMEDY)
     price = table["sell_price"].to_numpy()
@@ -47,7 +47,7 @@ def read_prices(file: LandingFile, calendar: pd.DataFrame) -> pa.Table:
 
 
 def content_by_week(table: pa.Table, calendar: pd.DataFrame) -> dict[str, str]:
-    """Name the prices of each of Walmart's weeks, by the week's first day; the order of the rows does not count."""
+    """Return a content hash of each Walmart week's prices, by the week's first day; independent of row order."""
     rows = _hashes(table["store_id"]) ^ _mixed(_hashes(table["item_id"]))
     rows = _mixed(rows ^ table["sell_price"].to_numpy().view(np.uint32).astype(np.uint64))
     weeks, places = np.unique(table["wm_yr_wk"].to_numpy(), return_inverse=True)
@@ -65,7 +65,7 @@ def _hashes(column: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Spread every bit over all others (the finaliser of SplitMix64), so that sums of rows name their set."""
+    """Mix all bits (SplitMix64's finalizer), so that the sum of the rows' hashes identifies the set of rows."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
@@ -77,7 +77,7 @@ def _check_weeks(file: LandingFile, table: pa.Table, calendar: pd.DataFrame) -> 
     if unknown.size:
         raise BadInput(
             file,
-            f"weeks that calendar.csv does not hold ({weeks.min()} to {weeks.max()})",
+            f"weeks outside calendar.csv ({weeks.min()} to {weeks.max()})",
             "Extend calendar.csv to these weeks, or correct wm_yr_wk.",
             _rows(table, unknown),
         )
@@ -88,13 +88,13 @@ def _check_unique(file: LandingFile, table: pa.Table) -> None:
     week = table["wm_yr_wk"].to_numpy().astype(np.int64)
     series = store.indices.to_numpy().astype(np.int64) * len(item.dictionary) + item.indices.to_numpy()
     key = series * (week.max() + 1) + week
-    if (np.diff(key) > 0).all():  # the order in which Kaggle publishes the file: nothing to sort
+    if (np.diff(key) > 0).all():  # Kaggle's order: no need to sort
         return
     order = np.argsort(key, kind="stable")
     repeated = np.sort(order[1:][np.diff(key[order]) == 0])
     if repeated.size:
         remedy = "Keep one row for each store, item and week."
-        raise BadInput(file, "store, item and week given twice", remedy, _rows(table, repeated))
+        raise BadInput(file, "duplicate rows for a store, item and week", remedy, _rows(table, repeated))
 
 
 def _rows(table: pa.Table, indices: Iterable[int]) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""`sales_train_evaluation.csv` or `sales_train_validation.csv`: the units sold, a row a series, a column a day."""
+"""Reader of `sales_train_evaluation.csv` or `sales_train_validation.csv`: one row per series, one column per day."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ID_COLUMNS = ("id", *SERIES_COLUMNS)
 
 _DAY = pattern(r"d_([1-9]\d{0,5})")
 UNITS = pattern(r"\d{1,9}")
-UNITS_REMEDY = "Units sold are whole numbers from 0 on; a day without a sale is 0. Correct these rows."
+UNITS_REMEDY = "Units must be whole numbers, 0 on a day without sales. Correct these rows."
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class LandedSales:
     """Daily sales of N series over T days.
 
     Attributes:
-        series: N rows with the columns of `SERIES_COLUMNS`, sorted by store_id, then item_id; index 0..N-1.
+        series: N rows with the columns of `SERIES_COLUMNS`, sorted by store_id and item_id; index 0..N-1.
         first_day: number of the first day.
         last_day: number of the last day.
-        units: (N, T) int32, units sold a day.
+        units: (N, T) int32, units sold per day.
     """
 
     series: pd.DataFrame
@@ -45,7 +45,7 @@ class LandedSales:
     units: npt.NDArray[np.int32]
 
     def content(self, first_day: int, last_day: int) -> str:
-        """Name what the file says of these days: equal for equal series and units, whatever else the file holds."""
+        """Return a hash of the series and their units on these days, independent of the file's other days."""
         columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
         return content_of_days(self._keys, first_day, self.units[:, columns])
 
@@ -55,7 +55,7 @@ class LandedSales:
 
 
 def content_of_days(keys: str, first_day: int, units: npt.NDArray[np.int32]) -> str:
-    """Name the (N, D) units of the rows that `keys` names, on the days from number `first_day`."""
+    """Return a hash of (N, D) units of the rows identified by `keys`, on the days from `first_day` on."""
     digest = hashlib.sha256(hashlib.sha256(keys.encode()).hexdigest().encode())
     digest.update(f"d_{first_day}".encode())
     digest.update(np.ascontiguousarray(units).data)
@@ -63,22 +63,26 @@ def content_of_days(keys: str, first_day: int, units: npt.NDArray[np.int32]) -> 
 
 
 def read_days(file: LandingFile, ids: Sequence[str] = ID_COLUMNS) -> range:
-    """Return the day numbers of the file's columns, from its header alone; the other columns must be `ids`."""
+    """Return the day numbers of the file's columns; reads only its header.
+
+    Raises:
+        BadInput: if the other columns are not exactly `ids`, or the days have gaps or are out of order.
+    """
     header = file.header()
     days = [name for name in header if _DAY.fullmatch(name)]
     file.check_columns([name for name in header if name not in days], ids)
     if not days:
-        raise BadInput(file, "no day columns (d_1, d_2, …)", "Export the daily sales, a column a day.")
+        raise BadInput(file, "no day columns (d_1, d_2, …)", "Export the daily sales with one column per day.")
     numbers = [int(name.removeprefix("d_")) for name in days]
     for before, after in pairwise(numbers):
         if after != before + 1:
-            remedy = "Order the day columns and give every day one."
-            raise BadInput(file, f"column d_{after} follows d_{before}: a gap or disorder of days", remedy)
+            remedy = "Order the day columns and include every day."
+            raise BadInput(file, f"column d_{after} follows d_{before}: days are missing or out of order", remedy)
     return range(numbers[0], numbers[-1] + 1)
 
 
 def read_sales(file: LandingFile, calendar: pd.DataFrame) -> LandedSales:
-    """Read and check the sales, in one pass over the file."""
+    """Read and validate the sales in one pass over the file."""
     days = read_days(file)
     check_days(file, days, calendar)
     series, blocks = _read_blocks(file, days)
@@ -89,7 +93,7 @@ def read_sales(file: LandingFile, calendar: pd.DataFrame) -> LandedSales:
     rank[order] = np.arange(len(order))
     units = np.empty((len(series), len(days)), np.int32)
     start = 0
-    while blocks:  # each block is freed once it has found its place: the peak is one matrix, not two
+    while blocks:  # frees each block once it is copied, so memory peaks at one matrix instead of two
         block = blocks.popleft()
         units[rank[start : start + len(block)]] = block
         start += len(block)
@@ -112,12 +116,16 @@ def _read_blocks(file: LandingFile, days: range) -> tuple[pd.DataFrame, deque[np
     except pa.ArrowInvalid as error:
         raise file.refuse_rows(dict.fromkeys(names, UNITS), ["id"], str(error), UNITS_REMEDY) from None
     if not rows:
-        raise BadInput(file, "holds no series", "Copy or export the file again.")
+        raise BadInput(file, "contains no series", "Copy or export the file again.")
     return pa.concat_tables(parts).to_pandas().astype("str"), blocks
 
 
 def day_columns(batch: pa.RecordBatch, names: list[str]) -> npt.NDArray[np.int32]:
-    """Return (rows, days) units; `pa.ArrowInvalid` where a cell is empty or negative."""
+    """Return (rows, days) units.
+
+    Raises:
+        pa.ArrowInvalid: if a cell is empty or negative.
+    """
     if any(column.null_count for column in batch.columns):
         raise pa.ArrowInvalid("empty cells")
     units = np.column_stack([batch.column(name).to_numpy() for name in names])
@@ -127,33 +135,37 @@ def day_columns(batch: pa.RecordBatch, names: list[str]) -> npt.NDArray[np.int32
 
 
 def check_days(file: LandingFile, days: range, calendar: pd.DataFrame) -> None:
-    """Refuse days that the calendar does not hold."""
+    """Check that the calendar covers the days.
+
+    Raises:
+        BadInput: if it does not.
+    """
     known = calendar["d"]
     if days[0] < known.iloc[0] or days[-1] > known.iloc[-1]:
-        held = f"d_{known.iloc[0]} to d_{known.iloc[-1]}"
-        problem = f"columns d_{days[0]} to d_{days[-1]}, but calendar.csv holds {held}"
-        raise BadInput(file, problem, "Extend calendar.csv to these days, or cut the sales.")
+        covered = f"d_{known.iloc[0]} to d_{known.iloc[-1]}"
+        problem = f"columns d_{days[0]} to d_{days[-1]}, but calendar.csv covers {covered}"
+        raise BadInput(file, problem, "Extend calendar.csv to these days, or remove the extra columns.")
 
 
 def _check_series(file: LandingFile, series: pd.DataFrame) -> None:
     for child, parent in (("item_id", "dept_id"), ("dept_id", "cat_id"), ("store_id", "state_id")):
         inside = [a.startswith(b + "_") for a, b in zip(series[child], series[parent], strict=True)]
-        faults = f"{child} " + series[child] + f" is not of {parent} " + series[parent]
-        remedy = f"A {child} begins with its {parent}, as FOODS_1_001 with FOODS_1. Correct these rows."
-        _refuse(file, series, ~np.array(inside), f"{child} contradicts {parent}", faults, remedy)
+        faults = f"{child} " + series[child] + f" does not belong to {parent} " + series[parent]
+        remedy = f"A {child} starts with its {parent}, as FOODS_1_001 with FOODS_1. Correct these rows."
+        _refuse(file, series, ~np.array(inside), f"{child} does not match {parent}", faults, remedy)
     stem = series["item_id"] + "_" + series["store_id"]
     good = (series["id"] == stem + "_evaluation") | (series["id"] == stem + "_validation")
     remedy = "An id is item_id, store_id and 'evaluation' or 'validation', joined by '_'. Correct these rows."
-    _refuse(file, series, ~good.to_numpy(), "id contradicts item_id and store_id", "expected " + stem + "_…", remedy)
+    _refuse(file, series, ~good.to_numpy(), "id does not match item_id and store_id", "expected " + stem + "_…", remedy)
     repeated = stem.duplicated().to_numpy()
-    _refuse(file, series, repeated, "duplicate series", "given before", "Keep one row for each item and store.")
+    _refuse(file, series, repeated, "duplicate series", "already present", "Keep one row for each item and store.")
 
 
 def _check_states(file: LandingFile, series: pd.DataFrame, calendar: pd.DataFrame) -> None:
     unknown = sorted(state for state in series["state_id"].unique() if f"snap_{state}" not in calendar)
     if unknown:
         columns: Sequence[str] = [f"snap_{state}" for state in unknown]
-        problem = f"state_id {', '.join(unknown)} without a SNAP column in calendar.csv"
+        problem = f"state_id {', '.join(unknown)} has no SNAP column in calendar.csv"
         raise BadInput(file, problem, f"Add to calendar.csv: {', '.join(columns)}.")
 
 

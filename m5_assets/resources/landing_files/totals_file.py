@@ -1,6 +1,6 @@
-"""The daily totals of store-departments: landed, in `sales_store_dept_history.csv`, or summed from the landed detail.
+"""Daily store-department totals, read from the optional `sales_store_dept_history.csv` or summed from the item sales.
 
-The file is optional; it may reach further back than the detail.
+The file may go back further than the item sales.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LandedTotals:
         groups: G rows with the columns of `KEY_COLUMNS`, sorted by them, `cat_id` and `state_id`; index 0..G-1.
         first_day: number of the first day.
         last_day: number of the last day.
-        units: (G, T) int32, units sold a day.
+        units: (G, T) int32, units sold per day.
     """
 
     groups: pd.DataFrame
@@ -43,14 +43,14 @@ class LandedTotals:
     units: npt.NDArray[np.int32]
 
     def content(self, first_day: int, last_day: int) -> str:
-        """Name what the file says of these days, as `LandedSales.content` does."""
+        """Return a hash of the units on these days, as `LandedSales.content` does."""
         columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
         keys = self.groups[list(KEY_COLUMNS)].to_csv(index=False)
         return content_of_days(keys, first_day, self.units[:, columns])
 
 
 def sum_totals(sales: LandedSales) -> LandedTotals:
-    """Return the sums of the detail, on all its days."""
+    """Return the store-department sums of the item sales on all their days."""
     columns = [*KEY_COLUMNS, "cat_id", "state_id"]
     codes = sales.series.groupby(list(KEY_COLUMNS), observed=True).ngroup().to_numpy()  # sorted by the keys
     groups = sales.series[columns].iloc[np.unique(codes, return_index=True)[1]].astype("str").reset_index(drop=True)
@@ -59,7 +59,7 @@ def sum_totals(sales: LandedSales) -> LandedTotals:
 
 
 def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
-    """Read and check the file; categories and states are the beginnings of its keys, as M5 names them."""
+    """Read and validate the totals; categories and states are the prefixes of M5's department and store names."""
     days = read_days(file, KEY_COLUMNS)
     check_days(file, days, calendar)
     names = [f"d_{day}" for day in days]
@@ -72,14 +72,14 @@ def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
     except pa.ArrowInvalid as error:
         raise file.refuse_rows(dict.fromkeys(names, UNITS), KEY_COLUMNS, str(error), UNITS_REMEDY) from None
     if not len(units):
-        raise BadInput(file, "holds no store-departments", "Copy or export the file again.")
+        raise BadInput(file, "contains no store-departments", "Copy or export the file again.")
     groups = pd.concat([batch.select(list(KEY_COLUMNS)).to_pandas() for batch in batches], ignore_index=True).astype(
         "str"
     )
     twice = groups.duplicated().to_numpy()
     if twice.any():
         rows = (row_name(int(i) + 2, *groups.iloc[i]) for i in np.flatnonzero(twice))
-        raise BadInput(file, "duplicate store-departments", "Keep one row for each.", rows)
+        raise BadInput(file, "duplicate store-departments", "Keep one row for each store and department.", rows)
     order = groups.sort_values(list(KEY_COLUMNS)).index.to_numpy()
     groups = groups.loc[order].reset_index(drop=True)
     groups["cat_id"] = groups["dept_id"].str.rsplit("_", n=1).str[0]

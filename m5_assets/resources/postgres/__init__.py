@@ -1,7 +1,6 @@
-"""PostgreSQL, where the dashboards read: RDS on AWS, an embedded real server without one.
+"""PostgreSQL, which the dashboards read: RDS on AWS, otherwise an embedded server. This module has the resource.
 
-Here: the Dagster resource. `schema` says what is stored, `load` how a week gets in, `server` and `launcher` run the
-embedded server.
+`schema` has the tables, `load` writes a week, and `embedded_server` runs the server.
 """
 
 from __future__ import annotations
@@ -19,42 +18,41 @@ from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 _DRIVER = "postgresql+psycopg2"
 
 
-class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]  # the type argument is for resources of another type
-    """The PostgreSQL database of the platform."""
+class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]  # dagster's generic has no useful argument here
+    """The platform's PostgreSQL database."""
 
     url: str = Field(
         default="",
-        repr=False,  # it holds the password
-        description="postgresql://user:password@host:port/database; empty: the embedded server of the home folder",
+        repr=False,  # contains the password
+        description="postgresql://user:password@host:port/database; empty for the embedded server of the home folder",
     )
-    home: str = Field(description="the platform's home folder; the embedded server lives in its folder postgres")
+    home: str = Field(description="the platform's home folder; the embedded server keeps its data in postgres/ there")
 
     def engine(self) -> Engine:
-        """Return an engine for the database; the embedded server is started if it does not run.
+        """Return an engine for the database, and start the embedded server if necessary.
 
-        Engines are shared by all callers of the same address. Neither this engine's nor its URL's repr shows the
-        password.
+        Callers with the same address share one engine. Its repr and its URL's repr hide the password.
         """
         return _engine(normalised(self.url) if self.url else EmbeddedServer(Path(self.home)).ensure_running())
 
 
 def normalised(url: str) -> URL:
-    """Return the address with the one driver we use: `postgres://` and `postgresql://` mean psycopg2.
+    """Return a database URL with the driver psycopg2, also for `postgres://` and `postgresql://`.
 
-    SQLAlchemy 2.1 reads `postgresql://` as psycopg 3, and does not know the `postgres://` that hosts hand out.
+    SQLAlchemy 2.1 takes `postgresql://` for psycopg 3 and rejects the `postgres://` that hosting providers use.
 
     Raises:
-        ValueError: not an address of a PostgreSQL database. The message does not repeat it: it may hold a password.
+        ValueError: if the URL is not one of PostgreSQL. The message omits the URL, which may contain a password.
     """
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ValueError("the database URL cannot be read; expected postgresql://user:password@host/database") from None
+        raise ValueError("the database URL is invalid; expected postgresql://user:password@host/database") from None
     if parsed.drivername not in ("postgres", "postgresql", _DRIVER):
-        raise ValueError(f"the database URL begins with {parsed.drivername}://, expected postgresql://")
+        raise ValueError(f"the database URL starts with {parsed.drivername}://; expected postgresql://")
     return parsed.set(drivername=_DRIVER)
 
 
 @functools.lru_cache(maxsize=8)
 def _engine(url: URL) -> Engine:
-    return create_engine(url, pool_pre_ping=True)  # the server may have been restarted between two assets
+    return create_engine(url, pool_pre_ping=True)  # the server may restart between two assets

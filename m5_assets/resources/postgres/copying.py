@@ -1,7 +1,4 @@
-"""COPY: rows into PostgreSQL and out of it the fast way.
-
-Not here: what the rows are (`rows`), and transactions (`load`).
-"""
+"""Bulk transfer of rows into and out of PostgreSQL with COPY."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _BUFFER = 1 << 20
 
 
 def copy_from(connection: Connection, target: str, rows: io.RawIOBase | io.BytesIO) -> None:
-    """Send a file's rows: `COPY target FROM STDIN ...`, with the options at the end of `target`.
+    """Run `COPY target` with a file as its input; `target` includes `FROM STDIN` and the options.
 
     Raises:
         sqlalchemy.exc.DBAPIError: as for any other statement.
@@ -30,7 +27,7 @@ def copy_from(connection: Connection, target: str, rows: io.RawIOBase | io.Bytes
 
 
 def copy_csv(connection: Connection, table: str, rows: pa.Table) -> None:
-    """Send an Arrow table's rows to the columns of the same names; its nulls are PostgreSQL's."""
+    """Write an Arrow table's rows to the columns with the same names; nulls stay nulls."""
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(rows, buffer, pyarrow.csv.WriteOptions(include_header=False))
     buffer.seek(0)
@@ -38,7 +35,7 @@ def copy_csv(connection: Connection, table: str, rows: pa.Table) -> None:
 
 
 def read_csv(connection: Connection, query: str, types: Mapping[str, pa.DataType]) -> pa.Table:
-    """Return the rows of a query whose columns have these names and types, the fast way."""
+    """Return the rows of a query as an Arrow table with these column names and types."""
     with tempfile.TemporaryFile() as file:
         _copy(connection, f"COPY ({query}) TO STDOUT (FORMAT csv)", file)
         if not file.tell():
@@ -54,9 +51,9 @@ def read_csv(connection: Connection, query: str, types: Mapping[str, pa.DataType
 def _copy(connection: Connection, statement: str, file: IO[bytes] | io.RawIOBase) -> None:
     cursor = cast(psycopg2.extensions.cursor, connection.connection.cursor())
     try:
-        cursor.copy_expert(statement, file, _BUFFER)  # COPY is not in Python's database API
+        cursor.copy_expert(statement, file, _BUFFER)  # DB-API has no method for COPY
     except psycopg2.Error as error:
         if cursor.connection.closed:
-            connection.invalidate(error)  # as SQLAlchemy does for its own statements: there is nothing to roll back
+            connection.invalidate(error)  # as SQLAlchemy does for its own statements: a rollback is impossible
             raise OperationalError(statement, None, error) from error
         raise DBAPIError.instance(statement, None, error, psycopg2.Error) from error

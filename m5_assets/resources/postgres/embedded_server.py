@@ -1,14 +1,11 @@
-"""The embedded PostgreSQL: a real server of one home folder, started when it is first needed.
+"""The embedded PostgreSQL: a real server per home folder, started on first use and shared by all its processes.
 
-The server belongs to the folder, not to the process that started it: it goes on when that process ends, and every
-process of the same home uses the same one. It listens on 127.0.0.1 alone and asks for a password that only the
-folder's owner can read. Linux only (it reads /proc). Not here: which programs run it (`launcher`), and what is stored
-in it (`schema`, `load`).
+The server outlives the process that started it. It listens only on 127.0.0.1 and requires a password that only the
+folder's owner can read. Linux only, because it reads /proc.
 
     <home>/postgres/   data/  logs/  password  port  lock
 
-The server's logs are those of the last seven days, a file a weekday: `logs/Mon.log`, ...; `logs/start.log` holds what
-the last start said before it had a log.
+`logs/` keeps seven days, one file per weekday (`Mon.log`, ...), and `start.log`, the output of the last start.
 """
 
 from __future__ import annotations
@@ -40,10 +37,10 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "''",
     "timezone": "UTC",
-    # Without replicas a table that is filled in the transaction that created it, as every load is, needs no WAL.
+    # Every load fills a table in the transaction that creates it; without replicas, that needs no WAL.
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "recovery_init_sync_method": "syncfs",  # the same after a crash
+    "recovery_init_sync_method": "syncfs",  # one syncfs after a crash instead of an fsync per file
     "logging_collector": "on",
     "log_directory": "../logs",
     "log_filename": "%a.log",
@@ -51,12 +48,12 @@ _SETTINGS = {
     "log_rotation_size": "0",
     "log_truncate_on_rotation": "on",
 }
-_PASSING = ("still in use", "Address already in use")  # a killed server's last processes; a port lost in a race
+_TRANSIENT = ("still in use", "Address already in use")  # a killed server's last processes; a port lost in a race
 
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of a home's server; `pid` and `port` are those of the running one, else None."""
+    """State of a home's server; `pid` and `port` are None unless it is running."""
 
     running: bool
     folder: Path
@@ -72,10 +69,7 @@ class _Postmaster:
 
 
 class EmbeddedServer:
-    """The PostgreSQL server of one home folder.
-
-    Every method may be called by several processes and threads at once.
-    """
+    """The PostgreSQL server of one home folder; safe to use from several processes and threads at once."""
 
     def __init__(self, home: Path) -> None:
         self.folder = home.resolve() / "postgres"
@@ -83,10 +77,10 @@ class EmbeddedServer:
         self._logs = self.folder / "logs"
 
     def ensure_running(self) -> URL:
-        """Start the server unless it runs, and return its address with the password in it.
+        """Start the server unless it is running, and return its URL with the password.
 
         Raises:
-            PostgresError: it cannot run here, or does not start.
+            PostgresError: if the server cannot run here or does not start.
         """
         with self._locked() as lock:
             deadline = time.monotonic() + _START_SECONDS
@@ -98,12 +92,12 @@ class EmbeddedServer:
                     return URL.create(
                         "postgresql+psycopg2", _USER, self._password(), "127.0.0.1", found.port, _DATABASE
                     )
-                else:  # it recovers, or is about to end after a kill
+                else:  # recovering, or shutting down after a kill
                     time.sleep(0.02)
-        raise PostgresError(f"PostgreSQL takes no connections after {_START_SECONDS} s; see its logs in {self._logs}")
+        raise PostgresError(f"PostgreSQL accepts no connections after {_START_SECONDS} s; see its logs in {self._logs}")
 
     def stop(self) -> None:
-        """Stop the server, if it runs: open transactions are rolled back, what was committed stays."""
+        """Stop the server if it is running; open transactions are rolled back."""
         if not self.folder.exists():
             return
         with self._locked():
@@ -112,7 +106,7 @@ class EmbeddedServer:
                 _log.info("PostgreSQL stopped (%s)", self.folder)
 
     def status(self) -> Status:
-        """Return whether the server runs and takes connections, and where; starts nothing."""
+        """Return whether the server is running and accepts connections, without starting it."""
         found = self._postmaster()
         if found is None or not found.ready:
             return Status(False, self.folder)
@@ -136,7 +130,7 @@ class EmbeddedServer:
         self._logs.mkdir(mode=0o700, exist_ok=True)
         if launcher.owner is not None:
             os.chown(self._logs, launcher.owner.pw_uid, launcher.owner.pw_gid)
-        (self.folder / "log").unlink(missing_ok=True)  # of versions that had one endless log
+        (self.folder / "log").unlink(missing_ok=True)  # the single log file of earlier versions
         self._start(launcher)
 
     def _give_folder(self, launcher: Launcher) -> None:
@@ -146,13 +140,13 @@ class EmbeddedServer:
         reach = subprocess.run([*launcher.prefix, "test", "-x", str(self.folder)], check=False)
         if reach.returncode != 0:
             raise PostgresError(
-                f"the account {launcher.owner.pw_name}, which runs PostgreSQL because root cannot, has no access to "
-                f"{self.folder}: choose an M5_HOME whose parent folders it may enter, or set M5_DATABASE_URL"
+                f"PostgreSQL cannot run as root, and the account {launcher.owner.pw_name} that runs it instead has no "
+                f"access to {self.folder}: choose an M5_HOME whose parent folders it can enter, or set M5_DATABASE_URL"
             )
 
     def _initialise(self, launcher: Launcher, lock: int) -> None:
-        """Create the data folder beside its final place, then move it there."""
-        _log.info("PostgreSQL: creating a database in %s, once; about 2 seconds", self._data)
+        """Create the data folder under a temporary name, then move it into place."""
+        _log.info("PostgreSQL: creating the database in %s (once, about 2 seconds)", self._data)
         for remains in self.folder.glob("initdb-*"):
             shutil.rmtree(remains)
         password = self.folder / "password"
@@ -161,7 +155,7 @@ class EmbeddedServer:
         new = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.folder))
         if launcher.owner is not None:
             os.chown(new, launcher.owner.pw_uid, launcher.owner.pw_gid)
-        # The children hold the lock too: should this process be killed, nobody begins before they have ended.
+        # The children inherit the lock: if this process is killed, nobody else starts before they have ended.
         launcher.run(
             "initdb",
             *(f"--pgdata={new}", f"--username={_USER}", f"--pwfile={password}", "--auth=scram-sha-256"),
@@ -170,16 +164,16 @@ class EmbeddedServer:
         )
         statement = f"CREATE DATABASE {_DATABASE};\n"
         launcher.run("postgres", "--single", "-D", str(new), "postgres", text=statement, keep=[lock])
-        os.sync()  # once, where initdb would wait for a thousand files one after the other
+        os.sync()  # one sync instead of initdb's fsync per file, about a thousand
         new.rename(self._data)
 
     def _start(self, launcher: Launcher) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             with contextlib.suppress(FileNotFoundError):
-                (self._data / "postmaster.pid").unlink()  # no server runs: it was left by a crash or a reboot
+                (self._data / "postmaster.pid").unlink()  # no server is running: a crash or reboot left the file
             _write(self._logs / "start.log", "", launcher)
-            told = {path: path.stat().st_size for path in self._logs.iterdir()}
+            sizes = {path: path.stat().st_size for path in self._logs.iterdir()}
             options = " ".join(f"-c {name}={value}" for name, value in (_SETTINGS | {"port": self._port()}).items())
             try:
                 launcher.run(
@@ -188,10 +182,10 @@ class EmbeddedServer:
                     *("--wait", f"--timeout={_START_SECONDS}"),
                 )
             except PostgresError as error:
-                lines = "".join(_text_after(path, told.get(path, 0)) for path in sorted(self._logs.iterdir())).strip()
-                if not any(cause in lines for cause in _PASSING) or time.monotonic() > deadline:
+                lines = "".join(_text_after(path, sizes.get(path, 0)) for path in sorted(self._logs.iterdir())).strip()
+                if not any(cause in lines for cause in _TRANSIENT) or time.monotonic() > deadline:
                     raise PostgresError(
-                        f"PostgreSQL did not start; its logs in {self._logs} end: {lines[-2000:]}"
+                        f"PostgreSQL did not start; its logs in {self._logs} end with: {lines[-2000:]}"
                     ) from error
                 time.sleep(0.1)
             else:
@@ -199,19 +193,19 @@ class EmbeddedServer:
                 return
 
     def _postmaster(self) -> _Postmaster | None:
-        """Return the running server; None if there is none, whatever a stale pid file says."""
+        """Return the running server, or None; a stale pid file does not count."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             command = Path("/proc", lines[0].strip(), "cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError, IndexError):
             return None
         if Path(os.fsdecode(command[0])).name != "postgres" or os.fsencode(self._data) not in command:
-            return None  # the number now belongs to another process, or to one that ended and was not reaped
+            return None  # the pid belongs to another process now, or to a zombie
         ready = len(lines) > 7 and lines[7].strip() == "ready"
         return _Postmaster(int(lines[0]), int(lines[3]) if ready else 0, ready)
 
     def _port(self) -> str:
-        """Return the remembered port if it is free, else a free one, which is then remembered."""
+        """Return the port of the last start if it is free, else a new free one, which is saved for the next start."""
         path = self.folder / "port"
         for port in [int(path.read_text())] if path.exists() else []:
             with contextlib.suppress(OSError), socket.socket() as probe:
@@ -226,14 +220,17 @@ class EmbeddedServer:
     def _password(self) -> str:
         path = self.folder / "password"
         if not path.exists():
-            raise PostgresError(f"the embedded PostgreSQL's password is lost: restore {path}, or delete {self.folder}")
+            raise PostgresError(
+                f"the embedded PostgreSQL's password file {path} is missing: restore it, or delete {self.folder} to "
+                "start with an empty database"
+            )
         return path.read_text()
 
 
 def _answers(port: int) -> bool:
-    """Return whether a server speaks PostgreSQL's protocol here: it answers a request for TLS with one letter."""
+    """Return whether a PostgreSQL server responds on this port: it answers an SSLRequest with one letter."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
-        probe.sendall(struct.pack(">ii", 8, 80877103))  # SSLRequest, "Message Formats" in PostgreSQL's manual
+        probe.sendall(struct.pack(">ii", 8, 80877103))  # "SSLRequest" under "Message Formats" in PostgreSQL's manual
         return probe.recv(1) in (b"N", b"S")
     return False
 
@@ -245,7 +242,7 @@ def _text_after(path: Path, size: int) -> str:
 
 
 def _write(path: Path, text: str, launcher: Launcher | None = None) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
+    """Write a file atomically, readable only by its owner."""
     handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
     with os.fdopen(handle, "w") as file:
         file.write(text)

@@ -1,8 +1,7 @@
-"""A week's results into PostgreSQL and out again.
+"""Load a week's results into PostgreSQL, and read forecasts back.
 
-A load is one transaction. A reader sees a table's old week or its new week, never a part; a load that fails or is
-killed leaves the old one; loads of the same week wait for each other. Not here: the tables (`schema`), the numbers of
-series (`series`), the encoding of their rows (`rows`) and partitions (`exchange`).
+A load is one transaction: readers see a table's old week or its new week, a failed or killed load leaves the old one,
+and loads of the same week wait for each other.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from sqlalchemy import (
 from m5_assets.errors import UserError
 from m5_assets.resources.postgres import schema
 from m5_assets.resources.postgres.copying import copy_csv, copy_from, read_csv
-from m5_assets.resources.postgres.load_rows import SERIES_COLUMNS, SeriesRows
+from m5_assets.resources.postgres.load_rows import SERIES_COLUMNS, SeriesRows, check_columns
 from m5_assets.resources.postgres.partition_swap import new_partition
 from m5_assets.resources.postgres.roles import act_as_owner
 from m5_assets.resources.postgres.series import upsert_series, upsert_stores
@@ -58,39 +57,38 @@ _ARROW = {
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load wrote: the rows and the hash of their content."""
+    """What a load wrote: the number of rows and the hash of their content."""
 
     rows: int
     sha256: str
 
 
 class Contradiction(UserError):
-    """Totals that are not the sums of what they are totals of."""
+    """Totals that differ from the sums of the item sales."""
 
 
 def load_series(engine: Engine, target: Table, week: dt.date, tables: Iterable[pa.Table], run_id: str) -> LoadResult:
     """Replace a week of a table of series: `schema.sales`, `schema.forecast` or `schema.series_outlook`.
 
-    The rows come in parts, such as a store each, of which one is in memory at a time. Series that the database does not
-    know get the next numbers, by part, store and item; known ones keep theirs.
+    The rows come in parts, for example one per store, and only one part is in memory at a time. New series get the next
+    numbers, by part, store and item; known ones keep theirs. On any error, nothing is changed.
 
     Args:
-        engine: of a database that `migrate.upgrade` brought up to date.
+        engine: engine of a database upgraded by `migrate.upgrade`.
         target: the table.
-        week: the first day of the week.
-        tables: the parts, gone through twice, each with whole series: the string columns item_id, dept_id, cat_id,
-            store_id and state_id, and the target's columns but week and series_id, in any order of rows.
-        run_id: the Dagster run, for the log of loads.
+        week: first day of the week.
+        tables: the parts, iterated twice, each with complete series: the string columns item_id, dept_id, cat_id,
+            store_id and state_id, and the target's columns except week and series_id, with rows in any order.
+        run_id: the Dagster run, for the load log.
 
     Raises:
-        ValueError: no parts, or rows that cannot be loaded, see `SeriesRows.of`; nothing was changed.
-        NotAWriter: the connecting user may not load.
-        sqlalchemy.exc.IntegrityError: a series that is in two parts; nothing was changed.
-        sqlalchemy.exc.OperationalError: the server went away, or a reader held the table for over a minute; nothing
-            was changed.
+        ValueError: if there are no parts or a part has invalid rows, see `SeriesRows.of`.
+        NotAWriter: if the connecting user may not load.
+        sqlalchemy.exc.IntegrityError: if two parts contain the same series.
+        sqlalchemy.exc.OperationalError: if the server went away or a reader held the table for more than a minute.
     """
     with _load(engine, target, week, run_id) as load:
-        # All series first: who waits for their lock must not hold one on the table, which its holder may wait for.
+        # Series come first: a load that waits for the lock on series must not hold one on the table (deadlock).
         numbers = [upsert_series(load.connection, SeriesRows.of(target, table).series) for table in tables]
         if not numbers:
             raise ValueError(f"{target.name}, week {week}: no rows")
@@ -105,20 +103,21 @@ def load_series(engine: Engine, target: Table, week: dt.date, tables: Iterable[p
 
 
 def load_week(engine: Engine, target: Table, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
-    """Replace a week of a table whose rows are not of series: accuracy, aggregate_accuracy or store_dept_forecast.
+    """Replace a week of a table without series: accuracy, aggregate_accuracy or store_dept_forecast.
+
+    On any error, nothing is changed.
 
     Args:
-        engine: of a database that `migrate.upgrade` brought up to date.
+        engine: engine of a database upgraded by `migrate.upgrade`.
         target: the table.
-        week: the first day of the week.
-        table: the target's columns but week, in any order of rows; others are left out.
-        run_id: the Dagster run, for the log of loads.
+        week: first day of the week.
+        table: the target's columns except week, with rows in any order; other columns are ignored.
+        run_id: the Dagster run, for the load log.
 
     Raises:
-        ValueError: no rows, a missing column or value; nothing was changed.
-        NotAWriter: the connecting user may not load.
-        sqlalchemy.exc.IntegrityError: a row that appears twice, refers to an unknown store, or lies outside the table's
-            limits; nothing was changed.
+        ValueError: if there are no rows, or a column or value is missing.
+        NotAWriter: if the connecting user may not load.
+        sqlalchemy.exc.IntegrityError: if a row is duplicate, refers to an unknown store or violates a constraint.
     """
     rows = _rows(target, table.append_column("week", pa.array([week] * table.num_rows, pa.date32())))
     with _load(engine, target, week, run_id) as load:
@@ -134,25 +133,25 @@ def load_week(engine: Engine, target: Table, week: dt.date, table: pa.Table, run
 
 
 def load_store_dept_sales(engine: Engine, week: dt.date, table: pa.Table, run_id: str) -> LoadResult:
-    """Replace the seven days of a week in the totals' history.
+    """Replace a week's seven days in the history of store-department totals. On any error, nothing is changed.
 
     Args:
-        engine: of a database that `migrate.upgrade` brought up to date.
-        week: the first day of the week.
-        table: store_id, state_id, dept_id, date and units, in any order of rows.
-        run_id: the Dagster run, for the log of loads.
+        engine: engine of a database upgraded by `migrate.upgrade`.
+        week: first day of the week.
+        table: store_id, state_id, dept_id, date and units, with rows in any order.
+        run_id: the Dagster run, for the load log.
 
     Raises:
-        ValueError: no rows, a missing column or value, or days outside the week; nothing was changed.
-        Contradiction: the table `sales` holds such a day with other units; nothing was changed.
-        NotAWriter: the connecting user may not load.
+        ValueError: if there are no rows, a column or value is missing, or days are outside the week.
+        Contradiction: if the totals differ from the sums of the table `sales`.
+        NotAWriter: if the connecting user may not load.
     """
     target = schema.store_dept_sales
     rows = _rows(target, table)
     days = pc.min_max(rows["date"]).as_py()
     last = week + dt.timedelta(days=6)
     if days["min"] < week or days["max"] > last:
-        raise ValueError(f"{target.name}: rows of {days['min']} to {days['max']}, which is not the week {week}")
+        raise ValueError(f"{target.name}: rows from {days['min']} to {days['max']} are outside the week {week}")
     with _load(engine, target, week, run_id) as load:
         connection = load.connection
         load.add(rows.num_rows, _sha256(rows))
@@ -164,18 +163,18 @@ def load_store_dept_sales(engine: Engine, week: dt.date, table: pa.Table, run_id
 
 
 def load_calendar(engine: Engine, calendar: pa.Table, snap: pa.Table, run_id: str) -> list[LoadResult]:
-    """Replace the calendar and the SNAP days, all of both, in one transaction.
+    """Replace the whole calendar and all SNAP days in one transaction. On any error, nothing is changed.
 
     Args:
-        engine: of a database that `migrate.upgrade` brought up to date.
+        engine: engine of a database upgraded by `migrate.upgrade`.
         calendar: the columns of `schema.calendar`.
         snap: the columns of `schema.snap`.
-        run_id: the Dagster run, for the log of loads.
+        run_id: the Dagster run, for the load log.
 
     Raises:
-        ValueError: no rows, a missing column or value; nothing was changed.
-        NotAWriter: the connecting user may not load.
-        sqlalchemy.exc.IntegrityError: a day that appears twice, or a SNAP day that the calendar does not have.
+        ValueError: if there are no rows, or a column or value is missing.
+        NotAWriter: if the connecting user may not load.
+        sqlalchemy.exc.IntegrityError: if a day is duplicate, or a SNAP day is not in the calendar.
     """
     rows = {schema.calendar: _rows(schema.calendar, calendar), schema.snap: _rows(schema.snap, snap)}
     begin = time.monotonic()
@@ -193,17 +192,17 @@ def load_calendar(engine: Engine, calendar: pa.Table, snap: pa.Table, run_id: st
 
 
 def loaded_weeks(engine: Engine, target: Table) -> set[dt.date]:
-    """Return the weeks that were loaded into a table."""
+    """Return the weeks that have been loaded into a table."""
     query = select(schema.load_log.c.week).where(schema.load_log.c.table_name == target.name).distinct()
     with engine.connect() as connection:
         return set(connection.execute(query).scalars())
 
 
 def read_forecast(engine: Engine, week: dt.date) -> pa.Table:
-    """Return a week's forecasts with the columns that `load_series` takes, by store, item and date.
+    """Return a week's forecasts, sorted by store, item and date, with the columns that `load_series` takes.
 
     Raises:
-        LookupError: the week was never loaded.
+        LookupError: if the week has not been loaded.
     """
     models = [column.name for column in schema.forecast.columns if isinstance(column.type, REAL)]
     types = {name: pa.string() for name in SERIES_COLUMNS} | {"date": pa.date32()}
@@ -215,32 +214,32 @@ def read_forecast(engine: Engine, week: dt.date) -> pa.Table:
     with engine.connect() as connection:
         rows = read_csv(connection, query, types)
     if not rows.num_rows:
-        raise LookupError(f"no forecast of week {week} in the database; load it first")
+        raise LookupError(f"the database has no forecast of week {week}; load it first")
     return rows
 
 
 @dataclass
 class _Load:
-    """A load under way: its transaction, and what it wrote so far."""
+    """A load in progress: its transaction and what it has written so far."""
 
     connection: Connection
     rows: int = 0
     hashes: list[str] = field(default_factory=list)
 
     def add(self, rows: int, sha256: str) -> None:
-        """Count a part that was written."""
+        """Record a written part."""
         self.rows += rows
         self.hashes.append(sha256)
 
     @property
     def result(self) -> LoadResult:
-        """What it wrote."""
+        """The result so far."""
         return LoadResult(self.rows, hashlib.sha256("".join(self.hashes).encode()).hexdigest())
 
 
 @contextmanager
 def _load(engine: Engine, target: Table, week: dt.date, run_id: str) -> Iterator[_Load]:
-    """Give the transaction of one load, which is logged in it."""
+    """Yield the transaction of one load and log the load in it."""
     begin = time.monotonic()
     with engine.begin() as connection:
         act_as_owner(connection)
@@ -273,21 +272,19 @@ def _compare_with_sales(connection: Connection, week: dt.date) -> None:
     if wrong is not None:
         store, dept, day, total, summed, count = wrong
         raise Contradiction(
-            f"store_dept_sales, week {week}: {count} totals are not the sums of table sales, the first {store}, "
-            f"{dept}, {day}: {'none' if total is None else total} against {summed} summed; load both again from the "
+            f"store_dept_sales, week {week}: {count} totals differ from the sums of table sales, first {store}, "
+            f"{dept}, {day}: total {'missing' if total is None else total}, sum {summed}; load both again from the "
             "same landed files, rds/sales first"
         )
 
 
 def _rows(target: Table, table: pa.Table) -> pa.Table:
-    """Return the target's columns in its types and in the order of its content; NaN is null.
+    """Return the target's columns in its types, with sorted rows and NaN as null.
 
     Raises:
-        ValueError: no rows, a missing column or value.
+        ValueError: if there are no rows, or a column or value is missing.
     """
-    missing = [column.name for column in target.columns if column.name not in table.column_names]
-    if missing or not table.num_rows:
-        raise ValueError(f"{target.name}: {table.num_rows} rows, missing columns {missing}")
+    check_columns(target, table, [column.name for column in target.columns])
     columns = {}
     for column in target.columns:
         values = table[column.name].cast(_ARROW[type(column.type)])

@@ -1,7 +1,4 @@
-"""Rows of series on their way to PostgreSQL: checked, put in one order, hashed and encoded for COPY.
-
-Here: what needs no database. Not here: transactions (`load`) and tables (`schema`).
-"""
+"""Validate, sort, hash and encode rows of series for COPY; needs no database."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import datetime as dt
 import hashlib
 import io
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -25,23 +22,23 @@ _ATTRIBUTES = {"item_id": ("dept_id", "cat_id"), "store_id": ("state_id",)}
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 _CHUNK = 65_536  # rows, 3 MB
-_DAY_ZERO = (dt.date(2000, 1, 1) - dt.date(1970, 1, 1)).days  # of PostgreSQL's dates
+_DAY_ZERO = (dt.date(2000, 1, 1) - dt.date(1970, 1, 1)).days  # PostgreSQL counts dates from 2000-01-01
 _COPY_HEADER = struct.pack(">11sii", b"PGCOPY\n\xff\r\n\0", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
-_NULL = -1  # the size of a field that holds nothing, and has no bytes
+_NULL = -1  # the size of a null field, which has no bytes
 _KINDS = ((REAL, pa.float32(), ">f4"), (Date, pa.date32(), ">i4"), (Integer, pa.int32(), ">i4"))
 
 
 @dataclass(frozen=True)
 class SeriesRows:
-    """The rows of one week of a table of series, by series and within a series by date.
+    """One week's rows for a table of series, sorted by series and date.
 
     Attributes:
-        table: the table they are for; its columns are `week`, `series_id` and others of four bytes.
-        series: S rows with the columns of `SERIES_COLUMNS`, by store_id, then item_id.
+        table: the target table; its columns are `week`, `series_id` and others of four bytes each.
+        series: S rows with the columns of `SERIES_COLUMNS`, sorted by store_id and item_id.
         codes: (R,) each row's series, as its position in `series`.
-        values: by the name of each other column, (R,) float32 or int32; dates are days since 1970-01-01.
-        nulls: by the name of each column that has them, (R,) True where there is no value.
+        values: each other column, (R,) float32 or int32, by name; dates are days since 1970-01-01.
+        nulls: (R,) True where a value is missing, by name; only columns with missing values.
     """
 
     table: Table
@@ -52,19 +49,22 @@ class SeriesRows:
 
     @classmethod
     def of(cls, target: Table, table: pa.Table) -> SeriesRows:
-        """Check a table's rows and put them in order.
+        """Validate and sort a table's rows.
 
         Args:
-            target: the table of the schema that they are for.
-            table: the string columns of `SERIES_COLUMNS` and the target's columns but week and series_id, in any order
-                of rows. A float that is not a number means null, where the column may be null.
+            target: the target table.
+            table: the string columns of `SERIES_COLUMNS` and the target's columns except week and series_id, with rows
+                in any order. NaN means null if the column is nullable.
 
         Raises:
-            ValueError: no rows, a missing column or value, a value that is not finite, a day that a series has twice,
-                an item with two departments or categories, or a store in two states.
+            ValueError: if there are no rows, a column or value is missing, a value is not finite, a series has a day
+                twice, an item has two departments or categories, or a store has two states.
         """
         columns = [column for column in target.columns if column.name not in ("week", "series_id")]
-        _check_columns(target, table, [*SERIES_COLUMNS, *(column.name for column in columns)])
+        check_columns(target, table, [*SERIES_COLUMNS, *(column.name for column in columns)])
+        for name in SERIES_COLUMNS:
+            if table[name].null_count:
+                raise ValueError(f"{target.name}: {table[name].null_count} rows have no {name}")
         values: dict[str, npt.NDArray[Any]] = {}
         nulls: dict[str, npt.NDArray[np.bool_]] = {}
         for column in columns:
@@ -87,7 +87,7 @@ class SeriesRows:
         return len(self.codes)
 
     def sha256(self) -> str:
-        """Return a hash of the rows' content; the order in which they came and the series' numbers do not matter."""
+        """Return a hash of the rows' content, independent of their original order and of the series' numbers."""
         digest = hashlib.sha256("\n".join(map("\t".join, zip(*self.series.to_pydict().values(), strict=True))).encode())
         digest.update(self.codes.astype("<i4").data)
         for name, value in self.values.items():
@@ -97,17 +97,17 @@ class SeriesRows:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that `stream` holds, in its order."""
+        """The columns of `stream`, in order."""
         return ("week", "series_id", *self.values)
 
     def stream(self, week: dt.date, series_id: npt.NDArray[np.int32]) -> io.RawIOBase:
-        """Return the rows as a file for COPY in PostgreSQL's binary format, which carries floats exactly.
+        """Return the rows as a file in the binary format of COPY, which keeps floats exact.
 
-        Source: "Binary Format" of COPY in PostgreSQL's manual.
+        Source: "Binary Format" under COPY in PostgreSQL's manual.
 
         Args:
-            week: the rows' week.
-            series_id: (S,) the database's number of each series.
+            week: first day of the rows' week.
+            series_id: (S,) each series' number in the database.
         """
         return _Stream(self._encoded(week, series_id))
 
@@ -144,19 +144,23 @@ class SeriesRows:
         return rows.view(np.uint8).reshape(kept.shape)[kept].tobytes()
 
 
-def _check_columns(target: Table, table: pa.Table, names: list[str]) -> None:
+def check_columns(target: Table, table: pa.Table, names: Sequence[str]) -> None:
+    """Check that a table to load has rows and these columns.
+
+    Raises:
+        ValueError: if it does not.
+    """
     missing = [name for name in names if name not in table.column_names]
-    if missing or not table.num_rows:
-        raise ValueError(f"{target.name}: {table.num_rows} rows, missing columns {missing}")
-    for name in SERIES_COLUMNS:
-        if table[name].null_count:
-            raise ValueError(f"{target.name}: {table[name].null_count} rows have no {name}")
+    if missing:
+        raise ValueError(f"{target.name}: missing columns {missing}")
+    if not table.num_rows:
+        raise ValueError(f"{target.name}: 0 rows, nothing to load")
 
 
 def _numbers(
     table: str, name: str, column: pa.ChunkedArray, kind: pa.DataType, required: bool
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Return (R,) float32 or int32 values, zero where there is none, and (R,) where there is none."""
+    """Return (R,) float32 or int32 values, zero where missing, and a (R,) mask of the missing ones."""
     if pa.types.is_floating(kind):
         values = column.to_numpy().astype(np.float32)
         null = column.is_null().to_numpy() if column.null_count else np.zeros(len(values), np.bool_)
@@ -175,7 +179,7 @@ def _numbers(
 
 
 def _series(table: str, rows: pa.Table) -> tuple[pa.Table, Ints]:
-    """Return the S series of the rows, by store and item, and (R,) each row's position among them."""
+    """Return the S series of the rows, sorted by store and item, and (R,) each row's position among them."""
     ranks = {name: _ranks(rows[name]) for name in SERIES_COLUMNS}
     for key, attributes in _ATTRIBUTES.items():
         _, first = np.unique(ranks[key], return_index=True)
@@ -195,7 +199,7 @@ def _series(table: str, rows: pa.Table) -> tuple[pa.Table, Ints]:
 
 
 def _order(table: str, rows: pa.Table, codes: Ints, dates: npt.NDArray[np.int32] | None) -> Ints | slice:
-    """Return the order of the rows by series and date; a slice, which copies nothing, where they come in it."""
+    """Return the indices that sort the rows by series and date, or a slice, which avoids a copy, if they are sorted."""
     days = codes if dates is None else codes * (int(dates.max()) - int(dates.min()) + 1) + (dates - dates.min())
     order: Ints | slice = slice(None)
     if (np.diff(days) < 0).any():
@@ -210,7 +214,7 @@ def _order(table: str, rows: pa.Table, codes: Ints, dates: npt.NDArray[np.int32]
 
 
 class _Stream(io.RawIOBase):
-    """A file to read whose content is made as it is read."""
+    """A readable file over an iterator of chunks."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -229,12 +233,12 @@ class _Stream(io.RawIOBase):
 
 
 def _ranks(column: pa.ChunkedArray) -> Ints:
-    """Return (R,) the rank of each row's text among the column's different texts, by code points."""
+    """Return (R,) each row's rank among the column's distinct texts, by code point."""
     encoded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.combine_chunks()
     order = np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(str))
     codes = encoded.indices.to_numpy()
-    used = np.bincount(codes, minlength=len(order)) > 0  # a part of a table may bring the dictionary of the whole
+    used = np.bincount(codes, minlength=len(order)) > 0  # a slice keeps the whole table's dictionary
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.cumsum(used[order]) - 1
     ranks: Ints = rank[codes]

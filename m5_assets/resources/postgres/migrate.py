@@ -1,7 +1,4 @@
-"""Bring a database to the newest revision of the schema `m5`.
-
-Here: running the revisions. Not here: what a revision does (`migrations`) and what the tables look like (`schema`).
-"""
+"""Upgrade a database to the newest revision of the schema `m5`; the revisions are in `migrations`."""
 
 from __future__ import annotations
 
@@ -25,29 +22,29 @@ _FIRST_VERSION = "0001"
 
 
 class UnknownRevision(UserError):
-    """The database was made by a newer version of the platform."""
+    """The database was created by a newer version of the platform."""
 
 
 def upgrade(engine: Engine) -> None:
-    """Create the schema, or bring it to the newest revision, in one transaction; several processes may do so at once.
+    """Create the schema or upgrade it to the newest revision, in one transaction; safe to run concurrently.
 
-    A database that the first version of the platform filled, before there were revisions, keeps all its rows.
+    A database filled by the platform's first version, before there were revisions, keeps all its rows.
 
     Raises:
-        UnknownRevision: the database's revision is none that this version knows.
-        sqlalchemy.exc.ProgrammingError: the connecting user may not change the schema; nothing was changed.
+        UnknownRevision: if this version does not know the database's revision.
+        sqlalchemy.exc.ProgrammingError: if the user may not change the schema; nothing was changed.
     """
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{SCHEMA} schema"))))
         found, newest = revisions(connection)
         if found != newest:
             _run(connection, _script(), found)
-            _log.info("schema %s: revision %s, was %s", SCHEMA, newest, found or "empty")
+            _log.info("schema %s: upgraded from %s to revision %s", SCHEMA, found or "no revision", newest)
         roles.apply(connection)
 
 
 def revisions(connection: Connection) -> tuple[str | None, str | None]:
-    """Return the database's revision (None: it has none) and the newest one that this version knows."""
+    """Return the database's revision (None if it has none) and the newest one that this version knows."""
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     return context.get_current_revision(), _script().get_current_head()
 
@@ -60,7 +57,7 @@ def _run(connection: Connection, script: ScriptDirectory, found: str | None) -> 
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
         raise UnknownRevision(
             f"the database's schema {SCHEMA} has revision {found}, which this version of the platform does not know: "
-            "use the version that made it, or a newer one"
+            "use the version that created it, or a newer one"
         )
     config = Config()
     config.set_main_option("script_location", script.dir)

@@ -1,7 +1,4 @@
-"""A week's partition is filled beside its table and put in the place of the old one, in the caller's transaction.
-
-Not here: what fills it (`load`).
-"""
+"""Replace a week's partition: fill a new table, then swap it for the old partition in the same transaction."""
 
 from __future__ import annotations
 
@@ -18,41 +15,41 @@ from m5_assets.resources.postgres.schema import SCHEMA
 
 _log = logging.getLogger(__name__)
 
-_LOCK_SECONDS = 0.5  # readers that come meanwhile queue behind it
+_LOCK_SECONDS = 0.5  # new readers queue behind a waiting lock
 _PATIENCE_SECONDS = 60
 
 
 def partition_name(table: Table, week: dt.date) -> str:
-    """Return the name of a week's partition, with its schema."""
+    """Return the name of a week's partition, including the schema."""
     return f"{SCHEMA}.{table.name}_{week:%Y_%m_%d}"
 
 
 @contextmanager
 def new_partition(connection: Connection, table: Table, week: dt.date) -> Iterator[str]:
-    """Give a new, empty table to fill, without its key; at the end it becomes the week's partition.
+    """Yield a new empty table without a key; on exit, it becomes the week's partition.
 
-    The table is this transaction's own, so rows may be born frozen (COPY's FREEZE): no later rewrite by VACUUM, and a
-    reader with an older snapshot sees the new week instead of an empty one.
+    The transaction creates the table, so COPY can use FREEZE: VACUUM need not rewrite the rows, and a reader with an
+    older snapshot sees the new week instead of an empty one.
 
     Args:
-        connection: in the load's transaction.
+        connection: the load's transaction.
         table: the partitioned table.
-        week: the partition's week.
+        week: first day of the partition's week.
 
     Raises:
-        sqlalchemy.exc.OperationalError: readers held the old partition for over a minute.
+        sqlalchemy.exc.OperationalError: if readers held the old partition for more than a minute.
     """
     final = partition_name(table, week)
     new, short = f"{final}_loading", final.removeprefix(f"{SCHEMA}.")
     only = f"{short}_week"
     connection.execute(text(f"CREATE TABLE {new} (LIKE {table} INCLUDING COMMENTS INCLUDING CONSTRAINTS)"))
-    # Known for each row as it comes, so that to attach the partition needs no second look at all of them.
+    # Checked for each row on insert, so that attaching the partition need not scan all of them.
     connection.execute(text(f"ALTER TABLE {new} ADD CONSTRAINT {only} CHECK (week = '{week}' AND week IS NOT NULL)"))
     yield new
     begin = time.monotonic()
     connection.execute(text(f"ALTER TABLE {new} ADD CONSTRAINT {short}_loading_key {_key(table)}"))
     connection.execute(text(f"COMMENT ON TABLE {new} IS 'Week {week} of {table.name}'"))
-    _log.info("%s %s: key built in %.1f s; exchanging", table.name, week, time.monotonic() - begin)
+    _log.info("%s %s: key built in %.1f s; swapping the partition", table.name, week, time.monotonic() - begin)
     if connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": final}).scalar_one():
         _wait_for_readers(connection, table)
         connection.execute(text(f"DROP TABLE {final}"))
@@ -71,7 +68,7 @@ def _key(table: Table) -> str:
 
 
 def _wait_for_readers(connection: Connection, table: Table) -> None:
-    """Lock the table against readers. Long ones are waited for, but in short turns: others pass between them."""
+    """Lock the table against readers, in short attempts, so that new readers can pass while a long one holds it."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
     while True:

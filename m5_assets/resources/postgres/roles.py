@@ -1,10 +1,8 @@
-"""Who may do what in the schema `m5`: `m5_writer` owns its tables and loads them, `m5_reader` reads all of them.
+"""The roles of the schema `m5`: `m5_writer` owns and loads the tables, `m5_reader` reads them.
 
-Neither role can log in: an administrator grants them to users, `GRANT m5_reader TO dashboard`. Roles belong to the
-server and not to a database, so they are no part of the revisions: they are put in force after each upgrade, and where
-the connecting user may not create them, as soon as somebody has.
-
-Not here: users and their passwords, which are the administrator's.
+Neither role can log in; an administrator grants them to users (`GRANT m5_reader TO dashboard`). Roles belong to the
+server rather than a database, so they are not part of the revisions: each upgrade applies them, or the first one after
+an administrator has created them.
 """
 
 from __future__ import annotations
@@ -27,12 +25,12 @@ _PURPOSE = {
 _GRANTS = (
     f"GRANT USAGE ON SCHEMA {SCHEMA} TO {READER}",
     f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {WRITER}",
-    # A week's partition is a new table: without this, the next load would be closed to readers.
+    # A week's partition is a new table: without this, readers could not read the next load.
     f"ALTER DEFAULT PRIVILEGES FOR ROLE {WRITER} IN SCHEMA {SCHEMA} GRANT SELECT ON TABLES TO {READER}",
 )
 _REMEDY = (
     f"an administrator runs: CREATE ROLE {READER} NOLOGIN; CREATE ROLE {WRITER} NOLOGIN; GRANT {WRITER} TO %s; "
-    f"the next load puts them in force"
+    f"the next load applies them"
 )
 _RELATIONS = (
     "SELECT c.relname, c.relkind::text FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) "
@@ -41,18 +39,18 @@ _RELATIONS = (
 
 
 class NotAWriter(UserError):
-    """The connecting user may not load: the tables are another role's."""
+    """The connecting user may not load, because another role owns the tables."""
 
 
 def apply(connection: Connection) -> None:
-    """Create the roles where they are missing, and give them the schema's tables; a warning where that is forbidden."""
+    """Create missing roles and give them the schema's tables; log a warning if the user may not."""
     user, creates = connection.execute(
         text("SELECT current_user::text, rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
     ).one()
     for role in (READER, WRITER):
         if connection.execute(text("SELECT to_regrole(:role) IS NULL"), {"role": role}).scalar_one():
             if not creates:
-                _log.warning("roles: %s may not create %s, so there is none; " + _REMEDY, user, role, user)
+                _log.warning("roles: %s may not create %s, so it is missing; " + _REMEDY, user, role, user)
                 return
             connection.execute(text(f"CREATE ROLE {role} NOLOGIN"))
             connection.execute(text(f"COMMENT ON ROLE {role} IS '{_PURPOSE[role]}'"))
@@ -63,7 +61,7 @@ def apply(connection: Connection) -> None:
     if not foreign:
         return
     if not connection.execute(text("SELECT pg_has_role(:writer, 'MEMBER')"), names).scalar_one():
-        _log.warning("roles: %s is not a member of %s, so the tables stay its own; " + _REMEDY, user, WRITER, user)
+        _log.warning("roles: %s is not a member of %s and keeps the tables; " + _REMEDY, user, WRITER, user)
         return
     for grant in _GRANTS:
         connection.execute(text(grant))
@@ -74,13 +72,16 @@ def apply(connection: Connection) -> None:
 
 
 def act_as_owner(connection: Connection) -> None:
-    """Go on as the role that owns the tables, to the end of the transaction: what a load creates belongs to it too.
+    """Switch to the role that owns the tables for the rest of the transaction, so it also owns what a load creates.
 
     Raises:
-        NotAWriter: the connecting user is not a member of that role.
+        NotAWriter: if the connecting user is not a member of that role.
     """
     query = "SELECT pg_get_userbyid(relowner), pg_has_role(relowner, 'MEMBER'), current_user::text FROM pg_class "
     owner, member, user = connection.execute(text(f"{query} WHERE oid = '{SCHEMA}.load_log'::regclass")).one()
     if not member:
-        raise NotAWriter(f"the tables of schema {SCHEMA} are {owner}'s: an administrator runs GRANT {owner} TO {user}")
+        raise NotAWriter(
+            f"{user} may not load: {owner} owns the tables of schema {SCHEMA}; an administrator runs "
+            f"GRANT {owner} TO {user}"
+        )
     connection.execute(text(f'SET LOCAL ROLE "{owner}"'))

@@ -1,7 +1,6 @@
-"""The tables of the schema `m5` as programs see them: columns, types and keys.
+"""The tables of the schema `m5`: columns, types and keys.
 
-Not here: how they come to be, with their comments and the views (`migrations`), who may use them (`roles`), and how
-rows get in (`load`). A test compares this module with a migrated database.
+`migrations` creates them, with their comments and the views; a test compares the two.
 """
 
 from __future__ import annotations
@@ -71,9 +70,9 @@ snap = Table(
     Column("date", Date, ForeignKey(calendar.c.date), primary_key=True),
 )
 
-# Partitioned tables: one partition a week, replaced as a whole. Their keys begin with the series, because the history
-# of a series is read across the partitions, and within one the week tells nothing apart. They refer to no table: to
-# drop a partition with a foreign key would lock the table it refers to against every reader.
+# Partitioned tables: one partition per week, replaced as a whole. Their keys start with the series, because a series'
+# history is read across partitions and the week is constant within one. They have no foreign keys: dropping a partition
+# with one would lock the referenced table against all readers.
 sales = Table(
     "sales",
     metadata,
@@ -97,7 +96,7 @@ forecast = Table(
     Column("average", REAL),
     PrimaryKeyConstraint("series_id", "date", "week"),
     postgresql_partition_by="LIST (week)",
-    info={"required": ("average",)},  # null only in weeks that came before the column
+    info={"required": ("average",)},  # null only in weeks loaded before the column existed
 )
 series_outlook = Table(
     "series_outlook",
@@ -174,7 +173,7 @@ accuracy = Table(
     Column("rmsse", Double),
     Column("mae", Double),
     PrimaryKeyConstraint("week", "model", "level", "horizon_week"),
-    info={"required": ("mae",)},  # null only in weeks that came before the column
+    info={"required": ("mae",)},  # null only in weeks loaded before the column existed
 )
 
 load_log = Table(

@@ -1,7 +1,4 @@
-"""The numbers of series: stores, items and series that a load brings are written before its rows.
-
-Not here: the rows (`rows`, `load`).
-"""
+"""Register the stores, items and series of a load, and look up the series' numbers."""
 
 from __future__ import annotations
 
@@ -26,25 +23,25 @@ _UPSERTS = (
 
 
 def upsert_series(connection: Connection, series: pa.Table) -> npt.NDArray[np.int32]:
-    """Write series that are new and hierarchies that changed; return the series' numbers.
+    """Insert new series, update changed hierarchies, and return the series' numbers.
 
-    A new series gets the next number, in the order given; known ones keep theirs for good.
+    New series get the next numbers, in the order given; a number never changes.
 
     Args:
-        connection: in the load's transaction.
+        connection: the load's transaction.
         series: S rows with the string columns item_id, dept_id, cat_id, store_id and state_id.
 
     Returns:
-        (S,) the number of each series.
+        (S,) numbers of the series.
     """
     columns = ", ".join(f"{name} text" for name in SERIES_COLUMNS)
     connection.execute(text(f"CREATE TEMPORARY TABLE IF NOT EXISTS incoming (position int, {columns}) ON COMMIT DROP"))
     connection.execute(text("TRUNCATE incoming"))
     copy_csv(connection, "incoming", series.append_column("position", pa.array(np.arange(len(series), dtype=np.int32))))
-    connection.execute(text("ANALYZE incoming"))  # a few of many series are found by their key
+    connection.execute(text("ANALYZE incoming"))  # so the planner uses the key for a few of many series
     numbers = _known(connection)
     if numbers.null_count:
-        # Loads that bring news wait for each other; the others, nearly all, pass by. Readers see the old rows.
+        # Only loads with new or changed series, which are rare, wait for each other. Readers are not blocked.
         connection.execute(text("LOCK TABLE m5.series IN SHARE ROW EXCLUSIVE MODE"))
         for upsert in _UPSERTS:
             connection.execute(text(upsert))
@@ -54,18 +51,18 @@ def upsert_series(connection: Connection, series: pa.Table) -> npt.NDArray[np.in
 
 
 def upsert_stores(connection: Connection, rows: pa.Table) -> None:
-    """Write stores that are new, by the columns store_id and state_id of any rows."""
+    """Insert new stores from the columns store_id and state_id of any rows."""
     stores = rows.select(["store_id", "state_id"]).group_by(["store_id", "state_id"]).aggregate([]).to_pylist()
     statement = text("INSERT INTO m5.store VALUES (:store_id, :state_id) ON CONFLICT (store_id) DO NOTHING")
     connection.execute(statement, sorted(stores, key=lambda row: str(row["store_id"])))
 
 
 def _known(connection: Connection) -> pa.ChunkedArray:
-    """Return (S,) the numbers of the incoming series; null where the database does not know one just so."""
+    """Return (S,) numbers of the incoming series, null where a series is new or its hierarchy changed."""
     types = {"position": pa.int32(), "series_id": pa.int32()}
     query = (
         f"SELECT {', '.join(types)} FROM incoming LEFT JOIN (SELECT * FROM m5.series_hierarchy "  # noqa: S608  # our own names
-        # The planner does not see by itself that only the incoming stores matter.
+        # The planner cannot infer that only the incoming stores matter.
         "WHERE store_id = ANY (ARRAY(SELECT DISTINCT store_id FROM incoming))) AS known "
         f"USING ({', '.join(SERIES_COLUMNS)}) ORDER BY position"
     )

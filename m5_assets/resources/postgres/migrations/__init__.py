@@ -1,4 +1,4 @@
-"""Alembic's revisions of the schema `m5`, run by `m5_assets.resources.postgres.migrate`.
+"""Alembic revisions of the schema `m5`, run by `m5_assets.resources.postgres.migrate`.
 
-A revision is frozen once it is released: it imports nothing of the platform that may change.
+A released revision is frozen, so it imports nothing from the platform.
 """

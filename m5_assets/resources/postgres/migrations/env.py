@@ -1,4 +1,4 @@
-"""Alembic runs this for every command: on the connection, and in the transaction, that `migrate` gives."""
+"""Alembic's environment script: run the revisions in the transaction that `migrate` opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The tables as the first version of the platform made them: series, forecasts by week, accuracy, loads.
+"""The tables of the platform's first version: series, weekly forecasts, accuracy, load log.
 
 Revision: 0001
 """

@@ -1,13 +1,12 @@
-"""What planners and BI read: hierarchy, calendar, sales, totals, outlook, accuracy of every aggregate, views.
+"""The tables for planners and BI: hierarchy, calendar, sales, totals, outlook, accuracy of every aggregate, views.
 
-Series are split into items and stores; forecasts gain the known price and the average before alignment; accuracy gains
-the weeks of the horizon. What is there stays: weeks loaded before have no average, no price and no MAE until they are
-loaded again.
+Splits series into items and stores, and adds the known price and the average before alignment to forecasts, and weeks
+of the horizon to accuracy. Existing rows stay; they have no average, price or MAE until their week is loaded again.
 
 Revision: 0002
 """
 
-# ruff: noqa: S608  # the SQL is put together from this file's own names
+# ruff: noqa: S608  # the SQL is composed of this file's own names
 
 import sqlalchemy as sa
 from alembic import op
@@ -172,7 +171,7 @@ _VIEW_QUERIES = {
 
 
 def upgrade() -> None:
-    """Create the new tables, change the old ones, explain all of them."""
+    """Create the new tables, change the old ones, and comment all of them."""
     _split_series()
     _create_daily_tables()
     _create_totals()
@@ -203,8 +202,8 @@ def _split_series() -> None:
         found = op.get_bind().execute(odd).scalar()
         if found is not None:
             raise RuntimeError(
-                f"table m5.series gives {table} {found} more than one {columns}, which cannot be split into items and "
-                f"stores: make its rows agree (UPDATE m5.series SET ... WHERE {key} = '{found}'); nothing was changed"
+                f"cannot split m5.series into items and stores: {table} {found} has more than one {columns}; correct "
+                f"its rows (UPDATE m5.series SET ... WHERE {key} = '{found}') and try again; nothing was changed"
             )
         op.execute(f"INSERT INTO m5.{table} SELECT DISTINCT {key}, {columns} FROM m5.series")
         op.create_foreign_key(None, "series", table, [key], [key], source_schema=_SCHEMA, referent_schema=_SCHEMA)
@@ -277,7 +276,7 @@ def _create_totals() -> None:
 def _change_forecast_and_accuracy() -> None:
     for name in ("sell_price", "average"):
         op.add_column("forecast", sa.Column(name, sa.REAL), schema=_SCHEMA)
-    # The history of a series is read across the partitions; within one, the week tells nothing apart.
+    # A series' history is read across partitions, and the week is constant within one, so the series comes first.
     op.drop_constraint("forecast_pkey", "forecast", schema=_SCHEMA)
     op.create_primary_key("forecast_pkey", "forecast", ["series_id", "date", "week"], schema=_SCHEMA)
 
