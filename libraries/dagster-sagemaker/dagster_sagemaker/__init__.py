@@ -1,6 +1,6 @@
 """SageMaker jobs for Dagster: Pipes clients, a request validator, and a local runner that needs no AWS.
 
-The README has the table of what is exported here; `dagster_sagemaker.testing` holds faults for tests.
+The README has the table of what is exported here; `dagster_sagemaker.testing` has faults for tests.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Model artifacts that may come from anywhere: unpacked without harm, or refused with the reason.
+"""Model archives from any source: unpacked safely, or rejected with the reason.
 
-A model.tar.gz is data. Python's own extraction, even with its "data" filter, follows links inside the folder and writes
-as many bytes as the archive claims; here only plain files and folders are written, and no more bytes than allowed.
-Standard library only: the local runner's jobs import it. Not here: what the files mean, which their model knows.
+A model.tar.gz is untrusted data. Python's own extraction, even with its "data" filter, follows links inside the folder
+and writes as many bytes as the archive claims; here only plain files and folders are written, up to a limit. Standard
+library only, because the local runner's jobs import it.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 MAX_BYTES = 20 * 1024**3
-"""Bytes of all files together, unless the caller says otherwise."""
+"""Default limit for the bytes of all files together."""
 
 MAX_FILES = 10_000
 
 _CHUNK = 1 << 20
-# Headers, padding and the end of an archive: tarfile holds a member's extended header in memory, whatever its size.
+# For headers, padding and the archive's end: tarfile reads a member's extended header into memory, whatever its size.
 _OVERHEAD_BYTES = 32 << 20
 
 
 class UnsafeArtifact(ValueError):
-    """An archive is damaged, or holds what no model needs; the message names the archive and the member."""
+    """An archive is damaged or has members that no model needs; the message names the archive and the member."""
 
 
 def unpack_model(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
-    """Unpack a model.tar.gz into a folder; on any failure the folder is left as it was.
+    """Unpack a model.tar.gz into a folder; on any failure the folder stays as it was.
 
     Args:
-        archive: The archive.
-        folder: Where its files come to lie; created if missing. Files of the same names are replaced.
-        max_bytes: Bytes that the files may have together.
+        archive: the archive.
+        folder: where to unpack; created if missing. Files with the same names are replaced.
+        max_bytes: limit for the bytes of all files together.
 
     Raises:
-        UnsafeArtifact: The archive cannot be read to its end; or a member is no plain file or folder, has a name that
-            leads out of the folder, or makes the files too many or too large.
+        UnsafeArtifact: the archive cannot be read to its end; or a member is not a plain file or folder, has a name
+            that leads out of the folder, or makes the files too many or too large.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # A sibling on the same file system: what is half unpacked never stands where a model is looked for.
+    # In a sibling folder on the same file system, so that a half-unpacked model is never found.
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder.resolve().parent) as temporary:
         stage = Path(temporary)
         try:
             names = _unpack(archive, stage, max_bytes)
         except (OSError, EOFError, tarfile.TarError, zlib.error) as problem:
-            raise UnsafeArtifact(f"{archive}: cannot be unpacked, it is damaged or no tar.gz: {problem}") from problem
+            raise UnsafeArtifact(f"{archive}: cannot be unpacked: damaged, or no tar.gz: {problem}") from problem
         for name in names:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,8 +62,8 @@ def _unpack(archive: Path, stage: Path, max_bytes: int) -> list[PurePosixPath]:
     left = max_bytes
     with gzip.open(archive, "rb") as unzipped:
         plain = _Budgeted(unzipped, archive)
-        # "r|": members are read in the order of the file, once; a member cannot point back into the archive.
-        tar = tarfile.open(fileobj=plain, mode="r|")  # noqa: SIM115  # of the stream, which is closed above
+        # "r|" reads members once, in the order of the file; a member cannot point back into the archive.
+        tar = tarfile.open(fileobj=plain, mode="r|")  # noqa: SIM115  # the stream is closed above
         for member in _checked(tar, archive):
             left -= member.size
             if left < 0:
@@ -77,7 +77,7 @@ def _unpack(archive: Path, stage: Path, max_bytes: int) -> list[PurePosixPath]:
             name = PurePosixPath(member.name)
             _write(source, stage / name)
             names.append(name)
-        # To the end: the checksum of the compressed data stands there, and a truncated file lacks it.
+        # Read to the end, where the checksum of the compressed data is; a truncated file lacks it.
         while plain.read(_CHUNK):
             pass
     if not names:
@@ -86,14 +86,14 @@ def _unpack(archive: Path, stage: Path, max_bytes: int) -> list[PurePosixPath]:
 
 
 class _Budgeted(io.RawIOBase):
-    """An unzipped stream that gives no more bytes than the accepted files need.
+    """An unzipped stream that returns no more bytes than the accepted files need.
 
     Args:
-        source: The stream.
-        archive: What it is called.
+        source: the stream.
+        archive: its name, for error messages.
 
     Attributes:
-        left: Bytes that may still be read.
+        left: bytes that may still be read.
     """
 
     def __init__(self, source: gzip.GzipFile, archive: Path):
@@ -110,14 +110,14 @@ class _Budgeted(io.RawIOBase):
 
 
 def _checked(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
-    """The plain files, after their names and kinds were judged."""
+    """Yield the plain files; raise for any other member."""
     for member in tar:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
             raise UnsafeArtifact(f"{archive}: the name {member.name!r} leads out of the model's folder")
         if member.isdir():
             continue
-        # A sparse file claims bytes that the archive does not hold.
+        # A sparse file claims bytes that the archive does not contain.
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             raise UnsafeArtifact(
                 f"{archive}: {member.name} is a link, a device or a sparse file; a model has plain files"

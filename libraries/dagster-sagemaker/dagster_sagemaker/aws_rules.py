@@ -1,7 +1,7 @@
-"""The rules of a request that the service model does not hold and AWS checks only after it was sent.
+"""Rules for requests that botocore's service model lacks, and that AWS checks only after a request was sent.
 
-Here: a function a rule, and which operations it holds for. Source: the AWS API reference's pages of each operation and
-of its members. Not here: maxima, patterns and enumerations, which the model holds (`validation`).
+One function per rule, and a table of the operations that it applies to. Source: the AWS API reference, on the pages of
+each operation and its members.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ _SHOWN_CHARACTERS = 60
 _TAG_PUNCTUATION = frozenset("_.:/=+-@")
 _MAX_PAYLOAD_MB = 100
 _PROCESSED_TYPES = ("text/csv", "application/json", "application/jsonlines")
-# EC2's families with local NVMe disks: a "d" after the generation (m5d, g4dn, p4de), and some whose names do not tell.
+# EC2 families with local NVMe disks: a "d" after the generation (m5d, g4dn, p4de), and some without that sign.
 _LOCAL_STORAGE = re.compile(r"ml\.(?:[a-z]+\d[a-z]*d[a-z]*|g5|g6e?|p5e?n?|trn1n?|trn2)\.")
 
 
 def shown(value: str) -> str:
-    """A value as an error quotes it, shortened."""
+    """Return a value as an error message quotes it, shortened."""
     return repr(value if len(value) <= _SHOWN_CHARACTERS else value[: _SHOWN_CHARACTERS - 1] + "…")
 
 
 def is_tag_character(character: str) -> bool:
-    """Whether AWS allows a character in the key or value of a tag: letters, separators, numbers and `_.:/=+-@`."""
+    """Return whether AWS allows a character in a tag: letters, separators, numbers and `_.:/=+-@`."""
     return character in _TAG_PUNCTUATION or unicodedata.category(character)[0] in "LZN"
 
 
 def has_local_storage(instance_type: str) -> bool:
-    """Whether an instance type brings disks of its own: they are encrypted in hardware, and no key can be given."""
+    """Return whether an instance type has local disks: they are encrypted in hardware, so a key is rejected."""
     return _LOCAL_STORAGE.match(instance_type) is not None
 
 
 def rule_problems(operation_name: str, params: Mapping[str, Any]) -> Iterator[str]:
-    """The rules of an operation that a request breaks, one line each."""
+    """Yield the rules that a request breaks, one line each."""
     for rule in _RULES.get(operation_name, ()):
         yield from rule(params)
 
@@ -79,7 +79,7 @@ def _local_paths(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _names(params: Mapping[str, Any]) -> Iterator[str]:
-    """Names within a request are unique."""
+    """Require unique names within a request."""
     yield from _repeated("ProcessingInputs", _list(params, "ProcessingInputs"), "InputName")
     outputs = _list(_get(params, "ProcessingOutputConfig"), "Outputs")
     yield from _repeated("ProcessingOutputConfig.Outputs", outputs, "OutputName")
@@ -148,7 +148,7 @@ def _batches(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _data_processing(params: Mapping[str, Any]) -> Iterator[str]:
-    """Filters and joins read the records, so they must be of a form that SageMaker can read."""
+    """Require a content type that SageMaker can read where it filters or joins records."""
     processing = _get(params, "DataProcessing")
     if not processing:
         return

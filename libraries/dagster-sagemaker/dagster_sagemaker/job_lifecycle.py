@@ -41,7 +41,7 @@ class Following:
     Attributes:
         client: a boto3 SageMaker client.
         logs_client: a boto3 CloudWatch Logs client to follow the jobs' logs with; None to follow none.
-        poll_interval: seconds between two looks at a job, plus up to a quarter more.
+        poll_interval: seconds between two polls of a job, plus up to a quarter more.
         patience: seconds of throttling or of a lost network that are waited out.
         forward_termination: whether a cancelled run stops its job.
         prices: USD per instance hour by instance type, to estimate a job's cost.

@@ -73,10 +73,10 @@ class LogTail:
         return count
 
     def drain(self, wait: float) -> None:
-        """Copy until one wait brings nothing new, for a minute at most: CloudWatch is some seconds behind.
+        """Copy until one wait brings nothing new, for a minute at most: CloudWatch lags by seconds.
 
         Args:
-            wait: seconds between two looks.
+            wait: seconds between two reads.
         """
         give_up = time.monotonic() + _MAX_DRAIN_SECONDS
         self.copy()

@@ -64,7 +64,7 @@ class PipesSageMakerClient(PipesClient, TreatAsResourceParam):
         channel: carries Pipes context and messages.
         logs_client: a boto3 CloudWatch Logs client; with it, the job's log is copied to standard output while the job
             runs, and a failure quotes its last lines.
-        poll_interval: seconds between two looks at a job, plus up to a quarter more.
+        poll_interval: seconds between two polls of a job, plus up to a quarter more.
         patience: seconds of throttling or of a lost network that are waited out.
         forward_termination: whether a cancelled run stops its job and waits until it has stopped.
         prices: USD per instance hour by instance type, to estimate a job's cost.

@@ -30,7 +30,7 @@ class S3PipesChannel:
         s3_client: a boto3 S3 client.
         bucket: a bucket that the orchestrator and the job's role may read and write.
         prefix: a key prefix, short enough for the encoded place to fit 256 characters.
-        interval: seconds between two looks for new messages.
+        interval: seconds between two reads of new messages.
     """
 
     def __init__(self, s3_client: S3Client, bucket: str, prefix: str, *, interval: float = 10.0):

@@ -53,7 +53,7 @@ class SageMakerResource(ConfigurableResource):  # type: ignore[type-arg]  # the 
     )
     local_stop_grace: float = Field(default=120.0, description="Local mode: seconds between SIGTERM and SIGKILL.")
     poll_interval: float | None = Field(
-        default=None, description="Seconds between two looks at a job; None for 15 on AWS and 0.5 in local mode."
+        default=None, description="Seconds between two polls of a job; None for 15 on AWS and 0.5 in local mode."
     )
     patience: float = Field(
         default=DEFAULT_PATIENCE_SECONDS, description="Seconds of throttling or of a lost network that are waited out."

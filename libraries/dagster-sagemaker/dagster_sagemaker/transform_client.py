@@ -58,7 +58,7 @@ class SageMakerTransformClient(TreatAsResourceParam):
     Args:
         client: a boto3 SageMaker client, for AWS or from `LocalSageMaker`.
         logs_client: a boto3 CloudWatch Logs client to follow the job's log with.
-        poll_interval: seconds between two looks at a job, plus up to a quarter more.
+        poll_interval: seconds between two polls of a job, plus up to a quarter more.
         patience: seconds of throttling or of a lost network that are waited out.
         prices: USD per instance hour by instance type, to estimate a job's cost.
         time_limit: seconds since its creation after which a job is stopped, because CreateTransformJob has no limit of

@@ -1,8 +1,7 @@
-"""Strict validation of a SageMaker request, before it is sent.
+"""Strict validation of a SageMaker request before it is sent.
 
-Here: every limit that the service model states (botocore itself checks types, required members, unknown members and
-minima, but no maximum, pattern or enumeration). Not here: the rules that only AWS's pages state (`rules`), and what
-only an account can tell (quotas, roles, whether an image exists).
+Checks every limit in botocore's service model; botocore itself checks types, required and unknown members, and minima,
+but no maximum, pattern or enumeration. Quotas, roles and whether an image exists can only be checked by AWS.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ class RequestValidationError(ValueError):
     """A request breaks limits of the service; the message lists all of them.
 
     Attributes:
-        operation_name: The API operation, such as `CreateProcessingJob`.
-        problems: One line a broken limit: field path, value (shortened) and limit.
+        operation_name: the API operation, such as `CreateProcessingJob`.
+        problems: one line per broken limit, with field path, shortened value and limit.
     """
 
     def __init__(self, operation_name: str, problems: Sequence[str]):
@@ -39,12 +38,12 @@ def validate(
     """Check a request against all known limits of its operation.
 
     Args:
-        client_or_service_model: The boto3 client that will send the request, or a service model of botocore.
-        operation_name: The API operation, such as `CreateProcessingJob`.
-        params: The request, as given to the client's method.
+        client_or_service_model: the boto3 client that will send the request, or botocore's service model.
+        operation_name: the API operation, such as `CreateProcessingJob`.
+        params: the request, as given to the client's method.
 
     Raises:
-        RequestValidationError: The request breaks at least one limit; all are listed.
+        RequestValidationError: the request breaks at least one limit; all are listed.
     """
     model = (
         client_or_service_model
@@ -63,12 +62,12 @@ def validate(
 
 
 def uncompilable_patterns(model: ServiceModel, operation_name: str) -> Mapping[str, str]:
-    """The patterns of an operation's input that Python cannot compile, which `validate` therefore skips.
+    """Return the patterns of an operation's input that `validate` skips because Python cannot compile them.
 
     AWS writes some patterns in Java's dialect, with Unicode categories.
 
     Returns:
-        Shape name to pattern. Tags, the only such shapes that jobs commonly use, have a rule of their own here.
+        Patterns by shape name. Tags, the only such shapes that jobs commonly use, have a rule in `aws_rules`.
     """
     found: dict[str, str] = {}
     seen: set[str] = set()
@@ -108,7 +107,7 @@ def _compiled(pattern: str) -> re.Pattern[str] | None:
 
 
 def _shape_problems(shape: Shape, value: Any, path: str) -> Iterator[str]:
-    """What the service model limits; values of a wrong type are left to botocore's own report."""
+    """Yield the broken limits of the service model; botocore itself reports values of a wrong type."""
     if isinstance(shape, StringShape) and isinstance(value, str):
         yield from _string_problems(shape, value, path)
     elif isinstance(shape, ListShape | MapShape) and isinstance(value, list | tuple | Mapping):
@@ -140,7 +139,7 @@ def _maximum_problem(shape: Shape, number: float, unit: str, path: str) -> Itera
 
 
 def _string_problems(shape: StringShape, value: str, path: str) -> Iterator[str]:
-    # An environment may hold secrets, so its values are described by their length alone.
+    # An environment may hold secrets, so only the length of its values is shown.
     quoted = f"<{len(value)} characters>" if _is_secret(shape) else shown(value)
     limit = shape.metadata.get("max")
     if limit is not None and len(value) > limit:
@@ -158,7 +157,7 @@ def _is_secret(shape: Shape) -> bool:
 
 
 def _shown_choices(value: str, choices: Sequence[str], shown: int = 12) -> str:
-    """The choices, those that begin like the value first: instance types alone are over two hundred."""
+    """Return a dozen choices, similar ones first; there are over two hundred instance types."""
     prefix = value[:5]
     ranked = sorted(choices, key=lambda choice: (not choice.startswith(prefix), choice))
     more = f", … ({len(choices)} in all)" if len(choices) > shown else ""

@@ -30,7 +30,7 @@ def needed(name: str) -> str:
 
 
 def run(program: str, **stopping: int) -> dg.ExecuteInProcessResult:
-    """Run a Processing job of the smallest instance, named anew at every call of the test session."""
+    """Run a Processing job of the smallest instance, with a new name in every test session."""
     once = Config(retries={"total_max_attempts": 1})
     channel = S3PipesChannel(boto3.client("s3"), needed("SAGEMAKER_SMOKE_BUCKET"), "pipes-smoke")
     client = PipesSageMakerClient(

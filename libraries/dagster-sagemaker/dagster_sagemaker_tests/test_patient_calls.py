@@ -36,7 +36,7 @@ class Clock:
 
 
 class Service:
-    """Stands for AWS: answers or raises as it is told for the time, and notes when it was asked."""
+    """Stands for AWS: answers or raises depending on the time, and records when it was called."""
 
     def __init__(self, clock: Clock, trouble: Callable[[float], Exception | None]):
         self.clock, self.trouble = clock, trouble

@@ -1,13 +1,13 @@
 """The local runner: SageMaker jobs as processes of this machine, behind real boto3 clients.
 
-- `service` is the user's class, `settings` what it is told, `faults` what can be made to fail on purpose.
+- `service` has the user's class, `runner_settings` its settings, `fault_plan` the faults that tests inject.
 - `control` answers requests in the caller's process; `job` runs one job in a process of its own.
-- Between them lies the job's folder (`state`, `files`); `processes` leaves none behind.
+- They share the job's folder (`job_directory`, `shared_files`) and the care for its processes (`job_processes`).
 
-What AWS does and the runner does not: `/opt/ml` itself (an entry point finds its stand-in in `SAGEMAKER_BASE_DIR`) and
-port 8080 (`SAGEMAKER_BIND_TO_PORT`); a network between instances, or one taken away from isolated containers (they get
-no credentials, though); Pipe mode, augmented manifests, RecordIO, data sources other than S3. Roles, keys, quotas,
-volumes and memory are accepted and not enforced.
+Differences from AWS: an entry point finds its `/opt/ml` in `SAGEMAKER_BASE_DIR`, and a server its port in
+`SAGEMAKER_BIND_TO_PORT`. There is no network between instances; isolated containers keep their network, but get no
+credentials. Pipe mode, augmented manifests, RecordIO and data sources other than S3 are missing. Roles, keys, quotas,
+volumes and memory are accepted but not enforced.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """A job on disk: its request, its state, its logs and its `/opt/ml`; shared by the API and the supervisor.
 
-A job's folder holds
+A job's folder has
 
     request.json      the request of its creation
-    runner.json       what the runner that created it was told: S3, images, grace, faults
+    runner.json       the settings of the runner that created it, its model, its faults
     state.json        status and results; written atomically, changed under a lock
-    supervisor.lock   locked for as long as the supervisor, or the keeper of its processes, lives
+    supervisor.lock   locked while the supervisor, or the keeper of its processes, lives
     stop              present once somebody asked the job to stop
-    supervisor.log    what the supervisor itself had to say; normally empty
-    logs/<stream>     the lines of the container, one JSON object each
-    ml/<host>/        stand for the instances' /opt/ml; removed when the job completed
-    scratch/          what belongs to no container; removed when the job ended
+    supervisor.log    the supervisor's own output; normally empty
+    logs/<stream>     the container's lines, one JSON object each
+    ml/<host>/        an instance's /opt/ml; removed once the job has completed
+    scratch/          temporary files; removed once the job has ended
 
-Standard library only: the supervisor must start quickly. Not here: what a job does.
+Standard library only, because the supervisor must start quickly.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Transition(TypedDict, total=False):
 
 
 class JobState(TypedDict, total=False):
-    """What state.json holds; times are seconds since the epoch, `instance_seconds` those on instances."""
+    """The content of state.json; times are seconds since the epoch, `instance_seconds` the billed seconds."""
 
     status: str
     transitions: list[Transition]
@@ -67,16 +67,16 @@ class JobDirectory:
 
     @property
     def kind(self) -> JobKind:
-        """The job's kind, by the folder it lies in."""
+        """The job's kind, from the name of its parent folder."""
         return KINDS[self.path.parent.name]
 
     def arn(self, region: str) -> str:
-        """The job's ARN, in an account that does not exist."""
+        """Return the job's ARN, in an account that does not exist."""
         return f"arn:aws:sagemaker:{region}:{ACCOUNT}:{self.kind.name}-job/{self.name}"
 
     @property
     def ml(self) -> Path:
-        """The folder of the instances' stand-ins for `/opt/ml`."""
+        """The folder with each instance's `/opt/ml`."""
         return self.path / "ml"
 
     @property
@@ -85,29 +85,29 @@ class JobDirectory:
         return self.path / "logs"
 
     def read_request(self) -> dict[str, Any]:
-        """The request that created the job."""
+        """Return the request that created the job."""
         return read_json(self.path / "request.json")
 
     def read_runner(self) -> dict[str, Any]:
-        """What the runner that created the job was told."""
+        """Return the settings of the runner that created the job, its model and its faults."""
         return read_json(self.path / "runner.json")
 
     def read_state(self) -> JobState:
-        """The state as last written; a dead supervisor is not noticed (see `refresh_state`)."""
+        """Return the state as last written; unlike `refresh_state`, this does not notice a dead supervisor."""
         state: JobState = read_json(self.path / "state.json")  # type: ignore[assignment]  # written by this module alone
         # Jobs of an earlier version, which may still be adopted, have none.
         state.setdefault("transitions", [{"stage": state["status"], "started": state["created"]}])
         return state
 
     def refresh_state(self) -> JobState:
-        """The state, after a job whose supervisor died was marked as failed and its processes were killed."""
+        """Return the state; if the supervisor died, first mark the job as failed and kill its processes."""
         state = self.read_state()
         if state["status"] in TERMINAL_STATUSES or is_locked(self.path / "supervisor.lock"):
             return state
-        # Its keeper has done so, unless it was killed too.
+        # The keeper has done this already, unless it was killed too.
         kill_processes(self.ml)
         with self.change_state() as state:
-            # Asked again under the lock: the supervisor may have finished between the two looks.
+            # Checked again under the lock: the supervisor may have finished in between.
             if state["status"] not in TERMINAL_STATUSES:
                 reason = (
                     "InternalServerError: the job's supervisor process died: it was killed, or the machine restarted"
@@ -120,7 +120,7 @@ class JobDirectory:
 
     @contextmanager
     def change_state(self) -> Iterator[JobState]:
-        """The state, to be changed in place; written when the block ends, with other writers locked out."""
+        """Give the state to be changed in place; it is written when the block ends, with other writers locked out."""
         with locked(self.path / "state.lock"):
             state = self.read_state()
             yield state
@@ -128,7 +128,7 @@ class JobDirectory:
             write_json(self.path / "state.json", state)
 
     def request_stop(self) -> None:
-        """Ask the supervisor to stop the job; asking twice is asking once."""
+        """Ask the supervisor to stop the job; asking again changes nothing."""
         (self.path / "stop").touch()
 
     @property
@@ -142,7 +142,7 @@ class JobDirectory:
 
 
 def enter_stage(state: JobState, stage: str) -> None:
-    """Begin a stage, which ends the one before; once a job is stopping, only its end follows."""
+    """Begin a stage and end the one before; a stopping job enters no stage but its last."""
     transitions = state.setdefault("transitions", [])
     if state["status"] == "Stopping" and transitions[-1]["stage"] == "Stopping":
         return

@@ -1,4 +1,4 @@
-"""What the local runner is told by its user, and hands to every job."""
+"""The settings of a local runner, which it passes on to every job."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """What jobs are run with.
+    """The settings of a local runner.
 
     Attributes:
-        home: The folder of all jobs and models.
-        buckets: Bucket names and their folders.
-        s3_endpoint: The URL of an S3 service instead of folders; empty for folders.
-        images: Image URIs and the command lines of their entry points.
-        stop_grace: Seconds between SIGTERM and SIGKILL.
-        region: The region that ARNs name.
+        home: the folder of all jobs and models.
+        buckets: folders by bucket name.
+        s3_endpoint: the URL of an S3 service instead of folders; empty for folders.
+        images: command lines of entry points by image URI.
+        stop_grace: seconds between SIGTERM and SIGKILL.
+        region: the region in ARNs.
     """
 
     home: Path
@@ -29,7 +29,7 @@ class RunnerSettings:
     region: str
 
     def for_job(self) -> dict[str, Any]:
-        """What a job's runner.json holds of them."""
+        """Return the settings in the form of a job's runner.json."""
         return {
             "buckets": {name: str(Path(folder).resolve()) for name, folder in self.buckets.items()},
             "s3_endpoint": self.s3_endpoint,

@@ -1,4 +1,4 @@
-"""`LocalSageMaker`: the local runner as its user sees it."""
+"""`LocalSageMaker`, the user's class of the local runner."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class LocalSageMaker:
     """SageMaker jobs as processes of this machine, behind real boto3 clients.
 
-    Jobs are kept under `home`, outlive the process that created them, and are seen by every `LocalSageMaker` with the
-    same home. There is no server and no port. Each job has a supervisor process of its own, which keeps SageMaker's
-    contract with the job's entry point; the entry point finds the stand-in for `/opt/ml` in `SAGEMAKER_BASE_DIR`, and
-    a model server its port in `SAGEMAKER_BIND_TO_PORT`.
+    Jobs are stored under `home`, outlive the process that created them, and are visible to every `LocalSageMaker` with
+    the same home. There is no server and no port. Each job has its own supervisor process, which keeps SageMaker's
+    contract with the job's entry point. The entry point finds its `/opt/ml` in `SAGEMAKER_BASE_DIR`, and a model server
+    its port in `SAGEMAKER_BIND_TO_PORT`.
 
     Example:
         >>> runner = LocalSageMaker(
@@ -37,14 +37,14 @@ class LocalSageMaker:
         >>> client = runner.client("sagemaker")
 
     Args:
-        home: The folder of all jobs and models; created when needed.
-        buckets: Bucket names of `s3://` URIs and the folders that stand for them.
-        s3_endpoint: The URL of an S3 service, such as `http://127.0.0.1:5000`, instead of folders: jobs read and write
+        home: the folder of all jobs and models; created when needed.
+        buckets: folders by the bucket names that they stand for.
+        s3_endpoint: the URL of an S3 service, such as `http://127.0.0.1:5000`, instead of folders: jobs read and write
             its objects, with the credentials that boto3 finds when a job is created.
-        images: Image URIs and the command lines of their entry points. As with SageMaker, a Training job appends
+        images: command lines of entry points by image URI. As on SageMaker, a Training job appends
             `train` and a model server `serve`.
-        stop_grace: Seconds between SIGTERM and SIGKILL; SageMaker gives 120.
-        region: The region that ARNs name.
+        stop_grace: seconds between SIGTERM and SIGKILL; SageMaker uses 120.
+        region: the region in ARNs.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class LocalSageMaker:
     def client(self, service: Literal["logs"], config: Config | None = None) -> CloudWatchLogsClient: ...
 
     def client(self, service: Literal["sagemaker", "logs"], config: Config | None = None) -> BaseClient:
-        """A boto3 client, `sagemaker` or `logs`, whose requests this runner answers.
+        """Return a boto3 client whose requests this runner answers.
 
         Args:
-            service: The service.
-            config: The client's configuration, such as its retries; None for botocore's own.
+            service: `sagemaker` or `logs`.
+            config: the client's configuration, such as its retries; None for botocore's default.
         """
         client = make_client(service, self._settings.region, config)
         if service == "logs":

@@ -1,6 +1,6 @@
 """Files that several processes share: JSON written atomically, and locks.
 
-Standard library only: the supervisor must start quickly. Not here: what the files mean (`state`, `faults`).
+Standard library only, because the supervisor must start quickly.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from typing import Any
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file."""
+    """Return the JSON object in a file."""
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object so that a reader sees the old or the new one, never a part."""
+    """Write a JSON object atomically: a reader sees the old or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
     temporary.replace(path)
 
 
 def lock_for_life(path: Path) -> int:
-    """Create and lock a file; the lock lasts until every process that holds the descriptor has ended.
+    """Create and lock a file; return its descriptor. The lock lasts until every process that has it open ends.
 
-    Unlike a process id it cannot be reused, survives no reboot, and passes from a parent to its child without a gap.
+    Unlike a process id, a lock cannot be reused, does not survive a reboot, and passes from parent to child without a
+    gap.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -39,10 +40,10 @@ def lock_for_life(path: Path) -> int:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of `lock_for_life`."""
+    """Return whether a process holds the lock of `lock_for_life`."""
     descriptor = os.open(path, os.O_RDWR)
     try:
-        # Shared, so that two who look at the same time do not take each other for the supervisor.
+        # Shared, so that two processes that check at the same time do not take each other for the supervisor.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -54,7 +55,7 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file for the length of a block, among processes and threads."""
+    """Hold a lock file during a block, against other processes and threads."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

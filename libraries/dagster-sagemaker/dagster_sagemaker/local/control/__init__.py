@@ -1,5 +1,5 @@
-"""What AWS's control plane is to SageMaker: names, validation, status, lists, logs; runs in the caller's process.
+"""The control plane of the local runner: answers SageMaker's and CloudWatch Logs' operations in the caller's process.
 
-From the outside in: `transport` (HTTP in process), `api` and `logs_api` (the operations), `models`, `listing`,
-`describe`, `support` (what is refused), `launch` (a job's folder and its supervisor). Not here: running a job (`job`).
+From the outside in: `transport` (HTTP requests, answered in this process), `job_operations`, `model_operations` and
+`log_operations`, their parts `unsupported_requests`, `descriptions` and `listing`, and `launch` (starts a job).
 """

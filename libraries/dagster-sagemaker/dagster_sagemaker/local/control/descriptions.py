@@ -1,4 +1,4 @@
-"""What Describe and List say of a job, from its request and its state. Not here: which jobs there are (`api`)."""
+"""The responses of Describe and List for a job, from its request and its state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dagster_sagemaker.job_kinds import PROCESSING, TRAINING, JobKind
 from dagster_sagemaker.local.job_directory import JobState
 
 SPOT_SHARE = 0.3
-"""Billed seconds of a second on spot instances: a stand-in, for AWS's share follows the market."""
+"""Billed seconds per second on spot instances; a placeholder, because AWS's share follows the market."""
 
 _STAGE_MESSAGES = {
     "Starting": "Preparing the instances for training",
@@ -28,7 +28,7 @@ _STAGE_MESSAGES = {
 
 
 def describe(kind: JobKind, name: str, arn: str, request: Mapping[str, Any], state: JobState) -> dict[str, Any]:
-    """The response of a Describe operation."""
+    """Return the response of a Describe operation."""
     echoed = {member: value for member, value in request.items() if member != "Tags"}
     description = {**echoed, **_common(kind, name, arn, state)}
     if kind is TRAINING:
@@ -37,7 +37,7 @@ def describe(kind: JobKind, name: str, arn: str, request: Mapping[str, Any], sta
 
 
 def summarise(kind: JobKind, name: str, arn: str, state: JobState) -> dict[str, Any]:
-    """A job's entry in the response of a List operation."""
+    """Return a job's entry in the response of a List operation."""
     summary = _common(kind, name, arn, state)
     if kind is TRAINING:
         summary["SecondaryStatus"] = state["transitions"][-1]["stage"]
@@ -83,7 +83,7 @@ def _training(request: Mapping[str, Any], state: JobState) -> dict[str, Any]:
     if state.get("model_artifact"):
         described["ModelArtifacts"] = {"S3ModelArtifacts": state["model_artifact"]}
     if "ended" in state and "started" in state:
-        # The model's minimum of both is 1.
+        # The service model's minimum for both is 1.
         seconds = max(1, round(state.get("instance_seconds", 0.0)))
         share = SPOT_SHARE if request.get("EnableManagedSpotTraining") else 1.0
         described |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": max(1, round(seconds * share))}

@@ -1,9 +1,4 @@
-"""The operations of SageMaker that the local runner offers, over the jobs in its home.
-
-Here: what AWS's control plane does with jobs (names, validation, status, tags). Not here: models (`models`), what a
-description says (`describe`), the start of a job (`launch`), running it (`supervisor`), and what arrives over HTTP
-(`transport`).
-"""
+"""The local runner's operations on jobs: create, describe, list, stop, tag."""
 
 from __future__ import annotations
 
@@ -29,11 +24,11 @@ from dagster_sagemaker.validation import RequestValidationError, validate
 
 
 class SageMakerApi:
-    """The control plane of one home.
+    """SageMaker's operations over the jobs and models of one home.
 
     Args:
-        settings: What jobs are run with.
-        model: botocore's service model of SageMaker, for the validation of requests.
+        settings: the runner's settings.
+        model: botocore's service model of SageMaker, to validate requests with.
     """
 
     def __init__(self, settings: RunnerSettings, model: ServiceModel):
@@ -43,7 +38,7 @@ class SageMakerApi:
         self._faults = FaultPlan(settings.home)
 
     def operations(self) -> Mapping[str, Operation]:
-        """The operations by their API names; each validates its request first."""
+        """Return the operations by their API names; each validates its request first."""
         operations: dict[str, Operation] = {
             **self._models.operations(),
             "AddTags": self.add_tags,
@@ -64,12 +59,12 @@ class SageMakerApi:
         name = request[kind.job_name]
         directory = self._jobs(kind) / name
         taken = ApiError("ResourceInUse", f"A {kind.name} job of the name {name} already exists in this account")
-        # Asked before, so that a job which is not made uses up no faults.
+        # Checked before the faults are taken, so that a rejected request uses up none.
         if directory.exists():
             raise taken
         runner = self._settings.for_job()
         if "ModelName" in request:
-            # A copy: the job keeps its model though somebody deletes the model's entry.
+            # A copy, so that the job keeps its model even if the model is deleted.
             runner["model"] = self._models.describe_model({"ModelName": request["ModelName"]})
         spot = bool(request.get("EnableManagedSpotTraining"))
         runner["faults"] = self._faults.take_job(kind.name, name, spot=spot)
@@ -80,13 +75,13 @@ class SageMakerApi:
         return {kind.job_arn: JobDirectory(directory).arn(self._settings.region)}
 
     def describe_job(self, kind: JobKind, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The job's request and state."""
+        """Return the description of a job."""
         directory = self._find(kind, request[kind.job_name])
         state = directory.refresh_state()
         return describe(kind, directory.name, directory.arn(self._settings.region), directory.read_request(), state)
 
     def list_jobs(self, kind: JobKind, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A page of the jobs of a kind."""
+        """Return a page of the jobs of a kind."""
         summaries = (
             summarise(kind, directory.name, directory.arn(self._settings.region), directory.refresh_state())
             for directory in self._all_jobs(kind)
@@ -116,11 +111,11 @@ class SageMakerApi:
         return {}
 
     def add_tags(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Add tags to a job or a model, replacing those of the same keys."""
+        """Add tags to a job or a model; they replace tags with the same keys."""
         return {"Tags": self._tags(request["ResourceArn"], request["Tags"])}
 
     def list_tags(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The tags of a job or a model."""
+        """Return the tags of a job or a model."""
         return {"Tags": self._tags(request["ResourceArn"], [])}
 
     def _tags(self, arn: str, added: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -151,7 +146,7 @@ class SageMakerApi:
         return self._settings.home / "jobs" / kind.name
 
     def _all_jobs(self, kind: JobKind) -> Iterator[JobDirectory]:
-        # A name that begins with a dot is a job's that is being made.
+        # A name that begins with a dot belongs to a job that is being created.
         for path in self._jobs(kind).glob("[!.]*"):
             yield JobDirectory(path)
 

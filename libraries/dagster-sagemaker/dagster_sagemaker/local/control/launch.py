@@ -1,7 +1,4 @@
-"""From a request to a running supervisor: the job's folder, put in place at once, and the process.
-
-Not here: whether a request is a good one (`api`).
-"""
+"""Starts a job: stores its folder atomically and starts its supervisor process."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from dagster_sagemaker.local.job_directory import JobState, enter_stage
 from dagster_sagemaker.local.runner_settings import RunnerSettings
 from dagster_sagemaker.local.shared_files import lock_for_life, write_json
 
-# What a job inherits of the orchestrator's environment; anything else, secrets above all, stays behind.
+# The variables that a job inherits from the orchestrator; all others, secrets above all, stay behind.
 _INHERITED = re.compile(r"PATH|HOME|LANG|TMPDIR|PYTHONPATH|VIRTUAL_ENV|[A-Z]+_NUM_THREADS")
 _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,13 +28,13 @@ def launch(settings: RunnerSettings, target: Path, request: Mapping[str, Any], r
     """Store a job and start its supervisor.
 
     Args:
-        settings: What jobs are run with.
-        target: The job's folder, which must not exist.
-        request: The request that creates it.
-        runner: What its runner.json shall hold.
+        settings: the runner's settings.
+        target: the job's folder, which must not exist.
+        request: the request that creates it.
+        runner: the content of its runner.json.
 
     Raises:
-        FileExistsError: A job of this name exists.
+        FileExistsError: a job of this name exists.
     """
     lock = _store(target, request, runner)
     try:
@@ -47,7 +44,7 @@ def launch(settings: RunnerSettings, target: Path, request: Mapping[str, Any], r
 
 
 def _store(target: Path, request: Mapping[str, Any], runner: Mapping[str, Any]) -> int:
-    """Put a complete job folder in place at once; the descriptor of its lock, held."""
+    """Put a complete job folder in place atomically; return the descriptor of its lock, which is held."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
     now = time.time()
@@ -56,7 +53,7 @@ def _store(target: Path, request: Mapping[str, Any], runner: Mapping[str, Any]) 
     write_json(folder / "request.json", request)
     write_json(folder / "runner.json", runner)
     write_json(folder / "state.json", state)
-    # Locked before anybody can see the job, so it is never taken for a dead one.
+    # Locked before the job becomes visible, so that it is never taken for a dead one.
     lock = lock_for_life(folder / "supervisor.lock")
     try:
         folder.rename(target)
@@ -72,10 +69,10 @@ def _store(target: Path, request: Mapping[str, Any], runner: Mapping[str, Any]) 
 
 
 def _environment(settings: RunnerSettings) -> dict[str, str]:
-    """The supervisor's environment, and by it the containers'."""
+    """Return the environment of the supervisor, which its containers inherit."""
     environment = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
     if _PACKAGE_ROOT.name != "site-packages":
-        # Not installed: jobs import the code that the orchestrator runs, wherever it was started.
+        # Not installed as a package: jobs must import the same code as the orchestrator, wherever it was started.
         paths = [str(_PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     if settings.s3_endpoint:
@@ -84,9 +81,9 @@ def _environment(settings: RunnerSettings) -> dict[str, str]:
 
 
 def _aws_environment(settings: RunnerSettings) -> dict[str, str]:
-    """The way to S3, for the supervisor and, as SageMaker lends its role, for the containers.
+    """Return the variables that give access to S3 to the supervisor and, like a job's role, to its containers.
 
-    Through the environment and not through the job's folder: credentials are never written to disk.
+    They travel in the environment and not in the job's folder, so that credentials are never written to disk.
     """
     environment = {
         "AWS_ENDPOINT_URL_S3": settings.s3_endpoint,
@@ -117,5 +114,5 @@ def _start_supervisor(directory: Path, lock: int, environment: Mapping[str, str]
             start_new_session=True,
             pass_fds=(lock,),
         )
-    # Only to reap it: a finished child would else stay a zombie for as long as the orchestrator lives.
+    # Only to reap it: otherwise a finished child stays a zombie as long as the orchestrator lives.
     threading.Thread(target=process.wait, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The List operations' filters, order and pages, the same for jobs and models."""
+"""The filters, order and pages of the List operations, for jobs and models alike."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def list_page(
     status_member: str | None,
     results_member: str,
 ) -> dict[str, Any]:
-    """One page of what a List request asks for.
+    """Return one page of the entries that a List request asks for.
 
     Args:
-        request: The request: NameContains, StatusEquals, CreationTimeAfter and so on, SortBy, SortOrder, MaxResults,
-            NextToken.
-        summaries: All entries.
-        name_member: The member of an entry that holds its name.
-        status_member: The member that holds its status, if it has one.
-        results_member: The member of the response that holds the entries.
+        request: the request: NameContains, StatusEquals, CreationTimeAfter and its siblings, SortBy, SortOrder,
+            MaxResults, NextToken.
+        summaries: all entries.
+        name_member: the member of an entry that holds its name.
+        status_member: the member that holds its status, if it has one.
+        results_member: the member of the response that holds the entries.
     """
     key = _sort_key(request, name_member, status_member)
     descending = request.get("SortOrder") == "Descending"
@@ -48,13 +48,13 @@ def list_page(
 
 
 def _matches(request: Mapping[str, Any], entry: Mapping[str, Any], name_member: str, status_member: str | None) -> bool:
-    """Whether an entry is asked for; jobs of the same home may have vanished or changed since the last page."""
+    """Return whether an entry passes the filters of a request."""
     if request.get("NameContains", "") not in entry[name_member]:
         return False
     if status_member and request.get("StatusEquals", entry[status_member]) != entry[status_member]:
         return False
     for member in ("CreationTime", "LastModifiedTime"):
-        # A model has no time of modification.
+        # Models have no LastModifiedTime.
         moment = entry.get(member, entry["CreationTime"])
         if not request.get(f"{member}After", float("-inf")) < moment < request.get(f"{member}Before", float("inf")):
             return False
@@ -66,7 +66,7 @@ def _sort_key(
 ) -> Callable[[Mapping[str, Any]], list[Any]]:
     members = {"Name": name_member, "Status": status_member or name_member, "CreationTime": "CreationTime"}
     first = members[request.get("SortBy", "CreationTime")]
-    # The name decides between equals, so that pages neither repeat nor lose an entry.
+    # The name breaks ties, so that pages neither repeat nor lose an entry.
     return lambda entry: [entry[first], entry[name_member]]
 
 

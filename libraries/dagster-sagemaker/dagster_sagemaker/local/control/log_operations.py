@@ -1,6 +1,6 @@
-"""The operations of CloudWatch Logs that follow a job's log, over the files of its folder.
+"""The operations of CloudWatch Logs, over the log files of the jobs.
 
-Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/. Not here: writing a log (`container`).
+Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Event:
 
 
 class LogsApi:
-    """DescribeLogStreams, GetLogEvents and FilterLogEvents.
+    """Answers DescribeLogStreams, GetLogEvents and FilterLogEvents.
 
     Args:
         jobs: `<home>/jobs`.
@@ -45,7 +45,7 @@ class LogsApi:
         self._jobs = jobs
 
     def operations(self) -> Mapping[str, Operation]:
-        """The operations by their API names."""
+        """Return the operations by their API names."""
         return {
             "DescribeLogStreams": self.describe_log_streams,
             "GetLogEvents": self.get_log_events,
@@ -53,7 +53,7 @@ class LogsApi:
         }
 
     def describe_log_streams(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A page of the streams whose names begin with a prefix, by name or by their last events."""
+        """Return a page of the streams with a prefix, in the order of their names or last events."""
         prefix, by_time = request.get("logStreamNamePrefix", ""), request.get("orderBy") == "LastEventTime"
         if prefix and by_time:
             message = "Cannot order by LastEventTime with a logStreamNamePrefix."
@@ -68,10 +68,10 @@ class LogsApi:
         return {"logStreams": streams[begin:end], **({"nextToken": f"s/{end}"} if end < len(streams) else {})}
 
     def get_log_events(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A page of a stream's events, oldest first.
+        """Return a page of a stream's events, oldest first.
 
-        Without a token the first ones are asked for by startFromHead, else the last ones. Tokens are `f/<byte>` and
-        `b/<byte>`; at an end the same one is given again.
+        Without a token, startFromHead selects the first events, otherwise the last. Tokens are `f/<byte>` and
+        `b/<byte>`; at either end the same token is returned again.
         """
         job_name, _, stream = request["logStreamName"].partition("/")
         path = self._group(request["logGroupName"]) / job_name / "logs" / f"{stream}{_SUFFIX}"
@@ -94,7 +94,7 @@ class LogsApi:
         return {"events": events, "nextForwardToken": f"f/{last}", "nextBackwardToken": f"b/{first}"}
 
     def filter_log_events(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A page of the events of several streams, by time."""
+        """Return a page of the events of several streams, in the order of time."""
         if request.get("filterPattern", "").strip():
             raise ApiError("InvalidParameterException", "the local runner offers no filterPattern")
         names = request.get("logStreamNames")
@@ -117,7 +117,7 @@ class LogsApi:
         return {"events": events, **({"nextToken": json.dumps(page[-1][0])} if len(page) < len(found) else {})}
 
     def _streams(self, group_name: str, prefix: str) -> Iterator[tuple[str, Path]]:
-        """Names and files of the streams of a prefix; a prefix with a slash names one job."""
+        """Yield the names and files of the streams with a prefix; a prefix with a slash names one job."""
         group = self._group(group_name)
         job_name, slash, _ = prefix.partition("/")
         folders = [group / job_name] if slash else group.glob(f"{job_name}*")
@@ -136,7 +136,7 @@ class LogsApi:
 
 
 def _events(path: Path, start: int) -> Iterator[_Event]:
-    """The complete lines of a file from a byte on."""
+    """Yield the complete lines of a file from a byte onwards."""
     with path.open("rb") as lines:
         lines.seek(start)
         while (line := lines.readline()).endswith(b"\n"):
@@ -146,7 +146,7 @@ def _events(path: Path, start: int) -> Iterator[_Event]:
 
 
 def _first(events: Iterator[_Event], limit: int) -> list[_Event]:
-    """As many events as one response holds."""
+    """Return as many events as fit into one response."""
     page: list[_Event] = []
     size = 0
     for event in events:
@@ -167,7 +167,7 @@ def _described(name: str, path: Path) -> dict[str, Any]:
     described: dict[str, Any] = {"logStreamName": name}
     first = next(_events(path, 0), None)
     if first is not None:
-        # The file's own time for the last event: a long log is not read through at every look.
+        # The file's own time stands for the last event, so that a long log is not read through every time.
         last = max(first.timestamp, path.stat().st_mtime_ns // 1_000_000)
         described |= {
             "creationTime": first.timestamp,

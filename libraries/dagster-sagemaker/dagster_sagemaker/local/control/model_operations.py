@@ -1,4 +1,4 @@
-"""The models of one home, `<home>/models/<name>.json`: created, described, listed, deleted, tagged."""
+"""The local runner's operations on models: create, describe, list, delete, tag. Each is `<home>/models/<name>.json`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dagster_sagemaker.local.shared_files import locked, read_json, write_json
 
 
 class ModelApi:
-    """The operations of models.
+    """SageMaker's operations on the models of one home.
 
     Args:
         folder: `<home>/models`.
-        region: The region that ARNs name.
+        region: the region in ARNs.
     """
 
     def __init__(self, folder: Path, region: str):
@@ -29,7 +29,7 @@ class ModelApi:
         self._region = region
 
     def operations(self) -> Mapping[str, Operation]:
-        """The operations by their API names."""
+        """Return the operations by their API names."""
         return {
             "CreateModel": self.create_model,
             "DescribeModel": self.describe_model,
@@ -51,7 +51,7 @@ class ModelApi:
             json.dump(model, temporary)
             temporary.flush()
             try:
-                # A link, not a rename: it fails if the name is taken.
+                # A link instead of a rename, because it fails if the name is taken.
                 path.hardlink_to(temporary.name)
             except FileExistsError as error:
                 message = f"Cannot create already existing model {request['ModelName']}"
@@ -59,17 +59,17 @@ class ModelApi:
         return {"ModelArn": arn}
 
     def describe_model(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The model's request."""
+        """Return the model's request."""
         return {member: value for member, value in self._read(request["ModelName"]).items() if member != "Tags"}
 
     def delete_model(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Forget a model; jobs that use it keep it."""
+        """Delete a model; jobs that use it keep their copy."""
         self._read(request["ModelName"])
         self._path(request["ModelName"]).unlink(missing_ok=True)
         return {}
 
     def list_models(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A page of the models."""
+        """Return a page of the models."""
         models = [read_json(path) for path in self._folder.glob("*.json")]
         summaries = [
             {member: model[member] for member in ("ModelName", "ModelArn", "CreationTime")} for model in models
@@ -77,7 +77,7 @@ class ModelApi:
         return list_page(request, summaries, name_member="ModelName", status_member=None, results_member="Models")
 
     def tags(self, name: str, added: list[dict[str, str]]) -> list[dict[str, str]]:
-        """A model's tags, after some were added; the name as in its ARN, in lower case."""
+        """Add tags to a model and return all of its tags; the name may be in lower case, as in its ARN."""
         name = next((path.stem for path in self._folder.glob("*.json") if path.stem.lower() == name), name)
         with locked(self._folder / ".lock"):
             model = self._read(name)
@@ -98,5 +98,5 @@ class ModelApi:
 
 
 def merge_tags(tags: list[dict[str, str]], added: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Tags, and others that replace those of the same keys."""
+    """Return tags with others added, which replace tags with the same keys."""
     return list({tag["Key"]: tag for tag in [*tags, *added]}.values())

@@ -1,8 +1,7 @@
-"""Between a boto3 client and the local runner: requests of HTTP answered in this process.
+"""Answers the HTTP requests of boto3 clients in this process.
 
-A client sends its serialised request; here it is decoded, handed to the API, and the answer encoded in the same
-protocol (AWS JSON 1.1), errors and injected faults included, so that botocore's own parser and exceptions are at work.
-Not here: what the operations do (`api`, `logs_api`).
+A client's serialized request is decoded, passed to an operation, and the response encoded in the same protocol (AWS
+JSON 1.1), errors and injected faults included, so that botocore's own parser and exceptions are used.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class ApiError(Exception):
     """An error of the service, which the client raises as a ClientError.
 
     Args:
-        code: The error code, such as `ResourceInUse`.
-        message: The message.
+        code: the error code, such as `ResourceInUse`.
+        message: the message.
     """
 
     def __init__(self, code: str, message: str):
@@ -48,14 +47,14 @@ class ApiError(Exception):
 
 
 def make_client(service: str, region: str, config: Config | None) -> BaseClient:
-    """A real boto3 client that speaks to nobody yet (see `answer_with`).
+    """Return a real boto3 client that is not connected yet (see `answer_with`).
 
-    Its endpoint is a name that cannot resolve and its credentials are none, so nothing can reach AWS by mistake.
+    Its endpoint cannot resolve and its credentials are not real, so nothing can reach AWS by mistake.
 
     Args:
-        service: The service, such as `sagemaker`.
-        region: The region that ARNs name.
-        config: The client's configuration; None for botocore's own.
+        service: the service, such as `sagemaker`.
+        region: the region in ARNs.
+        config: the client's configuration; None for botocore's default.
     """
     with _SESSION_LOCK:
         client: BaseClient = _session().client(  # type: ignore[call-overload]  # the service is a variable
@@ -64,24 +63,24 @@ def make_client(service: str, region: str, config: Config | None) -> BaseClient:
             config=config,
             endpoint_url=f"http://{service}.local.invalid",
             aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106  # not a secret: nothing is signed for anybody
+            aws_secret_access_key="local",  # noqa: S106  # not a secret: nobody checks the signature
         )
     return client
 
 
 @cache
 def _session() -> boto3.session.Session:
-    # One for all, because a session caches the service models, which take a quarter of a second to load.
+    # Shared, because a session caches the service models, which take a quarter of a second to load.
     return boto3.session.Session()
 
 
 def answer_with(client: BaseClient, operations: Mapping[str, Operation], faults: FaultPlan) -> None:
-    """Have all requests of a client answered by functions of this process.
+    """Let functions of this process answer all requests of a client.
 
     Args:
-        client: The client.
-        operations: The operations by their API names; any other is an UnknownOperationException.
-        faults: What is to fail on purpose.
+        client: the client.
+        operations: the operations by their API names; any other is an UnknownOperationException.
+        faults: the calls that have to fail.
     """
 
     def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
@@ -96,8 +95,8 @@ def answer_with(client: BaseClient, operations: Mapping[str, Operation], faults:
             raise ConnectionClosedError(endpoint_url=request.url, error="injected fault")
         return response
 
-    # botocore takes the first response that a handler of this event returns instead of sending the request.
-    client.meta.events.register("before-send", answer)  # type: ignore[arg-type]  # the stubs know no answer
+    # If a handler of this event returns a response, botocore uses it instead of sending the request.
+    client.meta.events.register("before-send", answer)  # type: ignore[arg-type]  # the stubs lack the return value
 
 
 def _answer(request: AWSPreparedRequest, name: str, operations: Mapping[str, Operation]) -> AWSResponse:
@@ -119,7 +118,7 @@ def _text(value: str | bytes) -> str:
 
 
 class _Body(io.BytesIO):
-    """What botocore expects of urllib3's raw response."""
+    """The part of urllib3's raw response that botocore uses."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self.read()

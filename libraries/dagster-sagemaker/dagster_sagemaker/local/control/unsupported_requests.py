@@ -1,7 +1,6 @@
-"""What of SageMaker the local runner does not do, so that nothing is ignored silently.
+"""Rejects requests for features that the local runner lacks, so that nothing is ignored silently.
 
-A request that AWS would refuse too is named as such. Not here: the limits of the service model and of AWS's pages
-(`dagster_sagemaker.validation`).
+Where AWS would reject the request too, the message says so.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _DATA_TYPES = ("S3Prefix", "ManifestFile")
 
 
 def problems(kind: JobKind, request: Mapping[str, Any]) -> Iterator[str]:
-    """Why the runner does not take a request; one clause each, nothing if it does."""
+    """Yield the reasons why the runner rejects a request; none if it accepts it."""
     yield from _CHECKS[kind](request)
 
 
@@ -79,7 +78,7 @@ def _data_processing_problems(request: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _place_problems(name: str, item: Mapping[str, Any], place: str) -> Iterator[str]:
-    """What is the matter with an input's or output's place in the container."""
+    """Yield the problems of an input's or output's place in the container."""
     if item.get("AppManaged"):
         yield f"{name}: AppManaged: the local runner copies all inputs and outputs"
     if place not in item:

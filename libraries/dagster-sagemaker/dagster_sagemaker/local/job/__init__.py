@@ -1,7 +1,6 @@
-"""What an instance is to SageMaker: one job, run by a process of its own, with the standard library alone.
+"""The data plane of the local runner: runs one job in a process of its own, with the standard library only.
 
-From the outside in: `supervisor` (the process), `processing`, `training`, `transform` with `shares`, `invocation`,
-`records` and `jsonpath` (the three kinds), `run`, `cluster`, `instance` and `container` (what all jobs share),
-`objects` over `folder_store` or `http_store`, `uploads` and `archive` (S3), `outcome`. Not here: who created it
-(`control`).
+From the outside in: `supervisor` (the process); `processing`, `training`, and `transform` with `transform_shares`,
+`invocation`, `records` and `jsonpath` (the three kinds); `job_run`, `cluster`, `instance`, `container` and `outcome`
+(shared by all kinds); `s3_objects` over `folder_store` or `http_store`, `continuous_uploads`, `model_archive` (S3).
 """

@@ -1,8 +1,6 @@
-"""The containers of a job, one an instance, from their start to their common end.
+"""The containers of a job, one per instance: waits for their end, or stops them as SageMaker does.
 
-Standard library only. Here: waiting, stopping as SageMaker does (SIGTERM, a grace period, SIGKILL), the time limit,
-and the misfortunes that a test wished for. Not here: what containers are given (`processing`, `training`) and the
-servers' requests (`transform`).
+They end by themselves, by the time limit, on request, or by a test's faults. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from dagster_sagemaker.local.job.outcome import JobFailure
 
 POLL_SECONDS = 0.02
 KILLED = 128 + signal.SIGKILL
-"""The exit code of a container that was killed, most likely for want of memory."""
+"""The exit code of a container that was killed, most likely because it ran out of memory."""
 
 
 class Ending(Enum):
@@ -38,9 +36,9 @@ class Ended:
     """How the containers ended.
 
     Attributes:
-        ending: Why.
-        failed: The place of the container that failed first; only if FAILED.
-        exit_code: Its exit code; else 0.
+        ending: why they ended.
+        failed: the index of the container that failed first, if FAILED.
+        exit_code: its exit code, if FAILED; else 0.
     """
 
     ending: Ending
@@ -48,11 +46,11 @@ class Ended:
     exit_code: int = 0
 
 
-class Misfortunes:
-    """What is to go wrong with a job (see `faults`), each at its time.
+class PlannedFaults:
+    """The faults that a job has to suffer, each at its time.
 
     Args:
-        planned: `{event, after, seconds}` each.
+        planned: the faults, `{event, after, seconds}` each.
     """
 
     def __init__(self, planned: Sequence[dict[str, Any]]):
@@ -61,7 +59,7 @@ class Misfortunes:
         self.interruption_seconds = 0.0
 
     def take(self, event: str) -> float | None:
-        """The `seconds` of an event that has no time of its own; None if it is not planned."""
+        """Use up a fault without a time of its own and return its `seconds`; None if it is not planned."""
         for fault in self._planned:
             if fault["event"] == event:
                 self._planned.remove(fault)
@@ -69,17 +67,17 @@ class Misfortunes:
         return None
 
     def restart(self) -> None:
-        """The containers start now: their times count from here."""
+        """Count the faults' times from now, when the containers start."""
         self._started = time.monotonic()
 
-    def strike(self, containers: Sequence[Container]) -> bool:
-        """Let happen what is due.
+    def trigger(self, containers: Sequence[Container]) -> bool:
+        """Let the next fault happen if it is due.
 
         Returns:
-            Whether the instances are taken away.
+            Whether the instances are lost.
 
         Raises:
-            JobFailure: The platform itself fails.
+            JobFailure: the platform itself fails.
         """
         if not self._planned or time.monotonic() - self._started < self._planned[0]["after"]:
             return False
@@ -101,24 +99,24 @@ def run_to_the_end(
     containers: Sequence[Container],
     *,
     stop_requested: Callable[[], bool],
-    misfortunes: Misfortunes,
+    faults: PlannedFaults,
     limit: float,
     grace: float,
 ) -> Ended:
-    """Wait for the end of all containers, or bring it about; in the end none of their processes is left.
+    """Wait until all containers end, or stop them; none of their processes is left afterwards.
 
     Args:
-        containers: Just started.
-        stop_requested: Asked many times a second.
-        misfortunes: What is to go wrong.
-        limit: Seconds until their time is up.
-        grace: Seconds between SIGTERM and SIGKILL.
+        containers: the containers, just started.
+        stop_requested: returns whether to stop; called many times per second.
+        faults: the faults to suffer.
+        limit: seconds until they are stopped.
+        grace: seconds between SIGTERM and SIGKILL.
 
     Raises:
-        JobFailure: The platform itself fails.
+        JobFailure: the platform itself fails.
     """
     deadline = time.monotonic() + limit
-    misfortunes.restart()
+    faults.restart()
     try:
         while True:
             codes = [container.exit_code for container in containers]
@@ -133,7 +131,7 @@ def run_to_the_end(
                 ending = Ending.STOPPED
             elif time.monotonic() > deadline:
                 ending = Ending.TIMED_OUT
-            elif misfortunes.strike(containers):
+            elif faults.trigger(containers):
                 ending = Ending.INTERRUPTED
             if ending is not None:
                 terminate(containers, grace)
@@ -145,7 +143,7 @@ def run_to_the_end(
 
 
 def terminate(containers: Sequence[Container], grace: float) -> None:
-    """SIGTERM to all that run, and time to leave; killing the rest is left to `close`."""
+    """Send SIGTERM to the running containers and wait for the grace period; `close` kills the rest."""
     for container in containers:
         container.signal(signal.SIGTERM)
     deadline = time.monotonic() + grace

@@ -1,7 +1,6 @@
-"""A container's stand-in: an entry point as a process group of its own, with its output in a log stream.
+"""The stand-in for a container: an entry point in its own process group, with its output in a log stream.
 
-Standard library only. Not here: what it is given (`processing`, `training`, `transform`), and when it is stopped
-(`cluster`).
+Standard library only.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _LAST_WORDS_SECONDS = 0.5
 
 
 class LogStream:
-    """A log stream: one JSON object a line, with the time in milliseconds and the message.
+    """A log stream: one JSON object per line, with the time in milliseconds and the message.
 
     Args:
-        path: The file, created with the first line.
+        path: the file, created with the first line.
     """
 
     def __init__(self, path: Path):
@@ -46,14 +45,14 @@ class Container:
     """A started entry point.
 
     Args:
-        argv: The command line.
-        environment: Its environment.
-        base: Its `/opt/ml`, where it also starts.
-        log: Where its output goes, line by line.
-        keeper: Who kills it if this process dies.
+        argv: the command line.
+        environment: the environment variables.
+        base: its `/opt/ml`, also its working directory.
+        log: receives its output, line by line.
+        keeper: kills it if this process dies.
 
     Raises:
-        JobFailure: The command cannot be started.
+        JobFailure: the command cannot be started.
     """
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], base: Path, log: LogStream, keeper: Keeper):
@@ -74,24 +73,24 @@ class Container:
         except OSError as error:
             raise JobFailure(f"ClientError: the entry point {argv[0]} cannot be started: {error}") from error
         keeper.watch(self._process.pid)
-        assert self._process.stdout is not None  # noqa: S101  # asked for above
+        assert self._process.stdout is not None  # noqa: S101  # requested above
         self._pump = threading.Thread(target=self._copy_output, args=(self._process.stdout, log), daemon=True)
         self._pump.start()
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, 128 and the number for a signal as Docker has it; None while it runs."""
+        """The exit code; for a signal 128 plus its number, as in Docker; None while it runs."""
         code = self._process.poll()
         return code if code is None or code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to its first process, if it runs; its children get none, as in a container."""
+        """Send a signal to the first process if it runs; as in a container, its children get none."""
         self._process.send_signal(number)
 
     def close(self) -> None:
-        """End whatever still runs of the group, as a container ends with its first process."""
+        """Kill the rest of the process group, as a container ends with its first process."""
         if self._closed:
-            # Its process id may be somebody else's by now.
+            # Another process may have its id now.
             return
         self._closed = True
         signal_group(self._process.pid, signal.SIGKILL)
@@ -99,7 +98,7 @@ class Container:
         self._keeper.release(self._process.pid)
         self._pump.join(timeout=_LAST_WORDS_SECONDS)
         if self._pump.is_alive():
-            # Somebody who left the group holds the output open.
+            # A process that left the group keeps the output open.
             kill_processes(self._base)
             self._pump.join()
 
@@ -112,16 +111,16 @@ class Container:
 def command_line(
     entry_point: Sequence[str], override: Sequence[str], arguments: Sequence[str], default_arguments: Sequence[str]
 ) -> list[str]:
-    """Docker's rules: an overriding entry point takes its own arguments only; else arguments replace the defaults."""
+    """Return the command line by Docker's rules: an overriding entry point gets its own arguments only."""
     if override:
         return [*override, *arguments]
     return [*entry_point, *(arguments or default_arguments)]
 
 
 def container_environment(*, credentials: bool) -> dict[str, str]:
-    """What a container finds of the supervisor's own small environment.
+    """Return the variables that a container inherits from the supervisor.
 
     Args:
-        credentials: Whether AWS's variables are among it; network isolation takes them away, as on AWS.
+        credentials: whether to include AWS's variables; as on AWS, network isolation removes them.
     """
     return {name: value for name, value in os.environ.items() if credentials or not name.startswith("AWS_")}

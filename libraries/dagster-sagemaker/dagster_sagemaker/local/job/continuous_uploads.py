@@ -1,6 +1,6 @@
 """Folders that are uploaded while the containers run: checkpoints, and outputs in Continuous mode.
 
-Standard library only. Not here: what is uploaded at the end (`objects`).
+Standard library only.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _Version = tuple[int, int, int]
 
 
 class ContinuousUploads:
-    """Uploads what is new or changed in folders, in a thread of its own, until it is closed.
+    """Uploads new and changed files of folders in a thread of its own, until it is closed.
 
-    A file is taken once it has not changed for one interval, so that a checkpoint is not stored half-written, or when
-    it keeps changing for several; the copy that is stored was the same before and after copying. What is deleted stays
-    in S3, as on AWS.
+    A file is uploaded once it has not changed for one interval, so that no half-written checkpoint is stored, or when
+    it keeps changing for several intervals. Only a copy that did not change while it was made is stored. As on AWS,
+    a deleted file stays in S3.
 
     Args:
-        store: Where to.
-        scratch: A folder for copies.
-        folders: Folders and the URIs that their files are stored under.
-        known: Whether what lies in the folders now came from S3 and need not go there again.
+        store: where to upload.
+        scratch: a folder for copies.
+        folders: the folders, and the URIs below which their files are stored.
+        known: whether the present files came from S3 and need no upload.
     """
 
     def __init__(self, store: ObjectStore, scratch: Path, folders: Sequence[tuple[Path, str]], *, known: bool = False):
@@ -46,10 +46,10 @@ class ContinuousUploads:
             self._thread.start()
 
     def close(self) -> None:
-        """Upload the rest, files that changed a moment ago included.
+        """Upload the rest, including files that changed a moment ago.
 
         Raises:
-            JobFailure: Something could not be uploaded.
+            JobFailure: something could not be uploaded.
         """
         self._closing.set()
         if self._folders:
@@ -64,7 +64,7 @@ class ContinuousUploads:
             try:
                 self._upload(settled_only=True)
             except (OSError, JobFailure):
-                # A file vanished, or the network is lost: the next round or the last one tries again, and reports.
+                # A file vanished or the network is lost: the next round tries again, the last one reports the error.
                 continue
 
     def _upload(self, *, settled_only: bool) -> None:

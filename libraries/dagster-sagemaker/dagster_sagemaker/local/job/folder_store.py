@@ -1,7 +1,7 @@
 """S3 as folders: a bucket is a folder, a key a path below it.
 
-Uploads are written to `.uploads/` in the bucket and then renamed, so a reader sees whole objects only. Standard library
-only.
+Uploads are written to `.uploads/` in the bucket and then renamed, so that readers see whole objects only. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _UPLOADS = ".uploads"
 
 
 class FolderStore:
-    """The buckets that jobs may use, as folders; an `ObjectStore`.
+    """An `ObjectStore` of folders, one per bucket.
 
     Args:
-        folders: Bucket names and their folders.
+        folders: folders by bucket name.
     """
 
     def __init__(self, folders: Mapping[str, Path]):
         self._folders = {name: Path(folder).resolve() for name, folder in folders.items()}
 
     def list_keys(self, uri: str) -> Sequence[str]:
-        """The keys below a prefix that ends with `/`, relative to it and sorted."""
+        """Return the keys below a prefix that ends with `/`, relative to it and sorted."""
         folder = self._locate(uri)[1]
         paths = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
         keys = sorted(path.relative_to(folder).as_posix() for path in paths)
         return [key for key in keys if not key.startswith(f"{_UPLOADS}/")]
 
     def exists(self, uri: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether an object exists."""
         return self._locate(uri)[1].is_file()
 
     def download(self, uri: str, target: Path) -> None:
@@ -59,7 +59,7 @@ class FolderStore:
             temporary.unlink(missing_ok=True)
 
     def _locate(self, uri: str) -> tuple[Path, Path]:
-        """The folder of the bucket and the path of the key."""
+        """Return the folder of the bucket and the path of the key."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or bucket not in self._folders:
             known = ", ".join(sorted(self._folders)) or "none"

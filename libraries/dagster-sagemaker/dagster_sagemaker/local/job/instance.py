@@ -1,4 +1,4 @@
-"""One instance of a job: its name in the cluster, its `/opt/ml`, its log stream. Standard library only."""
+"""One instance of a job: its host name, its `/opt/ml`, its log stream. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Instance:
     """One instance of a job.
 
     Attributes:
-        number: Its place among the job's instances, from 0.
-        ml: The folder that stands for its `/opt/ml`.
-        log: The stream of its container's output.
+        number: its index among the job's instances, from 0.
+        ml: the folder of its `/opt/ml`.
+        log: the stream of its container's output.
     """
 
     number: int
@@ -28,14 +28,14 @@ class Instance:
 
     @property
     def host(self) -> str:
-        """Its name, `algo-1` and so on."""
+        """Its host name: `algo-1`, `algo-2` and so on."""
         return f"algo-{self.number + 1}"
 
     def local_path(self, container_path: str) -> Path:
-        """Where a path below `/opt/ml` lies on this machine.
+        """Return the path on this machine of a container's path below `/opt/ml`.
 
         Raises:
-            JobFailure: The path is not below `/opt/ml`.
+            JobFailure: the path is not below `/opt/ml`.
         """
         relative = container_path.removeprefix("/opt/ml/")
         if relative == container_path or ".." in Path(relative).parts:

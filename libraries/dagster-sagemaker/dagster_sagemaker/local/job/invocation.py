@@ -1,7 +1,6 @@
 """The requests of a Batch Transform job to its model server.
 
-Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html. Standard library only. Not
-here: starting the server (`transform`) and storing its answers (`shares`).
+Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html. Standard library only.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ _SHOWN_BODY = 300
 
 
 class InvocationError(Exception):
-    """A request could not be answered; the message is for the data log."""
+    """A request got no usable response; the message is for the data log."""
 
 
 @dataclass(frozen=True)
 class ServerParameters:
-    """How requests are made: the job's wish, else the server's, else SageMaker's defaults.
+    """How requests are made: as the job says, else as the server says, else SageMaker's defaults.
 
     Attributes:
-        concurrency: Requests at a time.
-        max_payload: Bytes of one request's body; 0 for no limit.
-        multi_record: Whether a request may hold several records.
+        concurrency: number of requests at a time.
+        max_payload: limit for the bytes of a request's body; 0 for none.
+        multi_record: whether a request may contain several records.
     """
 
     concurrency: int
@@ -48,24 +47,24 @@ class ServerParameters:
 
 @dataclass(frozen=True)
 class Batch:
-    """The part of an object that makes one request: bytes [start, start + length)."""
+    """The part of an object that is sent in one request: bytes [start, start + length)."""
 
     path: Path
     start: int
     length: int
 
     def read(self) -> bytes:
-        """The request's body."""
+        """Return the request's body."""
         with self.path.open("rb") as stream:
             stream.seek(self.start)
             return stream.read(self.length)
 
 
 class ServingClient:
-    """Speaks to the server of one job, on a loopback port that was free.
+    """Talks to the model server of one instance, on a free loopback port.
 
     Args:
-        request: The request that created the job.
+        request: the request that created the job.
     """
 
     def __init__(self, request: Mapping[str, Any]):
@@ -81,24 +80,24 @@ class ServingClient:
         }
 
     def ping(self) -> bool:
-        """Whether the server says it is ready."""
+        """Return whether the server is ready."""
         try:
             return self._send("GET", "/ping", timeout=_PING_SECONDS)[0] == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False
 
     def parameters(self) -> ServerParameters:
-        """How requests are to be made; a server without `/execution-parameters` has no wishes.
+        """Ask the server how to make requests; one without `/execution-parameters` leaves it to the job.
 
         Raises:
-            JobFailure: The server's answer cannot be understood, or there is none.
+            JobFailure: the server's response is malformed or missing.
         """
         try:
             status, body = self._send("GET", "/execution-parameters", timeout=_PARAMETERS_SECONDS)
-            wishes: dict[str, Any] = json.loads(body) if status == http.HTTPStatus.OK else {}
+            preferences: dict[str, Any] = json.loads(body) if status == http.HTTPStatus.OK else {}
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise JobFailure(f"AlgorithmError: /execution-parameters: {type(error).__name__}: {error}") from error
-        chosen = {**wishes, **self._request}
+        chosen = {**preferences, **self._request}
         return ServerParameters(
             concurrency=max(1, int(chosen.get("MaxConcurrentTransforms", 1))),
             max_payload=int(chosen.get("MaxPayloadInMB", 6)) * _MEGABYTE,
@@ -106,10 +105,10 @@ class ServingClient:
         )
 
     def invoke(self, batch: Batch) -> bytes:
-        """The server's answer to one batch; server errors and lost connections are tried again.
+        """Return the server's response to one batch; server errors and lost connections are retried.
 
         Raises:
-            InvocationError: No answer with status 200, after all retries.
+            InvocationError: no response with status 200 after all retries.
         """
         body = batch.read()
         problem = ""
@@ -129,12 +128,12 @@ class ServingClient:
         raise InvocationError(problem)
 
     def cancel(self) -> None:
-        """Let requests that fail from now on fail for good."""
+        """Stop retrying requests."""
         self._cancelled.set()
 
     @property
     def cancelled(self) -> bool:
-        """Whether requests are no longer wanted."""
+        """Whether `cancel` was called."""
         return self._cancelled.is_set()
 
     def _send(
@@ -155,15 +154,15 @@ class ServingClient:
 
 
 def split_object(path: Path, split_type: str, parameters: ServerParameters) -> Iterator[Batch]:
-    """The batches of one object; a batch never crosses objects.
+    """Yield the batches of one object; a batch never crosses objects.
 
     Args:
-        path: The object.
+        path: the object.
         split_type: `None` (the whole object is one batch) or `Line`.
-        parameters: The limits.
+        parameters: the limits.
 
     Raises:
-        InvocationError: The object, or one of its records, is larger than a request may be.
+        InvocationError: the object, or one of its records, is larger than a request may be.
     """
     limit = parameters.max_payload
     if split_type == "None":

@@ -1,4 +1,4 @@
-"""What the programs of the three kinds of jobs share: the job, the outside world it may use, and its instances.
+"""What the three kinds of jobs share: the job itself, the S3 and images it may use, and its instances.
 
 Standard library only.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_sagemaker.local.job import cluster
-from dagster_sagemaker.local.job.cluster import Ended, Misfortunes
+from dagster_sagemaker.local.job.cluster import Ended, PlannedFaults
 from dagster_sagemaker.local.job.container import Container, container_environment
 from dagster_sagemaker.local.job.instance import Instance
 from dagster_sagemaker.local.job.outcome import JobFailure, JobStopped
@@ -30,15 +30,15 @@ class JobRun:
     """One run of one job.
 
     Attributes:
-        directory: The job on disk.
-        request: The request that created it.
-        region: The region that its ARN names.
-        store: The objects it may use.
-        images: Image URIs and the command lines of their entry points.
-        grace: Seconds between SIGTERM and SIGKILL.
-        keeper: Who ends its processes if this one dies.
-        instances: Its instances.
-        misfortunes: What is to go wrong with it.
+        directory: the job on disk.
+        request: the request that created it.
+        region: the region in its ARN.
+        store: the S3 that it reads and writes.
+        images: command lines of entry points by image URI.
+        grace: seconds between SIGTERM and SIGKILL.
+        keeper: kills its processes if this one dies.
+        instances: its instances.
+        faults: the faults that it has to suffer.
     """
 
     directory: JobDirectory
@@ -49,7 +49,7 @@ class JobRun:
     grace: float
     keeper: Keeper
     instances: Sequence[Instance]
-    misfortunes: Misfortunes
+    faults: PlannedFaults
 
     @property
     def arn(self) -> str:
@@ -58,12 +58,12 @@ class JobRun:
 
     @property
     def hosts(self) -> list[str]:
-        """The names of its instances."""
+        """The host names of its instances."""
         return [instance.host for instance in self.instances]
 
     @property
     def scratch(self) -> Path:
-        """A folder for what belongs to no container."""
+        """A folder for temporary files."""
         return self.directory.path / "scratch"
 
     @property
@@ -72,24 +72,24 @@ class JobRun:
         limit: int = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_LIMIT_SECONDS)
         return limit
 
-    def tell(self, line: str) -> None:
-        """Write a line of the platform's own to the log."""
+    def log_line(self, line: str) -> None:
+        """Write a line of the runner's own to the log."""
         self.instances[0].log.write(f"[sagemaker] {line}")
 
     def check(self) -> None:
-        """Leave off if the job was asked to stop.
+        """Raise if the job was asked to stop.
 
         Raises:
-            JobStopped: It was.
+            JobStopped: the job was asked to stop.
         """
         if self.directory.stop_requested:
             raise JobStopped
 
     def wait(self, seconds: float) -> None:
-        """Let time pass.
+        """Sleep, unless the job is asked to stop.
 
         Raises:
-            JobStopped: The job was asked to stop meanwhile.
+            JobStopped: the job was asked to stop meanwhile.
         """
         deadline = time.monotonic() + seconds
         self.check()
@@ -98,13 +98,13 @@ class JobRun:
             self.check()
 
     def enter(self, stage: str) -> None:
-        """Note the job's stage (a Training job's SecondaryStatus)."""
+        """Record the job's stage (a Training job's SecondaryStatus)."""
         with self.directory.change_state() as state:
             enter_stage(state, stage)
 
     @contextmanager
     def metered(self) -> Iterator[None]:
-        """Count the time of a block as time on instances, which is billed."""
+        """Count the duration of a block as billed time on instances."""
         started = time.time()
         with self.directory.change_state() as state:
             state.setdefault("started", started)
@@ -115,10 +115,10 @@ class JobRun:
                 state["instance_seconds"] = state.get("instance_seconds", 0.0) + time.time() - started
 
     def entry_point(self, image: str) -> Sequence[str]:
-        """The command line of an image's entry point.
+        """Return the command line of an image's entry point.
 
         Raises:
-            JobFailure: The image is not known on this machine.
+            JobFailure: the image is not known on this machine.
         """
         if image not in self.images:
             known = ", ".join(sorted(self.images)) or "none"
@@ -126,16 +126,16 @@ class JobRun:
         return self.images[image]
 
     def download(self, source: Mapping[str, Any], place: str, label: str) -> None:
-        """Copy a data source to all instances, to each its share.
+        """Copy a data source to the instances, all of it or each one's share.
 
         Args:
-            source: `S3DataType`, `S3Uri` and, if not FullyReplicated, `S3DataDistributionType`.
-            place: The path below `/opt/ml` in the containers.
-            label: What it is called in the log.
+            source: the request's S3 data source.
+            place: the path below `/opt/ml` in the containers.
+            label: its name in the log.
 
         Raises:
-            JobFailure: There is nothing, or it cannot be read.
-            JobStopped: The job was asked to stop.
+            JobFailure: the source is empty or cannot be read.
+            JobStopped: the job was asked to stop.
         """
         objects = find_objects(self.store, source, self.scratch)
         sharded = source.get("S3DataDistributionType") == "ShardedByS3Key"
@@ -143,10 +143,10 @@ class JobRun:
             own = self.share(objects, instance) if sharded else objects
             download_objects(self.store, own, instance.local_path(place), self.check)
         divided = f", divided among {len(self.instances)} instances" if sharded and len(self.instances) > 1 else ""
-        self.tell(f"{label}: {len(objects)} objects of {source['S3Uri']}{divided}")
+        self.log_line(f"{label}: {len(objects)} objects of {source['S3Uri']}{divided}")
 
     def share(self, objects: Sequence[StoredObject], instance: Instance) -> Sequence[StoredObject]:
-        """An instance's share of objects that are divided by key."""
+        """Return an instance's share of objects that are divided by key."""
         return share(objects, instance.number, len(self.instances))
 
     def start(
@@ -155,12 +155,12 @@ class JobRun:
         """Start a container on each instance.
 
         Args:
-            argv: The command line.
-            environments: Each instance's variables.
-            isolated: Whether EnableNetworkIsolation keeps credentials from the containers.
+            argv: the command line.
+            environments: the environment variables, per instance.
+            isolated: whether EnableNetworkIsolation is set, so that the containers get no credentials.
 
         Raises:
-            JobFailure: The command cannot be started.
+            JobFailure: the command cannot be started.
         """
         shared = container_environment(credentials=not isolated)
         started: list[Container] = []
@@ -177,25 +177,25 @@ class JobRun:
     def run_containers(
         self, argv: Sequence[str], environment: Mapping[str, str], *, isolated: bool, limit: float
     ) -> Ended:
-        """Run a container on each instance until all have ended, or one failed, or they are stopped.
+        """Run a container on each instance until all have ended, one has failed, or they are stopped.
 
         Args:
-            argv: The command line.
-            environment: Their variables.
-            isolated: Whether EnableNetworkIsolation keeps credentials from them.
-            limit: Seconds that they may run.
+            argv: the command line.
+            environment: the environment variables.
+            isolated: whether EnableNetworkIsolation is set, so that the containers get no credentials.
+            limit: seconds that they may run.
         """
         self.check()
         containers = self.start(argv, [environment] * len(self.instances), isolated=isolated)
         return cluster.run_to_the_end(
             containers,
             stop_requested=lambda: self.directory.stop_requested,
-            misfortunes=self.misfortunes,
+            faults=self.faults,
             limit=limit,
             grace=self.grace,
         )
 
     def clear(self) -> None:
-        """Empty the instances, as new ones are empty."""
+        """Empty the instances, because a new attempt starts on new ones."""
         for instance in self.instances:
             shutil.rmtree(instance.ml, ignore_errors=True)

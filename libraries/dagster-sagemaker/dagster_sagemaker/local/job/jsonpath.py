@@ -1,7 +1,7 @@
-"""The part of JSONPath that SageMaker's DataProcessing knows: parsed once, applied to each record.
+"""The subset of JSONPath that SageMaker's DataProcessing supports: parsed once, applied to each record.
 
 Source: https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform-data-processing.html, "Supported JSONPath
-operators". Standard library only. Not here: records and their formats (`records`).
+operators". Standard library only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _STEP = re.compile(
 
 
 class PathError(ValueError):
-    """A path is none that SageMaker knows, or a record has nothing where the path leads."""
+    """SageMaker does not support a path, or a record has nothing at a path."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One step down: by names, by indexes and open slices, or to all children (neither)."""
+    """One step of a path: to names, to indexes and open slices, or, without either, to all children."""
 
     names: Sequence[str] = ()
     items: Sequence[int | slice] = ()
@@ -60,10 +60,10 @@ class Path:
         return not self._steps
 
     def select(self, record: Any) -> Any:
-        """The part of a record that the path leads to; an object or array of parts where it names several.
+        """Return the part of a record at the path; if the path names several, an object or array of them.
 
         Raises:
-            PathError: The record has no such part.
+            PathError: the record has no such part.
         """
         for step in self._steps:
             try:
@@ -77,7 +77,7 @@ def parse_path(text: str) -> Path:
     """Parse a path.
 
     Raises:
-        PathError: It is outside of what SageMaker documents, or AWS's page and JSONPath differ on its meaning.
+        PathError: SageMaker's documentation does not have it, or its page and JSONPath differ on the meaning.
     """
     if not text.startswith("$"):
         raise PathError(f"{text!r} does not begin with $")
@@ -111,7 +111,7 @@ def _item(part: str, text: str) -> int | slice:
             raise PathError(f"{text!r} has an empty index")
         return int(start)
     if end:
-        # AWS's page counts the end in, JSONPath does not; whoever uses one is surprised on one of the two.
+        # AWS's page includes the end, JSONPath excludes it, so any use would surprise somebody.
         raise PathError(
             f"{text!r} has a slice with an end, on which AWS's page and JSONPath differ: leave the end open"
         )

@@ -1,7 +1,4 @@
-"""The archives that a Training job stores, of all instances' files.
-
-Standard library only. Not here: unpacking (`dagster_sagemaker.artifacts`).
-"""
+"""Writes the archives that a Training job stores, from the files of all instances. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,23 +11,23 @@ from dagster_sagemaker.local.job.s3_objects import regular_files
 
 
 def merged_files(folders: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:
-    """The files of several folders as one tree; where a name is there twice, the first folder's is taken.
+    """Merge the files of several folders into one tree; of files with the same name, the first one is taken.
 
     Returns:
-        Relative names and files, and the names that are there more than once.
+        Files by relative name, and the names that occurred more than once.
     """
     files: dict[str, Path] = {}
-    doubled: list[str] = []
+    duplicates: list[str] = []
     for folder in folders:
         for path in regular_files(folder):
             name = path.relative_to(folder).as_posix()
             if files.setdefault(name, path) is not path:
-                doubled.append(name)
-    return files, doubled
+                duplicates.append(name)
+    return files, duplicates
 
 
 def write_archive(files: Mapping[str, Path], archive: Path) -> None:
-    """Write files as a tar.gz whose bytes depend on their names and contents alone."""
+    """Write files as a tar.gz whose bytes depend only on their names and contents."""
     with (
         archive.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as zipped,

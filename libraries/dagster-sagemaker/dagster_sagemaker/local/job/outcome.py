@@ -10,13 +10,13 @@ MAX_REASON_LENGTH = 1024
 class JobFailure(Exception):
     """The job fails; the message is its FailureReason.
 
-    The first word tells who is to blame, as on AWS: `AlgorithmError` the container, `ClientError` the request,
+    As on AWS, the first word names the cause: `AlgorithmError` the container, `ClientError` the request,
     `CapacityError` and `InternalServerError` the service, which here is the runner.
     """
 
     @property
     def is_internal(self) -> bool:
-        """Whether the service is to blame in a way that a RetryStrategy tries again."""
+        """Whether the service is the cause, so that a RetryStrategy starts the job again."""
         return str(self).startswith("InternalServerError")
 
 
@@ -30,10 +30,10 @@ class Outcome:
 
     Attributes:
         status: `Completed`, `Failed` or `Stopped`.
-        secondary_status: More precisely for Training, such as `MaxRuntimeExceeded`; empty if as `status`.
-        failure_reason: Why it failed or was stopped by its time limit.
-        exit_message: What Processing containers wrote to `output/message`.
-        model_artifact: The URI of a Training job's model.tar.gz.
+        secondary_status: for Training, a more precise status such as `MaxRuntimeExceeded`; empty if it is `status`.
+        failure_reason: why it failed or was stopped by its time limit.
+        exit_message: what Processing containers wrote to `output/message`.
+        model_artifact: the URI of a Training job's model.tar.gz.
     """
 
     status: str
@@ -44,12 +44,12 @@ class Outcome:
 
 
 def exit_reason(host: str, exit_code: int, text: str = "") -> str:
-    """The FailureReason of a container's exit code, in AWS's words where they are known.
+    """Return the FailureReason for a container's exit code, in AWS's words where they are known.
 
     Args:
-        host: Which instance.
-        exit_code: Its exit code; 137 is a kill, by which a machine defends its memory.
-        text: What the container said itself.
+        host: the instance.
+        exit_code: its exit code; 137 means killed, usually because memory ran out.
+        text: the container's own message.
     """
     if not text:
         text = (
@@ -57,5 +57,5 @@ def exit_reason(host: str, exit_code: int, text: str = "") -> str:
             if exit_code == 128 + 9
             else f"the container exited with code {exit_code} on {host}; see the job's log"
         )
-    # Room for the code, which must survive a long text.
+    # Leaves room for the exit code after a long text.
     return f"AlgorithmError: {text[: MAX_REASON_LENGTH - 48]}, exit code: {exit_code}"

@@ -1,4 +1,4 @@
-"""A Processing job: inputs down, the containers, outputs up.
+"""Runs a Processing job: downloads inputs, runs the containers, uploads outputs.
 
 Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html. Standard library
 only.
@@ -19,7 +19,7 @@ from dagster_sagemaker.local.job.outcome import JobFailure, JobStopped, Outcome,
 from dagster_sagemaker.local.job.s3_objects import upload_tree
 
 _MAX_MESSAGE_BYTES = 1024
-# Members of a request that the container finds as null when absent.
+# Members of the request that are null in the container's file if absent.
 _CONFIG_MEMBERS = (
     "ProcessingInputs",
     "ProcessingOutputConfig",
@@ -39,8 +39,8 @@ def run(job: JobRun) -> Outcome:
     """Run the job.
 
     Raises:
-        JobFailure: An input is missing, or a container's message is no text.
-        JobStopped: It was asked to stop while inputs or outputs were copied.
+        JobFailure: an input is missing, or a container's message is not text.
+        JobStopped: the job was asked to stop while inputs or outputs were copied.
     """
     with job.metered():
         for item in job.request.get("ProcessingInputs", ()):
@@ -93,15 +93,17 @@ def _judge(job: JobRun, ended: Ended, outputs: Sequence[Mapping[str, Any]]) -> O
 
 
 def _upload(job: JobRun, item: Mapping[str, Any]) -> None:
-    """Store what all instances left in an output; of two with the same key the later instance's stays, as in S3."""
+    """Upload an output of all instances; as in S3, of objects with the same key the last one stays."""
     target = item["S3Output"]
     stored: set[str] = set()
     for instance in job.instances:
         keys = upload_tree(job.store, instance.local_path(target["LocalPath"]), target["S3Uri"], job.check)
         for key in stored.intersection(keys):
-            job.tell(f"WARNING: output {item['OutputName']}: {instance.host} has replaced {key} of another instance")
+            job.log_line(
+                f"WARNING: output {item['OutputName']}: {instance.host} has replaced {key} of another instance"
+            )
         stored.update(keys)
-    job.tell(f"output {item['OutputName']}: {len(stored)} objects to {target['S3Uri']}")
+    job.log_line(f"output {item['OutputName']}: {len(stored)} objects to {target['S3Uri']}")
 
 
 def _continuous(job: JobRun, outputs: Sequence[Mapping[str, Any]]) -> list[tuple[Path, str]]:
@@ -123,7 +125,7 @@ def _write_configuration(job: JobRun) -> None:
 
 
 def _exit_message(job: JobRun) -> str:
-    """The first kilobytes of the instances' message files, one after another; a character cut at its end is dropped."""
+    """Return the first kilobyte of each instance's message file, joined; a character cut at the end is dropped."""
     text = ""
     for instance in job.instances:
         path = instance.ml / "output" / "message"

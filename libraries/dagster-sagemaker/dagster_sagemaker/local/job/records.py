@@ -1,8 +1,7 @@
-"""DataProcessing of a Batch Transform job: what of a record is sent, and what is stored beside the answer.
+"""DataProcessing of a Batch Transform job: filters what is sent, joins and filters what is stored.
 
 Source: https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform-data-processing.html: InputFilter, the model,
-JoinSource, OutputFilter, in this order. Standard library only. Not here: paths (`jsonpath`) and requests
-(`invocation`).
+JoinSource, OutputFilter, in this order. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from dagster_sagemaker.local.job.jsonpath import PathError, parse_path
 
 @dataclass(frozen=True)
 class _Format:
-    """How records lie in an object.
+    """How an object contains records.
 
     Attributes:
-        by_line: Whether each line is a record; else the object is one.
-        parse: From a record's text to its value.
-        render: From a value to its text, without a line's end.
-        join: The input's and the answer's values as one.
+        by_line: whether each line is a record; otherwise the whole object is one.
+        parse: converts a record's text to its value.
+        render: converts a value to its text, without a line end.
+        join: joins the input's and the response's values.
     """
 
     by_line: bool
@@ -37,7 +36,7 @@ class _Format:
     join: Callable[[Any, Any], Any]
 
     def records(self, content: bytes) -> list[str]:
-        """The records of an object or an answer; empty lines hold none."""
+        """Return the records of an object or a response; empty lines are skipped."""
         text = content.decode("utf-8")
         return [line for line in text.splitlines() if line.strip()] if self.by_line else [text]
 
@@ -46,7 +45,7 @@ class DataProcessing:
     """The filters and the join of one job.
 
     Args:
-        request: The request that created it.
+        request: the request that created it.
     """
 
     def __init__(self, request: Mapping[str, Any]):
@@ -58,22 +57,22 @@ class DataProcessing:
         self._format = _format(media_type(request["TransformInput"].get("ContentType", "")), split)
 
     def filter_input(self, source: Path, target: Path) -> Path:
-        """What is sent to the model of an object.
+        """Return the part of an object that is sent to the model.
 
         Args:
-            source: The object.
-            target: Where to write what is left of it.
+            source: the object.
+            target: where to write that part.
 
         Returns:
             The target, or the object itself if all of it is sent.
 
         Raises:
-            InvocationError: A record is malformed, or has nothing where the filter leads.
+            InvocationError: a record is malformed, or has nothing at the filter's path.
         """
         if self._input.is_identity:
             return source
         layout = self._format
-        with _told(), target.open("w", encoding="utf-8", newline="") as stream:
+        with _reported(), target.open("w", encoding="utf-8", newline="") as stream:
             for record in layout.records(source.read_bytes()):
                 stream.write(layout.render(self._input.select(layout.parse(record))))
                 if layout.by_line:
@@ -81,22 +80,22 @@ class DataProcessing:
         return target
 
     def finish(self, source: Path, answers: Sequence[bytes], separator: bytes) -> Iterator[bytes]:
-        """What is stored of an object's answers.
+        """Yield what is stored of an object's responses.
 
         Args:
-            source: The object, unfiltered.
-            answers: The answers to its batches, in order.
-            separator: What AssembleWith puts after each.
+            source: the object, unfiltered.
+            answers: the responses to its batches, in order.
+            separator: the text that AssembleWith puts after each.
 
         Raises:
-            InvocationError: Answers and input do not fit together, or the filter leads nowhere.
+            InvocationError: responses and input do not match, or a record has nothing at the filter's path.
         """
         if not self._joins and self._output.is_identity:
             for answer in answers:
                 yield answer + separator
             return
         layout = self._format
-        with _told():
+        with _reported():
             values = [layout.parse(record) for answer in answers for record in layout.records(answer)]
             if self._joins:
                 inputs = [layout.parse(record) for record in layout.records(source.read_bytes())]
@@ -108,8 +107,8 @@ class DataProcessing:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors of records become errors of their object."""
+def _reported() -> Iterator[None]:
+    """Raise errors of records as errors of their object."""
     try:
         yield
     except (PathError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
@@ -117,14 +116,14 @@ def _told() -> Iterator[None]:
 
 
 def media_type(content_type: str) -> str:
-    """The type itself of a type with parameters, such as `text/csv; charset=utf-8`."""
+    """Return a content type without parameters, such as `text/csv` of `text/csv; charset=utf-8`."""
     return content_type.partition(";")[0].strip()
 
 
 def _format(content_type: str, split: bool) -> _Format:
     if content_type == "text/csv":
         return _Format(True, _parse_row, _render_row, _join_rows)
-    # A JSON document is one record, unless the user says that each line is one.
+    # A JSON object is one record, unless SplitType says that each line is one.
     return _Format(content_type == "application/jsonlines" or split, json.loads, _render_json, _join_json)
 
 

@@ -1,7 +1,6 @@
-"""The objects in S3 that a job reads and writes: which they are, whose they are, down and up.
+"""The S3 objects that a job reads and writes, found and shared out by SageMaker's rules, over an `ObjectStore`.
 
-Here: SageMaker's rules, over an `ObjectStore`. Standard library only. Not here: where objects lie (`folder_store`,
-`http_store`).
+Standard library only.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ from dagster_sagemaker.local.job.outcome import JobFailure
 
 
 class ObjectStore(Protocol):
-    """S3 as the runner needs it; every method raises JobFailure for what it cannot do."""
+    """The part of S3 that the runner needs; every method raises JobFailure if it fails."""
 
     def list_keys(self, uri: str) -> Sequence[str]:
-        """The keys below a prefix that ends with `/`, relative to it and sorted."""
+        """Return the keys below a prefix that ends with `/`, relative to it and sorted."""
 
     def exists(self, uri: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether an object exists."""
 
     def download(self, uri: str, target: Path) -> None:
         """Write an object to a file, in a folder that exists."""
 
     def upload(self, source: Path, uri: str) -> None:
-        """Store a file as an object, at once or not at all."""
+        """Store a file as an object, atomically."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object: its key relative to the prefix it was listed by, and its URI."""
+    """An object: its key relative to the listed prefix, and its URI."""
 
     key: str
     uri: str
@@ -44,15 +43,15 @@ Check = Callable[[], None]
 
 
 def find_objects(store: ObjectStore, source: Mapping[str, Any], scratch: Path) -> list[StoredObject]:
-    """The objects of an S3 data source, in the order of their keys or of the manifest.
+    """Return the objects of an S3 data source, in the order of their keys or of the manifest.
 
     Args:
-        store: Where they lie.
+        store: where to look.
         source: `S3DataType` (S3Prefix or ManifestFile) and `S3Uri`.
-        scratch: A folder for the manifest.
+        scratch: a folder for the manifest.
 
     Raises:
-        JobFailure: None are there, or the manifest is malformed or names an object that is not there.
+        JobFailure: there are none, or the manifest is malformed or names an object that does not exist.
     """
     uri = source["S3Uri"]
     if source["S3DataType"] == "ManifestFile":
@@ -66,20 +65,20 @@ def find_objects(store: ObjectStore, source: Mapping[str, Any], scratch: Path) -
 
 
 def share(objects: Sequence[StoredObject], number: int, count: int) -> Sequence[StoredObject]:
-    """What one of several instances gets of objects that are divided by key.
+    """Return one instance's share of objects that are divided by key.
 
-    AWS promises about equal numbers and no more; here every `count`-th, so a container must not rely on neighbours.
+    AWS promises only roughly equal numbers. Here it is every `count`-th, so a container must not rely on neighbours.
 
     Args:
-        objects: All objects.
-        number: The instance, from 0.
-        count: How many instances there are.
+        objects: all objects.
+        number: the instance, from 0.
+        count: number of instances.
     """
     return objects[number::count]
 
 
 def download_objects(store: ObjectStore, objects: Sequence[StoredObject], folder: Path, check: Check) -> None:
-    """Copy objects below a folder, keeping their relative keys."""
+    """Copy objects to a folder, keeping their relative keys."""
     folder.mkdir(parents=True, exist_ok=True)
     for item in objects:
         check()
@@ -103,16 +102,16 @@ def upload_tree(store: ObjectStore, folder: Path, uri: str, check: Check) -> lis
 
 
 def regular_files(folder: Path) -> list[Path]:
-    """All files below a folder that are no links, sorted by their relative path."""
+    """Return all files below a folder except links, sorted by relative path."""
     found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def safe_key(key: str, uri: str) -> str:
-    """The key, if it stays below whatever folder it is put in.
+    """Return a key if it stays below the folder it is put in.
 
     Raises:
-        JobFailure: It does not.
+        JobFailure: it leads out of the folder.
     """
     pure = PurePosixPath(key)
     if ".." in pure.parts or pure.is_absolute():

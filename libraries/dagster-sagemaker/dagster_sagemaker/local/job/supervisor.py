@@ -1,8 +1,7 @@
 """The process that runs one job: `python -m dagster_sagemaker.local.job.supervisor <job folder>`.
 
-Detached from whoever created the job, so that the job outlives the orchestrator. It holds the job's lock (a descriptor
-that it inherited) for as long as it lives. Here: from the request to the last state. Not here: what each kind of job
-does. Standard library only (but for S3 over HTTP): it must start quickly.
+It is detached from the process that created the job, so that the job outlives the orchestrator, and holds the job's
+lock (an inherited descriptor) as long as it lives. Standard library only, except S3 over HTTP, to start quickly.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 from dagster_sagemaker.job_kinds import TRANSFORM
 from dagster_sagemaker.local.job import processing, training, transform
-from dagster_sagemaker.local.job.cluster import Misfortunes
+from dagster_sagemaker.local.job.cluster import PlannedFaults
 from dagster_sagemaker.local.job.container import LogStream
 from dagster_sagemaker.local.job.folder_store import FolderStore
 from dagster_sagemaker.local.job.http_store import HttpStore
@@ -40,7 +39,7 @@ _NO_CAPACITY = (
 
 
 def main() -> None:
-    """Run the job of the folder that the command line names."""
+    """Run the job whose folder the command line names."""
     directory = JobDirectory(Path(sys.argv[1]))
     keeper = Keeper(directory.ml)
     runner, request = directory.read_runner(), directory.read_request()
@@ -55,7 +54,7 @@ def main() -> None:
             grace=runner["stop_grace"],
             keeper=keeper,
             instances=instances,
-            misfortunes=Misfortunes(runner["faults"]),
+            faults=PlannedFaults(runner["faults"]),
         )
         _await_instances(job)
         outcome = _PROGRAMS[directory.kind.name](job)
@@ -63,20 +62,20 @@ def main() -> None:
         outcome = Outcome("Stopped")
     except JobFailure as failure:
         outcome = Outcome("Failed", failure_reason=str(failure))
-    except Exception as error:  # noqa: BLE001  # whatever went wrong, the job must reach a last state
+    except Exception as error:  # noqa: BLE001  # whatever goes wrong, the job must reach a terminal status
         for line in traceback.format_exc().splitlines():
             instances[0].log.write(line)
         outcome = Outcome("Failed", failure_reason=f"InternalServerError: {type(error).__name__}: {error}")
     if outcome.failure_reason:
         instances[0].log.write(f"[sagemaker] {outcome.failure_reason}")
-    # Also those that a container started and that left its process group.
+    # Also those that left their container's process group.
     kill_processes(directory.ml)
     _finish(directory, outcome)
     keeper.dismiss()
 
 
 def _instances(directory: JobDirectory, request: Mapping[str, Any]) -> Sequence[Instance]:
-    """The job's instances, with log streams named as CloudWatch's."""
+    """Return the job's instances, with log streams named as in CloudWatch."""
     now = int(time.time())
     found = []
     for number in range(directory.kind.resources(request).get("InstanceCount", 1)):
@@ -95,20 +94,20 @@ def _store(runner: Mapping[str, Any]) -> ObjectStore:
 
 
 def _await_instances(job: JobRun) -> None:
-    """Until the job has its instances: at once, unless a test wished otherwise."""
-    delay = job.misfortunes.take("slow-start")
+    """Wait until the job has its instances: at once, unless a test's fault delays or denies them."""
+    delay = job.faults.take("slow-start")
     job.wait(delay or 0.0)
-    if job.misfortunes.take("capacity") is not None:
+    if job.faults.take("capacity") is not None:
         raise JobFailure(_NO_CAPACITY)
 
 
 def _finish(directory: JobDirectory, outcome: Outcome) -> None:
     shutil.rmtree(directory.path / "scratch", ignore_errors=True)
     if outcome.status == "Completed":
-        # As on AWS, where the instance is gone; what failed or was stopped stays for a look.
+        # As on AWS, where the instance is gone; files of failed and stopped jobs are kept for inspection.
         shutil.rmtree(directory.ml, ignore_errors=True)
     with directory.change_state() as state:
-        # Who asked for a stop in time must never see the job completed.
+        # A job that was asked to stop in time must never be Completed.
         stopped = outcome.status == "Completed" and directory.stop_requested
         state["status"] = "Stopped" if stopped else outcome.status
         state["ended"] = time.time()

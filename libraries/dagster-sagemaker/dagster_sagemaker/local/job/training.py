@@ -1,4 +1,4 @@
-"""A Training job: channels down, the containers, the model up; again where spot instances were taken away.
+"""Runs a Training job: downloads channels, runs the containers, uploads the model; again after a spot interruption.
 
 Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html and
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html. Standard library only.
@@ -24,9 +24,9 @@ def run(job: JobRun) -> Outcome:
     """Run the job.
 
     Raises:
-        JobFailure: An input is missing, a container failed, or the platform did, more often than the RetryStrategy
+        JobFailure: an input is missing, a container failed, or the platform failed more often than the RetryStrategy
             allows.
-        JobStopped: It was asked to stop while its container was not running.
+        JobStopped: the job was asked to stop while its container was not running.
     """
     retries = job.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
     clock = _Clock(job)
@@ -38,14 +38,14 @@ def run(job: JobRun) -> Outcome:
             if not failure.is_internal or retries == 0:
                 raise
             retries -= 1
-            job.tell(f"{failure} The job starts again; {retries} more retries are allowed")
+            job.log_line(f"{failure} The job starts again; {retries} more retries are allowed")
             job.enter("Restarting")
         else:
             if outcome is not None:
                 return outcome
             job.enter("Interrupted")
-            job.tell("the spot instances were taken away; the job waits for others")
-            job.wait(min(job.misfortunes.interruption_seconds, clock.wait_left))
+            job.log_line("the spot instances were taken away; the job waits for others")
+            job.wait(min(job.faults.interruption_seconds, clock.wait_left))
             if clock.wait_left <= 0:
                 return clock.exceeded()
             job.enter("Starting")
@@ -53,7 +53,7 @@ def run(job: JobRun) -> Outcome:
 
 
 class _Clock:
-    """The job's two limits: time that its containers run, of all attempts, and time until its end."""
+    """The job's two limits: the run time of its containers over all attempts, and the time until its end."""
 
     def __init__(self, job: JobRun):
         self._created = job.directory.read_state()["created"]
@@ -63,7 +63,7 @@ class _Clock:
 
     @property
     def wait_left(self) -> float:
-        """Seconds until the job must have ended."""
+        """Seconds until the job must end."""
         return float("inf") if self._max_wait is None else self._created + self._max_wait - time.time()
 
     @property
@@ -72,7 +72,7 @@ class _Clock:
         return min(self._max_run - self.ran, self.wait_left)
 
     def exceeded(self, model_artifact: str = "") -> Outcome:
-        """The outcome of a job whose time is up."""
+        """Return the outcome of a job whose time is up."""
         if self.wait_left <= 0:
             status, limit = "MaxWaitTimeExceeded", self._max_wait
         else:
@@ -82,7 +82,7 @@ class _Clock:
 
 
 def _attempt(job: JobRun, clock: _Clock) -> Outcome | None:
-    """From empty instances to the job's end; None if the instances were taken away."""
+    """Run the job on new instances; return None if they were interrupted."""
     job.enter("Downloading")
     for instance in job.instances:
         instance.make_folders("input/config", "input/data", "model", "output/data", "checkpoints")
@@ -164,7 +164,7 @@ def _failure_reason(job: JobRun, ended: Ended) -> str:
 
 
 def _download_checkpoints(job: JobRun) -> list[tuple[Path, str]]:
-    """Bring what earlier attempts or jobs left; the folders to watch, and the URIs that they are stored under."""
+    """Download the checkpoints of earlier attempts; return the folders to watch and the URIs they are stored under."""
     config = job.request.get("CheckpointConfig")
     if config is None:
         return []
@@ -177,17 +177,17 @@ def _download_checkpoints(job: JobRun) -> list[tuple[Path, str]]:
 
 
 def _upload_results(job: JobRun, ended: Ended) -> str:
-    """Store the model and further output of all instances; the model's URI, empty if there is none."""
+    """Upload the model and other output of all instances; return the model's URI, empty if there is none."""
     prefix = f"{job.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.directory.name}/output"
     artifact = ""
-    # A stopped job's model is stored too, if there is one: the grace period is there to save it.
+    # A stopped job's model is stored too, if there is one: the grace period exists to save it.
     for folder, name, needed in (
         ("model", "model.tar.gz", ended.ending is Ending.EXITED),
         ("output/data", "output.tar.gz", False),
     ):
-        files, doubled = merged_files([instance.ml / folder for instance in job.instances])
-        for file in doubled:
-            job.tell(f"WARNING: more than one instance left {folder}/{file}; the first one's is taken")
+        files, duplicates = merged_files([instance.ml / folder for instance in job.instances])
+        for file in duplicates:
+            job.log_line(f"WARNING: more than one instance left {folder}/{file}; the first one's is taken")
         if files or needed:
             job.scratch.mkdir(exist_ok=True)
             archive = job.scratch / name

@@ -1,7 +1,6 @@
-"""A Batch Transform job: a model server is started on each instance, and every object is sent to one of them.
+"""Runs a Batch Transform job: starts a model server on each instance and sends every object to one of them.
 
-Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html. Standard library only. Here:
-the job; one instance's share of the objects is in `shares`, the requests to a server are in `invocation`.
+Contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html. Standard library only.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ def run(job: JobRun) -> Outcome:
     """Run the job.
 
     Raises:
-        JobFailure: The input or the model is missing, or a server did not start or died.
-        JobStopped: It was asked to stop.
+        JobFailure: the input or the model is missing, or a server did not start or died.
+        JobStopped: the job was asked to stop.
     """
     with job.metered():
         source = job.request["TransformInput"]["DataSource"]["S3DataSource"]
@@ -44,7 +43,7 @@ def run(job: JobRun) -> Outcome:
             problems = _transform(job, servers, clients, objects)
         finally:
             _end(servers, job.grace)
-        # Objects that could be transformed are stored though others could not.
+        # Objects that succeeded are stored even if others failed.
         (job.scratch / "output").mkdir(parents=True, exist_ok=True)
         upload_tree(job.store, job.scratch / "output", job.request["TransformOutput"]["S3OutputPath"], job.check)
     if problems:
@@ -84,7 +83,7 @@ def _start_servers(job: JobRun, model: Mapping[str, Any], clients: Sequence[Serv
 
 
 def _sagemaker_environment(request: Mapping[str, Any]) -> dict[str, str]:
-    """SageMaker's own variables; it passes the limits only where the user set them."""
+    """Return SageMaker's own variables; it passes limits only where the user set them."""
     environment = {"SAGEMAKER_BATCH": "true"}
     if "MaxPayloadInMB" in request:
         environment["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = str(request["MaxPayloadInMB"])
@@ -127,16 +126,16 @@ def _check_servers(job: JobRun, servers: Sequence[Container], when: str) -> None
 def _transform(
     job: JobRun, servers: Sequence[Container], clients: Sequence[ServingClient], objects: Sequence[StoredObject]
 ) -> list[str]:
-    """Send all objects; what went wrong with single ones."""
+    """Send all objects; return the problems of those that failed."""
     parameters = clients[0].parameters()
-    job.tell(f"{len(objects)} objects, up to {parameters.concurrency} requests at a time")
+    job.log_line(f"{len(objects)} objects, up to {parameters.concurrency} requests at a time")
     log_file = job.instances[0].log.path
     data_log = LogStream(log_file.with_suffix("") / f"data-log{log_file.suffix}")
     shares = [
         Share(job, client, parameters, job.share(objects, instance), job.scratch / instance.host, data_log)
         for instance, client in zip(job.instances, clients, strict=True)
     ]
-    job.misfortunes.restart()
+    job.faults.restart()
     with ThreadPoolExecutor(len(shares)) as pool:
         pending = {pool.submit(part.run) for part in shares}
         try:
@@ -145,12 +144,12 @@ def _transform(
                 running = wait(running, timeout=_POLL_SECONDS).not_done
                 if running:
                     job.check()
-                    job.misfortunes.strike(servers)
+                    job.faults.trigger(servers)
                     _check_servers(job, servers, "during the transform")
         except BaseException:
             for part in shares:
                 part.cancel()
-            # Whoever waits for an answer gets none, and lets go.
+            # Frees threads that wait for a response.
             _end(servers, job.grace)
             raise
         return sorted(problem for done in pending for problem in done.result())

@@ -1,6 +1,6 @@
 """One instance's share of a Batch Transform job: its objects, through its server, into output files.
 
-Standard library only. Not here: starting and watching servers (`transform`), and single requests (`invocation`).
+Standard library only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dagster_sagemaker.local.job.s3_objects import StoredObject
 
 @dataclass(frozen=True)
 class _Work:
-    """One object on its way through the server: its file, and the answers to its batches in order."""
+    """An object on its way through the server: its file, and the responses to its batches in order."""
 
     key: str
     source: Path
@@ -35,12 +35,12 @@ class Share:
     """One instance's share of a job.
 
     Args:
-        job: The job.
-        client: Speaks to the instance's server.
-        parameters: How requests are to be made.
-        objects: The instance's objects.
-        folder: Where its input files lie while they are needed.
-        data_log: Where is told what went wrong with single objects.
+        job: the job.
+        client: talks to the instance's server.
+        parameters: how to make requests.
+        objects: the instance's objects.
+        folder: for input files while they are needed.
+        data_log: receives the problems of single objects.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Share:
         self._separator = b"\n" if output.get("AssembleWith") == "Line" else b""
 
     def run(self) -> list[str]:
-        """Transform the objects; `scratch/output/<key>.out` is written for whole ones alone.
+        """Transform the objects; `scratch/output/<key>.out` is written only for objects that succeed as a whole.
 
         Returns:
-            What went wrong with single objects; nothing more if the share was cancelled.
+            The problems of objects that failed; incomplete if the share was cancelled.
         """
         problems: list[str] = []
-        # As many objects at a time as requests: enough to keep the server busy, and no more files and answers than
-        # that are kept.
+        # As many objects at a time as requests: enough to keep the server busy, without more files and responses than
+        # needed.
         window: deque[_Work] = deque()
         try:
             for number, item in enumerate(self._objects):
@@ -81,7 +81,7 @@ class Share:
             while window:
                 self._store(window.popleft(), problems)
         except (CancelledError, RuntimeError):
-            # The pool was shut down: the job is stopped, or the server died.
+            # The pool was shut down because the job is stopped or the server died.
             if not self._client.cancelled:
                 raise
         finally:
@@ -89,7 +89,7 @@ class Share:
         return problems
 
     def cancel(self) -> None:
-        """Give up: no further request is made, and none is tried again."""
+        """Give up: make no further requests and no retries."""
         self._client.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
