@@ -1,71 +1,64 @@
-"""A backtest: past weeks forecast as they would have been, and one report of how good the forecasts were.
-
-Here: which weeks are made, and the report as Markdown. Not here: how a week is made and scored (`runs`), the measure
-(`m5_assets.forecasting.wrmsse`), and how a table or a plot is drawn (`m5_assets.assets.presentation`).
-"""
+"""`m5 backtest`: forecasts past weeks with what was known then, scores them and reports their accuracy."""
 
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import pandas as pd
 
-from m5_assets.assets.accuracy import ALIGNED, BENCHMARK, SCORED
-from m5_assets.assets.presentation import grouped_bars_png, markdown_table
-from m5_assets.cli import runs
+from m5_assets.cli.back_history import landed
+from m5_assets.cli.backtest_report import Backtest, report, write
+from m5_assets.cli.forecast import forecast_week
+from m5_assets.cli.parameters import WEEK, list_of
+from m5_assets.cli.score import score_weeks
 from m5_assets.errors import UserError
-from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.readers.accuracy_tables import read_accuracy
 from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files import Landing
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, week_containing
 
 log = logging.getLogger("m5")
 
-M5_SERIES, M5_TEAMS, M5_ORIGIN = 30_490, 5_507, 1941
-PRIVATE_LEADERBOARD = {
-    **{1: 0.5204, 2: 0.5282, 3: 0.5357, 4: 0.5358, 5: 0.5360, 6: 0.5443, 10: 0.5475, 20: 0.5569, 28: 0.561},
-    **{30: 0.5632, 40: 0.5699, 50: 0.5760, 248: 0.6373, 415: 0.671, 482: 0.68081},
-}
-"""WRMSSE by place, origin d_1941. To place 50: "Scores and Ranks.xlsx" of the organisers' repository,
-github.com/Mcompetitions/M5-methods. 248 and 482: the teams' own accounts of their solutions. 415: the last team above
-the best benchmark, exponential smoothing bottom-up, in "M5 accuracy competition: results, findings, and conclusions",
-International Journal of Forecasting 38 (2022)."""
 
+@click.command()
+@click.option("--weeks", type=list_of(WEEK, "weeks"), help="First days of the weeks, e.g. 2016-03-21,2016-04-18.")
+@click.option("--origins", type=list_of(click.INT, "days"), help="Or day numbers of the origins, e.g. 1885,1913.")
+@click.option("--again", is_flag=True, help="Forecast and score all weeks again; finished jobs are reused.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Markdown file; default: the terminal.")
+def backtest(weeks: list[Week] | None, origins: list[int] | None, again: bool, output: Path | None) -> None:
+    """Forecast and score past weeks and report their accuracy.
 
-@dataclass(frozen=True)
-class Backtest:
-    """What was measured.
-
-    Attributes:
-        origins: a row an origin, oldest first; index `day`, the origin's day number in the calendar. Columns: `week`
-            (Week), `series` (their number), `weights_and_scales` ("official" or "own") and `forecast` (its digest).
-        accuracy: a row an origin, model, level and horizon week: `day`, then the columns of `read_accuracy`.
+    Weeks that are scored already are reused.
     """
-
-    origins: pd.DataFrame
-    accuracy: pd.DataFrame
-
-    def scores(self, column: str = "wrmsse", level: int = 0, horizon_week: int = 0) -> pd.DataFrame:
-        """Return one measure, a row a model and a column an origin."""
-        kept = (self.accuracy["level"] == level) & (self.accuracy["horizon_week"] == horizon_week)
-        wide = self.accuracy[kept].pivot(index="model", columns="day", values=column)
-        return wide.reindex(index=list(SCORED), columns=self.origins.index)
+    if weeks is not None and origins is None:
+        chosen = f"--weeks {','.join(str(week) for week in weeks)}"
+    elif origins is not None and weeks is None:
+        chosen = f"--origins {','.join(str(day) for day in origins)}"
+        weeks = weeks_of_origins(origins, Landing(settings().landing).calendar())
+    else:
+        raise click.UsageError("give either --weeks or --origins")
+    lake, command = Lake(root=settings().lake), f"m5 backtest {chosen}"
+    carry_out(lake, weeks, again=again)
+    found = collect(lake, weeks)
+    if output is None:
+        click.echo(report(found, command))
+    else:
+        write(found, f"{command} --output {output}", output)
 
 
 def weeks_of_origins(days: Sequence[int], calendar: pd.DataFrame) -> list[Week]:
-    """Return the weeks whose last days have these numbers.
+    """Return the weeks whose last days have these day numbers.
 
     Args:
         days: day numbers, such as 1913 for d_1913.
         calendar: its columns `d` and `date`.
 
     Raises:
-        UserError: a day that the calendar lacks, or that is not the last one of a week.
+        UserError: a day is not in the calendar or not the last day of a week.
     """
     dates = calendar.set_index("d")["date"]
     weeks = []
@@ -85,9 +78,9 @@ def weeks_of_origins(days: Sequence[int], calendar: pd.DataFrame) -> list[Week]:
 
 
 def plan(lake: Lake, weeks: Sequence[Week], *, again: bool) -> list[tuple[Week, bool]]:
-    """Return what there is to make, oldest first: each week to be scored, and whether it is to be forecast before.
+    """Return the weeks to score, oldest first, each with whether it must be forecast before.
 
-    A week is left alone when the accuracy in the lake is that of the forecast in the lake; with `again`, none is.
+    A week is skipped if its accuracy in the lake belongs to its forecast in the lake; `again` skips none.
     """
     steps = []
     for week in sorted(set(weeks)):
@@ -98,27 +91,27 @@ def plan(lake: Lake, weeks: Sequence[Week], *, again: bool) -> list[tuple[Week, 
     return steps
 
 
-def make(lake: Lake, weeks: Sequence[Week], *, again: bool) -> None:
+def carry_out(lake: Lake, weeks: Sequence[Week], *, again: bool) -> None:
     """Forecast and score the weeks as `plan` says.
 
     Raises:
         RunFailed: a step failed.
-        UserError: the landed files do not hold a week or the 28 days after it; nothing was run.
+        UserError: the landed files lack a week or the 28 days after it; nothing was run.
     """
     steps = plan(lake, weeks, again=again)
     if not steps:
         return
-    last_week, (_, last_day) = steps[-1][0], runs.landed().days()
+    last_week, (_, last_day) = steps[-1][0], landed().days()
     if last_week.last_forecast_day > last_day:
         raise UserError(
             f"week {last_week} cannot be scored: its forecast ends on {last_week.last_forecast_day}, the landed sales "
-            f"on {last_day}; leave it out, or land later sales in {settings().landing}"
+            f"on {last_day}; leave it out, or add later sales to {settings().landing}"
         )
-    for number, (week, is_to_be_forecast) in enumerate(steps, start=1):
+    for number, (week, needs_forecast) in enumerate(steps, start=1):
         log.info("backtest: week %s, %d of %d", week, number, len(steps))
-        if is_to_be_forecast:
-            runs.forecast_week(week)
-        runs.score_weeks([week])
+        if needs_forecast:
+            forecast_week(week)
+        score_weeks([week])
 
 
 def collect(lake: Lake, weeks: Sequence[Week]) -> Backtest:
@@ -142,159 +135,3 @@ def collect(lake: Lake, weeks: Sequence[Week]) -> Backtest:
             }
         )
     return Backtest(pd.DataFrame(origins).set_index("day"), pd.concat(tables, ignore_index=True))
-
-
-def place(score: float) -> str:
-    """Return the place that a WRMSSE would have had on the private leaderboard, as closely as its anchors tell."""
-    ranks, scores = list(PRIVATE_LEADERBOARD), list(PRIVATE_LEADERBOARD.values())
-    better = bisect_left(scores, score)
-    if better == len(ranks):
-        return f"after {ranks[-1]}"
-    first, last = (ranks[better - 1] + 1 if better else 1), ranks[better]
-    return str(first) if first == last else f"{first} to {last}"
-
-
-def report(backtest: Backtest, command: str, plots: Sequence[str] = ()) -> str:
-    """Return the report as Markdown.
-
-    Args:
-        backtest: what was measured.
-        command: the command line that makes this report again.
-        plots: file names of plots, relative to the report.
-    """
-    sections = [
-        f"# Accuracy\n\nMade by `{command}`. WRMSSE is the M5 competition's measure: lower is better, 0 is perfect.",
-        _origins(backtest),
-        "## WRMSSE\n\n`ensemble` is the forecast in use: the weighted average of the members (`average`), aligned to "
-        f"the totals. {' and '.join(f'`{name}`' for name in ALIGNED.values())} are the members, each aligned on its "
-        f"own. `{BENCHMARK}` repeats the last seven days.\n\n" + _summary(backtest.scores()),
-        *(f"![{Path(name).stem.replace('-', ', ')}]({name})" for name in plots),
-        _gains(backtest),
-        *([_places(backtest)] if (backtest.origins["series"] == M5_SERIES).all() else []),
-        _levels(backtest),
-        _horizon_weeks(backtest),
-        "## Bias\n\nUnits forecast divided by units sold, minus 1.\n\n"
-        + _table(backtest.scores("bias").rename(columns=_day_name), _percent),
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
-def write(backtest: Backtest, command: str, output: Path) -> None:
-    """Write the report, and its plots as PNG files beside it; each file is replaced in one step."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    images = {f"{output.stem}-{name}.png": image for name, image in _plots(backtest).items()}
-    for name, image in images.items():
-        _replace(output.with_name(name), image)
-    _replace(output, report(backtest, command, list(images)).encode())
-
-
-def _plots(backtest: Backtest) -> dict[str, bytes]:
-    scores = backtest.scores().T.rename(index=_day_name)
-    by_level = _mean_by_level(backtest).rename(index=lambda name: f"L{name.split()[0]}")
-    return {
-        "wrmsse": grouped_bars_png(scores, "WRMSSE by origin"),
-        "levels": grouped_bars_png(by_level, "WRMSSE by level, mean over the origins"),
-    }
-
-
-def _replace(target: Path, content: bytes) -> None:
-    unfinished = target.with_name(f".{target.name}.tmp")
-    unfinished.write_bytes(content)
-    unfinished.replace(target)
-
-
-def _origins(backtest: Backtest) -> str:
-    rows = [
-        {
-            "origin": f"{_day_name(day)}, {row['week'].origin}",
-            "forecast week": str(row["week"]),
-            "forecast through": str(row["week"].last_forecast_day),
-            "series": f"{row['series']:,}",
-            "weights and scales": row["weights_and_scales"],
-            "forecast's digest": row["forecast"][:12],
-        }
-        for day, row in backtest.origins.iterrows()
-    ]
-    note = (
-        "Official weights and scales are the competition's. Own ones are computed from the landed sales, and differ if "
-        "those begin later than d_1."
-    )
-    return f"## Origins\n\n{markdown_table(pd.DataFrame(rows)).value}\n\n{note}"
-
-
-def _summary(scores: pd.DataFrame) -> str:
-    shown = scores.rename(columns=_day_name)
-    summary = {"mean": scores.mean(axis=1), "worst": scores.max(axis=1), "sd": scores.std(axis=1)}
-    return _table(shown.assign(**summary), _score)
-
-
-def _gains(backtest: Backtest) -> str:
-    scores = backtest.scores()
-    members, aligned = scores.loc[list(MEMBER_NAMES)], scores.loc[list(ALIGNED.values())].min()
-    best, average, ensemble = members.min(), scores.loc["average"], scores.loc[ENSEMBLE]
-    frame = pd.DataFrame(
-        {
-            "best member": members.idxmin(),
-            "its WRMSSE": best.map(_score),
-            "by averaging": (1 - average / best).map(_percent),
-            "by alignment": (1 - ensemble / average).map(_percent),
-            "ensemble over best member": (1 - ensemble / best).map(_percent),
-            "over best aligned member": (1 - ensemble / aligned).map(_percent),
-        }
-    )
-    text = (
-        "How much lower WRMSSE gets: by averaging (average against best member), by alignment (ensemble against "
-        "average), and of the ensemble against the best member, plain and aligned."
-    )
-    return f"## Gain of the ensemble\n\n{text}\n\n{_table(frame.rename(index=_day_name), str, 'origin')}"
-
-
-def _places(backtest: Backtest) -> str:
-    scores = backtest.scores().loc[ENSEMBLE]
-    frame = pd.DataFrame({"WRMSSE": scores.map(_score), "place": scores.map(place)}).rename(index=_day_name)
-    text = (
-        f"Where the ensemble's score would rank among the final scores of the competition's {M5_TEAMS:,} teams, as "
-        f"closely as the published scores allow. Those are of origin d_{M5_ORIGIN}. Other origins have other 28 days, "
-        "easier or harder for everyone, so their place is an orientation and not a result."
-    )
-    return f"## Place on the private leaderboard\n\n{text}\n\n{_table(frame, str, 'origin')}"
-
-
-def _levels(backtest: Backtest) -> str:
-    ensemble = pd.DataFrame({name: scores.loc[ENSEMBLE] for name, scores in _by_level(backtest).items()}).T
-    return (
-        f"## Levels\n\nMean over the origins.\n\n{_table(_mean_by_level(backtest), _score, 'level')}\n\n"
-        f"The ensemble by origin.\n\n{_table(ensemble.rename(columns=_day_name), _score, 'level')}"
-    )
-
-
-def _by_level(backtest: Backtest) -> dict[str, pd.DataFrame]:
-    names = backtest.accuracy[backtest.accuracy["level"] > 0].drop_duplicates("level").set_index("level")["name"]
-    return {f"{level} {names[level]}": backtest.scores(level=level) for level in sorted(names.index)}
-
-
-def _mean_by_level(backtest: Backtest) -> pd.DataFrame:
-    return pd.DataFrame({name: scores.mean(axis=1) for name, scores in _by_level(backtest).items()}).T
-
-
-def _horizon_weeks(backtest: Backtest) -> str:
-    weeks = range(1, int(backtest.accuracy["horizon_week"].max()) + 1)
-    mean = pd.DataFrame({f"week {week}": backtest.scores(horizon_week=week).mean(axis=1) for week in weeks})
-    text = "WRMSSE of each seven days of the horizon, mean over the origins."
-    return f"## Weeks of the horizon\n\n{text}\n\n{_table(mean, _score)}"
-
-
-def _table(frame: pd.DataFrame, text: Callable[[float], str], corner: str = "model") -> str:
-    return str(markdown_table(frame.map(text).rename_axis(corner).reset_index()).value)
-
-
-def _day_name(day: object) -> str:
-    return f"d_{day}"
-
-
-def _score(value: float) -> str:
-    return "n/a" if pd.isna(value) else f"{value:.4f}"
-
-
-def _percent(value: float) -> str:
-    return "n/a" if pd.isna(value) else f"{value:+.2%}"

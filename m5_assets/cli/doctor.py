@@ -1,8 +1,7 @@
-"""`m5 doctor`: looks at everything that a forecast needs, and says what to do about what is wrong.
+"""`m5 doctor`: checks everything a forecast needs and suggests a fix for each problem.
 
-Each examination is a function that returns findings and changes nothing (but starts the embedded database, as any
-command that needs it does). Not here: incidents of single runs and weeks
-(`m5_assets.automation.sensors.incident_detection`).
+Each examination yields findings and changes nothing, except that it starts the embedded database if that is in use.
+Not here: incidents of single runs and weeks (`m5_assets.automation.sensors.incident_detection`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import datetime as dt
 import importlib.metadata
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import boto3
+import click
 import dagster as dg
 import pyarrow.fs as pafs
 from botocore.exceptions import BotoCoreError, ClientError
@@ -28,7 +29,7 @@ from m5_assets.alerts import AppriseChannel, DeliveryError, Incident, announce, 
 from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.sensors.incident_detection import old_models
 from m5_assets.checks.landing import landed_is_fresh
-from m5_assets.cli.runs import dagster_home
+from m5_assets.cli.instance import dagster_home
 from m5_assets.dagster_internals import InstigatorType
 from m5_assets.errors import UserError
 from m5_assets.model_specs import MODELS
@@ -37,7 +38,7 @@ from m5_assets.resources.landing_files import CALENDAR, PRICES, BadInput
 from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.sagemaker_jobs import HEAVY
-from m5_assets.settings import Settings
+from m5_assets.settings import Settings, settings
 
 _FREE_GB_WRONG, _FREE_GB_LOW = 2.0, 10.0
 _PINNED = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres")
@@ -47,13 +48,13 @@ Level = Literal["good", "note", "wrong"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What an examination found.
+    """One finding of an examination.
 
     Attributes:
-        name: what was looked at.
-        level: good, a note that needs no hurry, or wrong.
-        text: what was found.
-        remedy: what to do, where it is not good.
+        name: what was examined.
+        level: good, a note that is not urgent, or wrong.
+        text: the finding.
+        remedy: what to do about it, unless it is good.
     """
 
     name: str
@@ -62,10 +63,25 @@ class Diagnosis:
     remedy: str = ""
 
 
+@click.command()
+@click.option("--notify", "sends", is_flag=True, help="Also send problems over the alert channels, e.g. from cron.")
+def doctor(sends: bool) -> None:
+    """Check the installation and suggest fixes.
+
+    The exit code is 1 if something is wrong.
+    """
+    findings = examine(settings())
+    click.echo(report(findings))
+    if sends:
+        notify(findings, settings())
+    if any(finding.level == "wrong" for finding in findings):
+        sys.exit(1)
+
+
 def examine(source: Settings) -> list[Diagnosis]:
-    """Look at everything; an examination that itself fails is a finding."""
+    """Run all examinations; one that fails becomes a finding itself."""
     dagster_home()
-    looks: dict[str, Callable[[Settings], Iterator[Diagnosis]]] = {
+    examinations: dict[str, Callable[[Settings], Iterator[Diagnosis]]] = {
         "versions": _versions,
         "folders": _folders,
         "disk": _disk,
@@ -78,16 +94,16 @@ def examine(source: Settings) -> list[Diagnosis]:
         "dagster": _dagster,
     }
     found: list[Diagnosis] = []
-    for name, look in looks.items():
+    for name, look in examinations.items():
         try:
             found += look(source)
-        except Exception as problem:  # noqa: BLE001  # whatever it is, the doctor must go on and say it
+        except Exception as problem:  # noqa: BLE001  # whatever it is, it is reported and the other examinations run
             found.append(Diagnosis(name, "wrong", f"{type(problem).__name__}: {problem}", "see docs/operations.md"))
     return found
 
 
 def report(findings: Sequence[Diagnosis]) -> str:
-    """Return the findings as lines, the wrong ones with what to do."""
+    """Return the findings as text, each with its remedy below it."""
     marks = {"good": "ok   ", "note": "note ", "wrong": "WRONG"}
     lines = []
     for finding in findings:
@@ -95,18 +111,19 @@ def report(findings: Sequence[Diagnosis]) -> str:
         if finding.remedy:
             lines.append(f"{'':<18} -> {finding.remedy}")
     wrong = sum(finding.level == "wrong" for finding in findings)
-    return "\n".join([*lines, f"{wrong} things are wrong" if wrong else "nothing is wrong"])
+    lines.append(f"{wrong or 'no'} {'problem' if wrong == 1 else 'problems'} found")
+    return "\n".join(lines)
 
 
 def notify(findings: Sequence[Diagnosis], source: Settings) -> None:
-    """Tell of what is wrong, once each, for where no daemon can: its state is a file below M5_HOME."""
+    """Send each problem once over the alert channels, where no daemon can; a file in M5_HOME keeps what was sent."""
     state = source.home / "alerts" / "doctor.json"
     incidents = [
         Incident(
             key=f"doctor:{finding.name}",
             title=f"m5 doctor: {finding.name}",
             what=finding.text,
-            effect="forecasts may not be made",
+            effect="forecasts may fail",
             remedy=finding.remedy,
             link=source.alerts.ui_url,
         )
@@ -139,17 +156,17 @@ def _folders(source: Settings) -> Iterator[Diagnosis]:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as problem:
-            yield Diagnosis("folders", "wrong", f"{name}: {problem}", f"make {folder} writable for this account")
+            yield Diagnosis("folders", "wrong", f"{name}: {problem}", f"make {folder} writable for this user")
         else:
-            yield Diagnosis("folders", "good", f"{name} {folder} can be written")
+            yield Diagnosis("folders", "good", f"{name} {folder} is writable")
 
 
 def _disk(source: Settings) -> Iterator[Diagnosis]:
     free = shutil.disk_usage(source.home).free / 1e9
-    text_ = f"{free:,.1f} GB are free at {source.home}"
+    text_ = f"{free:,.1f} GB free at {source.home}"
     if free < _FREE_GB_LOW:
         level: Level = "wrong" if free < _FREE_GB_WRONG else "note"
-        yield Diagnosis("disk", level, text_, "`m5 housekeeping --dry-run` says what can go; then without --dry-run")
+        yield Diagnosis("disk", level, text_, "`m5 housekeeping --dry-run` shows what it would delete")
     else:
         yield Diagnosis("disk", "good", text_)
 
@@ -161,30 +178,30 @@ def _landing(source: Settings) -> Iterator[Diagnosis]:
         missing = {CALENDAR, PRICES} - {*landing.open().stamps()}
     except (BadInput, OSError) as problem:
         yield Diagnosis(
-            "landing", "wrong", str(problem), f"land M5's CSV files in {source.landing}; `m5 sample` makes some"
+            "landing", "wrong", str(problem), f"put M5's CSV files into {source.landing}; `m5 sample` generates some"
         )
         return
     for name in sorted(missing):
-        yield Diagnosis("landing", "wrong", f"no {name} in {source.landing}", "land it beside the sales")
-    remedy = "" if found.passed else "ask the extract's owner for the missing weeks"
+        yield Diagnosis("landing", "wrong", f"no {name} in {source.landing}", "put it beside the sales")
+    remedy = "" if found.passed else "ask whoever sends the extract for the missing weeks"
     yield Diagnosis("landing", "good" if found.passed else "wrong", found.text, remedy)
 
 
 def _lake(source: Settings) -> Iterator[Diagnosis]:
     lake = Lake(root=source.lake)
     if not isinstance(lake.filesystem, pafs.LocalFileSystem):
-        lake.write_bytes(".doctor", b"written by m5 doctor")  # an S3 policy shows itself only so
+        lake.write_bytes(".doctor", b"written by m5 doctor")  # only a write shows what the S3 policy allows
     weeks = lake.partitions(FORECAST)
     if not weeks:
-        yield Diagnosis("lake", "note", f"no forecast in {source.lake}", "`m5 forecast --week …` makes the first")
+        yield Diagnosis("lake", "note", f"no forecast in {source.lake}", "run `m5 forecast --week …`")
         return
     manifest = lake.get(FORECAST, weeks[-1])
     missing = [f.key for f in manifest.files if lake.filesystem.get_file_info(lake.path(f.key)).size != f.bytes]
     if missing:
-        remedy = f"`m5 forecast --week {weeks[-1]}` makes it again"
-        yield Diagnosis("lake", "wrong", f"{missing[0]} is not there as its manifest says", remedy)
+        remedy = f"run `m5 forecast --week {weeks[-1]}` to rebuild it"
+        yield Diagnosis("lake", "wrong", f"{missing[0]} is missing or differs from its manifest", remedy)
     else:
-        yield Diagnosis("lake", "good", f"{len(weeks)} forecasts in {source.lake}, the newest of week {weeks[-1]}")
+        yield Diagnosis("lake", "good", f"{len(weeks)} forecasts in {source.lake}, the newest for week {weeks[-1]}")
 
 
 def _models(source: Settings) -> Iterator[Diagnosis]:
@@ -208,7 +225,10 @@ def _database(source: Settings) -> Iterator[Diagnosis]:
     except (SQLAlchemyError, UserError, OSError, ValueError) as problem:
         first = str(problem).splitlines()[0]
         yield Diagnosis(
-            "database", "wrong", first, "is PostgreSQL up, and M5_DATABASE_URL right? Empty: an embedded one"
+            "database",
+            "wrong",
+            first,
+            "does PostgreSQL run, and is M5_DATABASE_URL right? Empty means the embedded server",
         )
         return
     yield Diagnosis("database", "good", f"PostgreSQL {version} answers at {engine.url.render_as_string(True)}")
@@ -219,22 +239,24 @@ def _migrations(engine: Engine) -> Iterator[Diagnosis]:
     with engine.connect() as connection:
         found, newest = migrate.revisions(connection)
     if found is None:
-        yield Diagnosis("migrations", "note", "the schema m5 is not there yet", "the first weekly run makes it")
+        yield Diagnosis("migrations", "note", "the schema m5 does not exist yet", "the first weekly run creates it")
     elif found != newest:
-        yield Diagnosis("migrations", "wrong", f"at {found}, the code is at {newest}", "any weekly run migrates it")
+        yield Diagnosis(
+            "migrations", "wrong", f"the schema is at {found}, the code at {newest}", "the next weekly run migrates it"
+        )
     else:
-        yield Diagnosis("migrations", "good", f"at {found}, the newest")
+        yield Diagnosis("migrations", "good", f"the schema is at {found}, the newest")
 
 
 def _credentials(source: Settings) -> Iterator[Diagnosis]:
     if source.sagemaker.mode != "aws":
-        yield Diagnosis("credentials", "good", "local mode needs none")
+        yield Diagnosis("credentials", "good", "not needed in local mode")
         return
     try:
         identity = boto3.client("sts", region_name=source.sagemaker.region).get_caller_identity()
         boto3.client("sagemaker", region_name=source.sagemaker.region).list_training_jobs(MaxResults=1)
     except (BotoCoreError, ClientError) as problem:
-        yield Diagnosis("credentials", "wrong", str(problem), "give this account credentials that may use SageMaker")
+        yield Diagnosis("credentials", "wrong", str(problem), "provide AWS credentials that may use SageMaker")
     else:
         yield Diagnosis("credentials", "good", f"{identity['Arn']} may use SageMaker in {source.sagemaker.region}")
 
@@ -266,14 +288,14 @@ def _dagster(source: Settings) -> Iterator[Diagnosis]:
             if s.is_running
         }
         if "weekly" in on:
-            yield Diagnosis("schedules", "good", f"on: {', '.join(sorted(on))}")
+            yield Diagnosis("schedules", "good", f"running: {', '.join(sorted(on))}")
         else:
-            yield Diagnosis("schedules", "note", "the schedule weekly is off", "turn it on in the UI, Automation")
+            yield Diagnosis("schedules", "note", "the schedule weekly is off", "turn it on in the UI under Automation")
         places = instance.event_log_storage.get_concurrency_info(HEAVY).slot_count
         if places > source.heavy_jobs:
             remedy = f"`dagster instance concurrency set {HEAVY} {source.heavy_jobs}`"
             yield Diagnosis(
-                "pools", "wrong", f"{places} heavy jobs may run at once, M5_HEAVY_JOBS={source.heavy_jobs}", remedy
+                "pools", "wrong", f"{places} heavy jobs may run at once, but M5_HEAVY_JOBS={source.heavy_jobs}", remedy
             )
 
 
@@ -285,7 +307,7 @@ def _daemons(instance: dg.DagsterInstance) -> Iterator[Diagnosis]:
         if not status.healthy or (status.last_heartbeat and status.last_heartbeat.errors)
     )
     if dead:
-        text_ = f"no heartbeat of {', '.join(name.lower() for name in dead)}"
+        text_ = f"no recent heartbeat: {', '.join(name.lower() for name in dead)}"
         yield Diagnosis("daemon", "wrong", text_, "start it: `m5 ui`, or the service that runs dagster-daemon")
     else:
-        yield Diagnosis("daemon", "good", f"{len(statuses)} daemons have a fresh heartbeat")
+        yield Diagnosis("daemon", "good", f"{len(statuses)} daemons have a recent heartbeat")

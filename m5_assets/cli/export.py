@@ -1,26 +1,49 @@
-"""A week's forecast as a file for others. Not here: loading it into PostgreSQL (`m5_assets.assets.rds`)."""
+"""`m5 export`: a week's forecast as a file for others."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 
+from m5_assets.cli.parameters import WEEK
+from m5_assets.errors import UserError
+from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.readers.forecasts import read_forecast
-from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake import Lake, MissingInput
+from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week
 
 
+@click.command()
+@click.option("--week", required=True, type=WEEK, help="First day of the week, e.g. 2016-05-16.")
+@click.option("--format", "form", type=click.Choice(["kaggle"]), default="kaggle", show_default=True)
+@click.option("--suffix", type=click.Choice(["evaluation", "validation"]), default="evaluation", show_default=True)
+@click.option("--model", type=click.Choice([ENSEMBLE, *MEMBER_NAMES]), default=ENSEMBLE, show_default=True)
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def export(week: Week, form: str, suffix: str, model: str, output: Path) -> None:
+    """Write a week's forecast to a CSV file.
+
+    It has the columns id, F1 … F28 and one row per series.
+    """
+    try:
+        rows = write_kaggle(Lake(root=settings().lake), week, output, model=model, suffix=suffix)
+    except MissingInput as problem:
+        raise UserError(problem.description) from problem
+    click.echo(f"week {week}, {model}, {rows:,} series in {form} format -> {output}")
+
+
 def write_kaggle(lake: Lake, week: Week, output: Path, *, model: str, suffix: str) -> int:
-    """Write `id,F1,...,F28` as the competition asks for it and return the number of series.
+    """Write `id,F1,...,F28` as the competition requires it, and return the number of series.
 
     Args:
-        lake: where the forecast is.
+        lake: holds the forecast.
         week: the forecast week.
-        output: the CSV file; it is replaced in one step.
+        output: the CSV file; it is replaced atomically.
         model: one of `FORECASTS`.
-        suffix: evaluation or validation, the end of every id.
+        suffix: evaluation or validation, which ends every id.
 
     Raises:
         MissingInput: the week has no forecast.

@@ -1,4 +1,4 @@
-"""A short account of what is there, for the terminal. Not here: the dashboard (`m5_assets.dashboard`)."""
+"""`m5 summary`: what PostgreSQL holds of a week, and where to look next."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 import pandas as pd
 from sqlalchemy import func, select
 
+from m5_assets.cli.parameters import WEEK
 from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.postgres.schema import accuracy, forecast, load_log
@@ -13,8 +14,19 @@ from m5_assets.settings import settings
 from m5_assets.weeks import Week
 
 
+@click.command()
+@click.option("--week", required=True, type=WEEK, help="First day of the week that was forecast, e.g. 2016-05-16.")
+@click.option("--scored", type=WEEK, help="Also show the accuracy of this week.")
+def summary(week: Week, scored: Week | None) -> None:
+    """Show a week's forecast and accuracy in PostgreSQL.
+
+    Ends with where to look next.
+    """
+    print_summary(week, scored)
+
+
 def print_summary(week: Week, scored: Week | None) -> None:
-    """Print the week's rows and units in PostgreSQL, the accuracy of another week, and where to look next."""
+    """Print the week's rows and units in PostgreSQL, the accuracy of the scored week, and where to look next."""
     source = settings()
     engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
     migrate.upgrade(engine)
@@ -36,7 +48,7 @@ def print_summary(week: Week, scored: Week | None) -> None:
             )
             _print_accuracy(scored, frame)
     click.echo("\nWhere to look next")
-    click.echo("  make ui                the lineage, runs and plots on http://127.0.0.1:3000")
+    click.echo("  make ui                lineage, runs and plots on http://127.0.0.1:3000")
     click.echo(f"  m5 export --week {week} --output forecast.csv")
     click.echo(f"  lake                   {source.lake}")
     click.echo(f"  PostgreSQL             schema m5 of {engine.url.render_as_string(hide_password=True)}")
@@ -45,7 +57,7 @@ def print_summary(week: Week, scored: Week | None) -> None:
 def _print_accuracy(week: Week, frame: pd.DataFrame) -> None:
     if frame.empty:
         click.echo(
-            f"\nWeek {week} is not scored yet: its 28 days are not known, or `m5 score --week {week}` was not run"
+            f"\nWeek {week} is not scored: run `m5 score --week {week}` once the sales of its 28 days have landed"
         )
         return
     click.echo(f"\nWRMSSE of week {week}, origin {week.origin} (lower is better), from the platform's own data")

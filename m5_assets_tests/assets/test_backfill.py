@@ -70,5 +70,5 @@ def test_a_killed_backfill_goes_on_where_it_was_and_pays_no_job_twice(home: Home
         runs = instance.get_runs(dg.RunsFilter(job_name="weekly_forecast"))
     found = [(run.tags["dagster/partition"], run.status.value) for run in reversed(runs)]
     assert found == [(FIRST.key, "FAILURE"), (FIRST.key, "SUCCESS"), (LAST.key, "SUCCESS")]
-    assert "2 weeks asked for, 0 made" in home.m5(*BACKFILL).stderr
+    assert "2 weeks requested, 0 forecast" in home.m5(*BACKFILL).stderr
     assert _jobs(home) == jobs

@@ -71,7 +71,7 @@ def test_the_week_is_scored_once_its_days_are_known(later: Home, cut: Home) -> N
         assert model in said
     refused = cut.m5("score", "--week", WEEK.key)
     assert refused.returncode != 0
-    assert "the sales through 2016-05-22 are not landed yet" in refused.stderr
+    assert "the sales through 2016-05-22 have not landed" in refused.stderr
 
 
 def test_a_backtest_of_the_week_reports_its_accuracy(later: Home) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from m5_assets.cli import backtest
+from m5_assets.cli import backtest, backtest_report
 from m5_assets.cli.main import cli
 from m5_assets.errors import UserError
 from m5_assets.forecasting.hierarchy import LEVELS
@@ -91,7 +91,7 @@ def _rows(text: str, heading: str) -> list[list[str]]:
 
 def test_the_report_of_two_origins(lake: Lake) -> None:
     found = backtest.collect(lake, [WEEKS[1913], WEEKS[1885]])
-    text = backtest.report(found, "m5 backtest --origins 1885,1913")
+    text = backtest_report.report(found, "m5 backtest --origins 1885,1913")
     assert "`m5 backtest --origins 1885,1913`" in text
     digest = lake.get("ensemble_forecast", "2016-04-18").digest[:12]
     assert _rows(text, "Origins")[2] == [
@@ -125,7 +125,7 @@ def test_the_report_of_two_origins(lake: Lake) -> None:
 
 def test_one_origin_has_no_spread_and_a_sample_no_place(tmp_path: Path) -> None:
     found = backtest.collect(_lake(tmp_path / "lake", series=1000), [WEEKS[1885]])
-    text = backtest.report(found, "m5 backtest --origins 1885")
+    text = backtest_report.report(found, "m5 backtest --origins 1885")
     assert _rows(text, "WRMSSE")[1] == ["gbm", "0.6000", "0.6000", "0.6000", "n/a"]
     assert "leaderboard" not in text
 
@@ -138,13 +138,13 @@ def test_one_origin_has_no_spread_and_a_sample_no_place(tmp_path: Path) -> None:
     ],
 )
 def test_a_place_is_as_close_as_the_anchors_tell(score: float, place: str) -> None:
-    assert backtest.place(score) == place
+    assert backtest_report.place(score) == place
 
 
 def test_the_report_is_written_with_its_plots(lake: Lake, tmp_path: Path) -> None:
     target = tmp_path / "docs" / "accuracy.md"
     found = backtest.collect(lake, list(WEEKS.values()))
-    backtest.write(found, "m5 backtest", target)
+    backtest_report.write(found, "m5 backtest", target)
     assert sorted(p.name for p in target.parent.iterdir()) == [
         "accuracy-levels.png",
         "accuracy-wrmsse.png",
@@ -155,7 +155,7 @@ def test_the_report_is_written_with_its_plots(lake: Lake, tmp_path: Path) -> Non
         assert f"]({name})" in text
         assert (target.parent / name).read_bytes().startswith(b"\x89PNG")
     before = {p.name: p.read_bytes() for p in target.parent.iterdir()}
-    backtest.write(found, "m5 backtest", target)
+    backtest_report.write(found, "m5 backtest", target)
     assert {p.name: p.read_bytes() for p in target.parent.iterdir()} == before
 
 
@@ -174,7 +174,7 @@ def test_a_week_that_has_not_matured_is_refused_before_anything_runs(home: Path)
     with pytest.raises(
         UserError, match="week 2016-04-25 cannot be scored: its forecast ends on 2016-05-29, the landed"
     ):
-        backtest.make(lake, [WEEKS[1885], Week.parse("2016-04-25")], again=False)
+        backtest.carry_out(lake, [WEEKS[1885], Week.parse("2016-04-25")], again=False)
     assert lake.list("") == []
     assert not (home / "dagster").exists()
 

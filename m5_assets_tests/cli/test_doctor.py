@@ -54,7 +54,7 @@ def test_a_fresh_folder_is_told_what_it_lacks(home: Path) -> None:
     assert all(finding.remedy for finding in findings.values() if finding.level != "good")
     assert "m5 sample" in findings["landing"].remedy
     said = doctor.report(list(findings.values()))
-    assert "3 things are wrong" in said
+    assert "3 problems found" in said
     assert "hunter2" not in said
 
 
@@ -72,7 +72,7 @@ def test_a_forecast_whose_file_is_gone_is_found(home: Path, tmp_path_factory: py
         manifest = lake.publish("ensemble_forecast", "2016-05-16", staged, inputs={}, attributes={})
     assert _found("lake").level == "good"
     Path(lake.path(manifest.files[0].key)).unlink()
-    assert "is not there as its manifest says" in _found("lake").text
+    assert "is missing or differs from its manifest" in _found("lake").text
     assert "m5 forecast --week 2016-05-16" in _found("lake").remedy
 
 

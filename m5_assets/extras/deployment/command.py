@@ -1,4 +1,4 @@
-"""The dialogue of `m5 deploy`: what is shown, what is asked. Not here: the work (`m5_assets.extras.deployment`)."""
+"""`m5 deploy`: what it shows and asks; `m5_assets.extras.deployment` does the work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from m5_assets.errors import UserError
 from m5_assets.extras.deployment import CHECKOUT, Deployment, Environment, StackPlan
 from m5_assets.extras.deployment.changes import risky
+
+
+@click.command()
+@click.option("--environment", required=True, help="Name of a file in infrastructure/environments, e.g. dev.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would change and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask; refused where a database, bucket, key or repository would go.")
+@click.option("--undo", is_flag=True, help="Return to the successful deployment before the last one.")
+def deploy(environment: str, only_plan: bool, yes: bool, undo: bool) -> None:
+    """Deploy an environment's AWS stacks and images.
+
+    Needs a checkout of the repository; see docs/aws.md.
+    """
+    run(environment, only_plan=only_plan, yes=yes, undo=undo)
 
 
 def run(

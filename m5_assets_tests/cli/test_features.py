@@ -5,7 +5,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from m5_assets.cli.catalogue import as_markdown
+from m5_assets.cli.features import as_markdown
 from m5_assets.cli.main import cli
 from m5_assets.forecasting.features import NAMES
 

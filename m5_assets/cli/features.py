@@ -1,9 +1,11 @@
-"""The feature catalogue as text: for the terminal, for programs, for the docs."""
+"""`m5 features`: the feature catalogue for the terminal, for programs and for the docs."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+
+import click
 
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES
 
@@ -15,6 +17,17 @@ There are {count} features of a series, a target day and a horizon, as known at 
 
 `make docs` generates this page from the code; `m5 features --json` prints the same for programs.
 """
+
+
+@click.command()
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown: the text of docs/features.md.")
+def features(form: str | None) -> None:
+    """List all features.
+
+    Prints family, unit and definition; a star marks the features that the GBM uses.
+    """
+    click.echo({"json": as_json, "markdown": as_markdown}.get(form or "", as_text)())
 
 
 def as_json() -> str:

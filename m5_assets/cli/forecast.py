@@ -1,0 +1,32 @@
+"""`m5 forecast`: one week with everything it needs."""
+
+from __future__ import annotations
+
+import click
+
+from m5_assets.cli.back_history import check_landed, load_back_history
+from m5_assets.cli.parameters import WEEK
+from m5_assets.cli.runs import execute, one_week, weekly_forecast_job
+from m5_assets.weeks import Week
+
+
+@click.command()
+@click.option("--week", required=True, type=WEEK, help="First day of the week, e.g. 2016-05-16.")
+def forecast(week: Week) -> None:
+    """Forecast one week, from the landed files to PostgreSQL.
+
+    Loads the sales history first where the lake lacks it.
+    """
+    forecast_week(week)
+
+
+def forecast_week(week: Week) -> None:
+    """Load the history that the week needs, then run the weekly job.
+
+    Raises:
+        RunFailed: a step failed.
+        UserError: the landed files are invalid or do not contain the week.
+    """
+    check_landed([week])
+    load_back_history(week, week.shift(-1))
+    execute(weekly_forecast_job, one_week(week))

@@ -1,0 +1,39 @@
+"""The Dagster instance that commands work with: its folder, its configuration, its pool limits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+import m5_assets
+from m5_assets.resources.sagemaker_jobs import HEAVY
+from m5_assets.settings import settings
+
+
+def dagster_home() -> Path:
+    """Return $DAGSTER_HOME, created if needed.
+
+    The default is a folder in M5_HOME, with a link to the project's dagster.yaml.
+    """
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings().home / "dagster")))
+    home.mkdir(parents=True, exist_ok=True)
+    config, link = Path(m5_assets.__file__).parents[1] / "dagster.yaml", home / "dagster.yaml"
+    if config.exists() and not link.exists():
+        link.symlink_to(config)
+    return home
+
+
+def prepare_instance() -> None:
+    """Prepare the instance for a daemon: folder, configuration, pool limits."""
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        _set_pool_limits(instance)
+
+
+def _set_pool_limits(instance: dg.DagsterInstance) -> None:
+    # Dagster keeps the limits of pools in its database; dagster.yaml can only give all pools the same one.
+    storage = instance.event_log_storage
+    if storage.get_concurrency_info(HEAVY).slot_count != settings().heavy_jobs:
+        storage.set_concurrency_slots(HEAVY, settings().heavy_jobs)

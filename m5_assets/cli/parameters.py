@@ -1,0 +1,44 @@
+"""Parameter types shared by several commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from m5_assets.weeks import Week
+
+
+class _WeekType(click.ParamType["Week"]):
+    """The first day of a week, as a `Week`."""
+
+    name = "week"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Week:
+        from m5_assets.weeks import Week  # loads Dagster
+
+        if isinstance(value, Week):
+            return value
+        try:
+            return Week.parse(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class _ListType(click.ParamType[list[Any]]):
+    """Values of one type, separated by commas."""
+
+    def __init__(self, kind: click.ParamType[Any], name: str) -> None:
+        self.kind, self.name = kind, name
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
+        return [self.kind.convert(part.strip(), param, ctx) for part in str(value).split(",")]
+
+
+WEEK = _WeekType()
+
+
+def list_of(kind: click.ParamType[Any], name: str) -> click.ParamType[list[Any]]:
+    """Return the type of a comma-separated list, shown as `name` in help texts."""
+    return _ListType(kind, name)
