@@ -249,7 +249,7 @@ class Platform:
 
     def unmake(self) -> None:
         """Remove everything of the week but Dagster's records of it, so that it can be made again from nothing."""
-        for folder in ("sagemaker/jobs", "pipes"):
+        for folder in ("sagemaker/jobs", "sagemaker/pipes"):
             for path in (self.home / folder).glob(f"**/*-{WEEK.key}-*"):
                 shutil.rmtree(path, ignore_errors=True)
         self._unmake_lake()

@@ -14,20 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
 import dagster as dg
-from botocore.config import Config
-from dagster_sagemaker import (
-    LocalPipesChannel,
-    LocalSageMaker,
-    PipesSageMakerClient,
-    SageMakerJobError,
-    SageMakerTransformClient,
-    SweptJob,
-    sweep,
-)
+from dagster_sagemaker import SageMakerJobError, SageMakerResource, SweptJob, sweep
 from pydantic import Field
 
 import m5_assets
@@ -35,9 +25,6 @@ from m5_assets.model_specs import JOB_KINDS
 from m5_assets.resources.job_requests import Choices
 from m5_assets.resources.lake import LOCAL_BUCKET, Lake
 from m5_assets.settings import PRICES, JobSettings
-
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker import SageMakerClient
 
 JOB_NAME = "{job_name}"
 """Stands for the job's name in a key; every attempt writes below a prefix of its own."""
@@ -100,47 +87,26 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
         return self.job_settings.mode == "local"
 
     @cached_property
-    def _service(self) -> LocalSageMaker:
-        programs = {self.image(k): [sys.executable, "-m", f"m5_assets.containers.{k}"] for k in JOB_KINDS}
-        return LocalSageMaker(
-            Path(self.home, "sagemaker"), buckets={LOCAL_BUCKET: Path(self.lake.root)}, images=programs
-        )
-
-    @cached_property
-    def sagemaker(self) -> "SageMakerClient":
-        """The boto3 client that requests go through."""
-        # The job clients try again by themselves, for longer and less often.
-        once = Config(retries={"mode": "standard", "total_max_attempts": 1})
-        if self._local:
-            return self._service.client("sagemaker", once)
-        return boto3.client("sagemaker", region_name=self.job_settings.region, config=once)
-
-    @cached_property
-    def _pipes(self) -> PipesSageMakerClient:
-        if self._local:
-            channel: Any = LocalPipesChannel(Path(self.home, "pipes"))
-        else:
-            from dagster_sagemaker import S3PipesChannel  # it loads all of dagster_aws: only where it is used
-
-            bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
-            channel = S3PipesChannel(boto3.client("s3"), bucket, f"{prefix}/pipes".lstrip("/"))
-        return PipesSageMakerClient(
-            self.sagemaker, channel, logs_client=self._logs, poll_interval=self._poll, prices=self._prices
-        )
-
-    @cached_property
-    def _logs(self) -> Any:
-        return (
-            self._service.client("logs") if self._local else boto3.client("logs", region_name=self.job_settings.region)
+    def service(self) -> SageMakerResource:
+        """SageMaker as these settings describe it."""
+        settings = self.job_settings
+        bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
+        programs = {self.image(kind): [sys.executable, "-m", f"m5_assets.containers.{kind}"] for kind in JOB_KINDS}
+        return SageMakerResource(
+            mode=settings.mode,
+            region_name=settings.region,
+            pipes_bucket=bucket,
+            pipes_prefix=f"{prefix}/pipes".lstrip("/"),
+            local_home=str(Path(self.home, "sagemaker")),
+            local_buckets={LOCAL_BUCKET: self.lake.root},
+            local_images=programs,
+            poll_interval=self._poll,
+            prices={**PRICES, **settings.prices},
         )
 
     @property
     def _poll(self) -> float:
         return _LOCAL_POLL_SECONDS if self._local else self.job_settings.poll_seconds
-
-    @property
-    def _prices(self) -> dict[str, float]:
-        return {**PRICES, **self.job_settings.prices}
 
     def image(self, kind: str) -> str:
         """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
@@ -200,7 +166,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
             "Tags": chosen.tags,
         }
         with self._retried():
-            done = self._pipes.run(
+            done = self.service.get_pipes_client().run(
                 context=context,
                 create_processing_job_params=params,
                 adopt_completed=self._still_there(outputs, "Processing"),
@@ -251,7 +217,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
         }
         written = {"model": f"{prefix}/{JOB_NAME}"}
         with self._retried():
-            done = self._pipes.run(
+            done = self.service.get_pipes_client().run(
                 context=context,
                 create_training_job_params=params,
                 adopt_completed=self._still_there(written, "Training"),
@@ -293,14 +259,8 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
             "MaxConcurrentTransforms": 1,
             "Tags": chosen.tags,
         }
-        transforms = SageMakerTransformClient(
-            self.sagemaker,
-            logs_client=self._logs,
-            poll_interval=self._poll,
-            prices=self._prices,
-            # CreateTransformJob knows no limit.
-            time_limit=60.0 * chosen.resources.max_runtime_minutes,
-        )
+        # CreateTransformJob knows no limit.
+        transforms = self.service.get_transform_client(time_limit=60.0 * chosen.resources.max_runtime_minutes)
         written = {"answers": prefix}
         with self._retried():
             done = transforms.run(
@@ -324,7 +284,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
 
     def stop_orphans(self, instance: dg.DagsterInstance) -> list[SweptJob]:
         """Ask running jobs to stop whose run ended a while ago, as when its process was killed; see `sweep`."""
-        return sweep(self.sagemaker, lambda run_id: run_has_ended(instance, run_id))
+        return sweep(self.service.get_client(), lambda run_id: run_has_ended(instance, run_id))
 
     def _uri(self, source: JobInput) -> str:
         return self.lake.uri(source.key if source.manifest else f"{source.key}/")

@@ -51,9 +51,9 @@ def run_features(jobs: SageMakerJobs) -> dg.ExecuteInProcessResult:
 
 
 def jobs_of(jobs: SageMakerJobs) -> list[dict[str, Any]]:
-    summaries = jobs.sagemaker.list_processing_jobs(SortOrder="Ascending", SortBy="CreationTime")
+    summaries = jobs.service.get_client().list_processing_jobs(SortOrder="Ascending", SortBy="CreationTime")
     names = [summary["ProcessingJobName"] for summary in summaries["ProcessingJobSummaries"]]
-    return [dict(jobs.sagemaker.describe_processing_job(ProcessingJobName=name)) for name in names]
+    return [dict(jobs.service.get_client().describe_processing_job(ProcessingJobName=name)) for name in names]
 
 
 def test_a_request_holds_what_the_settings_choose(tmp_path: Path) -> None:
@@ -69,7 +69,10 @@ def test_a_request_holds_what_the_settings_choose(tmp_path: Path) -> None:
     assert job["ProcessingOutputConfig"]["KmsKeyId"] == KEY
     assert job["NetworkConfig"]["VpcConfig"] == NETWORK
     assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 10_800}
-    tags = {tag["Key"]: tag["Value"] for tag in jobs.sagemaker.list_tags(ResourceArn=job["ProcessingJobArn"])["Tags"]}
+    tags = {
+        tag["Key"]: tag["Value"]
+        for tag in jobs.service.get_client().list_tags(ResourceArn=job["ProcessingJobArn"])["Tags"]
+    }
     assert tags["team"] == "demand"
     assert tags["stage"] == "features"
     assert "dagster/run_id" in tags
@@ -96,8 +99,8 @@ def test_the_next_attempt_at_a_training_finds_the_checkpoints_of_the_last(tmp_pa
 
     for _ in range(2):
         assert not dg.materialize([gbm_model], raise_on_error=False).success
-    names = [job["TrainingJobName"] for job in jobs.sagemaker.list_training_jobs()["TrainingJobSummaries"]]
-    described = [jobs.sagemaker.describe_training_job(TrainingJobName=name) for name in names]
+    names = [job["TrainingJobName"] for job in jobs.service.get_client().list_training_jobs()["TrainingJobSummaries"]]
+    described = [jobs.service.get_client().describe_training_job(TrainingJobName=name) for name in names]
     assert len({job["TrainingJobName"] for job in described}) == 2
     (place,) = {job["CheckpointConfig"]["S3Uri"] for job in described}
     assert place.startswith("s3://m5-lake/gbm_model/checkpoints/")
@@ -133,7 +136,7 @@ def test_a_job_s_own_choice_wins_and_nothing_chosen_is_nothing_sent() -> None:
 
 
 def test_training_and_transform_requests_of_all_choices_are_valid(tmp_path: Path) -> None:
-    client = jobs_at(tmp_path).sagemaker
+    client = jobs_at(tmp_path).service.get_client()
     training, transform = Choices(PLATFORM, PLATFORM.training("gbm")), Choices(PLATFORM, PLATFORM.transform("gbm"))
     role = PLATFORM.role_arn
     validate(
