@@ -1,7 +1,7 @@
-"""The one kind of error that a user can mend: said in a line, without a traceback."""
+"""Errors that the user can fix; the command line prints them in one line, without a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message names it and the remedy."""
+    """An error that the user can fix; the message names the cause and the remedy."""

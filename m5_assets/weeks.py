@@ -1,7 +1,7 @@
-"""Partitions, origins and horizons: the one weekly key that runs through every asset.
+"""Weeks, origins, horizons and the weekly partitions of all assets.
 
 A week is named by its first day. Its sales are known through its last day, the origin; its forecast covers the 28 days
-after the origin. Not here: when a week is run (`schedules`).
+after the origin.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Week:
         """Return the week of a partition key such as `2016-05-16`.
 
         Raises:
-            ValueError: not a date, or not the weekday on which weeks begin; the message names the nearest week.
+            ValueError: not a date, or not the first day of a week; the message names that week's first day.
         """
         try:
             day = dt.date.fromisoformat(key)
@@ -74,7 +74,7 @@ class Week:
 
 
 def week_containing(day: dt.date) -> Week:
-    """Return the week that this day lies in."""
+    """Return the week that contains this day."""
     return Week(day - dt.timedelta(days=(day.weekday() - settings().first_weekday) % _DAYS))
 
 
@@ -85,10 +85,10 @@ def weeks_between(first: Week, last: Week) -> list[Week]:
 
 
 def last_full_week(now: dt.datetime, source: Settings) -> Week:
-    """Return the last week all of whose days are over; on frozen data not later than its last week.
+    """Return the last week that is over; on frozen data no later than its last week.
 
     Args:
-        now: an aware time; days end at midnight in the settings' time zone.
+        now: an aware time; a day ends at midnight in the settings' time zone.
         source: the settings.
     """
     today = now.astimezone(ZoneInfo(source.time_zone)).date()
@@ -97,7 +97,7 @@ def last_full_week(now: dt.datetime, source: Settings) -> Week:
 
 
 def weekly_partitions(source: Settings) -> dg.WeeklyPartitionsDefinition:
-    """Return the partitions: from the week of d_1 to the last week of frozen data, or to the clock's last full week."""
+    """Return the partitions: from the week of d_1 through the last week of frozen data, else the last full week."""
     end = source.last_week + dt.timedelta(days=_DAYS) if source.last_week else None
     cron_weekday = (source.first_weekday + 1) % _DAYS  # cron counts from Sunday = 0
     return dg.WeeklyPartitionsDefinition(

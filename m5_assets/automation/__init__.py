@@ -1,1 +1,5 @@
-"""What runs together, when, and what it reacts to: jobs, schedules, sensors, due weeks, housekeeping, run launcher."""
+"""Everything that starts or follows runs: jobs, schedules, sensors, and the run launcher.
+
+`jobs` groups assets into what runs together; `schedules` and `sensors` request runs of them; `due_weeks` says for which
+weeks, and `housekeeping` what is deleted.
+"""

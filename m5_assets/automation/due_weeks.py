@@ -1,7 +1,7 @@
-"""Which weeks have to be made: landed and not forecast, changed since they were loaded, forecast from older sales.
+"""Which weeks need a run: landed but not forecast, corrected since they were loaded, forecast from outdated inputs.
 
-Everything here compares what is landed with what the lake holds; nothing is remembered, so nothing is lost when the
-daemon was off. Not here: when it is asked (`schedules`, `sensors`) and how a week is made (`jobs`).
+Everything here compares the landed files with the lake. There is no state of its own, so nothing is lost while the
+daemon is off.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from m5_assets.weeks import Week, last_full_week, week_containing, weeks_between
 FORECAST = "ensemble_forecast"
 
 Contents: TypeAlias = Mapping[str, Mapping[str, str]]
-"""What the landed files say of each week, by dataset (`raw_sales`, `store_dept_sales`) and week."""
+"""Digests of the landed content, by dataset (`raw_sales`, `store_dept_sales`) and week."""
 
 
 def earliest_week(first_landed: dt.date, source: Settings) -> Week:
-    """Return the first week that has `M5_MIN_HISTORY_WEEKS` of sales behind it."""
+    """Return the first week with `M5_MIN_HISTORY_WEEKS` weeks of sales."""
     return week_containing(first_landed).shift(source.min_history_weeks - 1)
 
 
 def due_weeks(lake: Lake, landed: tuple[dt.date, dt.date], now: dt.datetime, source: Settings) -> list[Week]:
-    """Return the weeks of live data that are over, landed whole and newer than the newest forecast, oldest first.
+    """Return the weeks of live data that are over, fully landed and newer than the newest forecast, oldest first.
 
-    A lake without any forecast begins with the newest such week: its past is a backfill, which somebody must want.
+    A lake without a forecast starts with the newest such week; earlier weeks are left to `m5 backfill`.
     """
     last = week_containing(landed[1] + dt.timedelta(days=1)).shift(-1)
     last = min(last, last_full_week(now, source))
@@ -50,10 +50,10 @@ def replay_week(
     """Return the earliest week of frozen data not yet forecast that has enough history; None when all are.
 
     Args:
-        lake: where the forecasts are.
+        lake: holds the forecasts.
         landed: first and last day of the landed sales.
         source: settings with a last week.
-        asked: weeks whose run has not ended.
+        asked: weeks whose run is queued or running.
     """
     if source.last_week is None:
         raise ValueError("a replay needs frozen data: set M5_LAST_WEEK")
@@ -63,18 +63,18 @@ def replay_week(
 
 
 def unfinished_weeks(instance: dg.DagsterInstance, job: str) -> set[str]:
-    """Return the weeks for which a run of this job is queued or running."""
+    """Return the weeks that have a queued or running run of this job."""
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
     return {run.tags[PARTITION_NAME_TAG] for run in runs if PARTITION_NAME_TAG in run.tags}
 
 
 def landed_contents(reader: Landing) -> Contents:
-    """Name what the landed sales and totals say of each of their weeks; a first week may be a part.
+    """Return a digest of the landed sales and totals for each of their weeks; the first week may be incomplete.
 
-    Reads both files whole.
+    Reads both files completely.
 
     Raises:
-        BadInput: a file is refused.
+        BadInput: a file is invalid.
     """
     sales, totals, days = reader.sales(), reader.totals(), reader.calendar().set_index("d")["date"]
     first, last = days[sales.first_day].date(), days[sales.last_day].date()
@@ -91,9 +91,9 @@ def landed_contents(reader: Landing) -> Contents:
 
 
 def weeks_to_load(lake: Lake, contents: Contents, due: Sequence[Week]) -> list[Week]:
-    """Return the weeks whose landed sales are not what the lake holds, and those that the due weeks' windows lack.
+    """Return the weeks whose landed sales differ from the lake, and those missing from the due weeks' history windows.
 
-    The due weeks themselves are left out: their own runs load them.
+    The due weeks themselves are left out, because their own runs load them.
     """
     wanted = _changed(lake, "raw_sales", contents)
     if due:
@@ -104,9 +104,9 @@ def weeks_to_load(lake: Lake, contents: Contents, due: Sequence[Week]) -> list[W
 
 
 def totals_to_load(lake: Lake, contents: Contents, loading: Sequence[Week], due: Sequence[Week]) -> list[Week]:
-    """Return the weeks whose landed totals are not what the lake holds, and those before the due weeks that it lacks.
+    """Return the weeks whose landed totals differ from the lake, and those before the due weeks that the lake lacks.
 
-    Weeks that are loaded or made anyway are left out: their totals are loaded with them.
+    Weeks in `loading` and `due` are left out, because their runs load the totals too.
     """
     wanted = _changed(lake, "store_dept_sales", contents)
     if due:
@@ -117,19 +117,19 @@ def totals_to_load(lake: Lake, contents: Contents, loading: Sequence[Week], due:
 
 def _changed(lake: Lake, dataset: str, contents: Contents) -> set[str]:
     held = {key: lake.get(dataset, key).attributes.get("content") for key in lake.partitions(dataset)}
-    # Totals that name no content are sums of raw_sales, which tells of its own corrections.
+    # Totals without a content digest are sums of raw_sales, whose own digest shows corrections.
     same = {key for key, content in held.items() if content is None and dataset == "store_dept_sales"}
     return {key for key, content in contents[dataset].items() if key in held and held[key] != content} - same
 
 
 def corrected_tables(lake: Lake, reader: Landing) -> list[str]:
-    """Return the tables without weeks of which the landed file corrects what the lake holds.
+    """Return the unpartitioned tables in which the landed file corrects rows that the lake holds.
 
-    Prices of further weeks and further days of the calendar correct nothing: the next week's run loads them. Reads both
-    files whole.
+    Additional weeks of prices and additional calendar days correct nothing; the next weekly run loads them. Reads both
+    files completely.
 
     Raises:
-        BadInput: a file is refused.
+        BadInput: a file is invalid.
     """
     found, calendar = [], reader.calendar()
     prices, days = lake.find("sell_prices"), lake.find("calendar")
@@ -146,7 +146,7 @@ def corrected_tables(lake: Lake, reader: Landing) -> list[str]:
 
 
 def spans(weeks: Sequence[Week]) -> list[tuple[Week, Week]]:
-    """Return the runs of consecutive weeks, each as its first and last week."""
+    """Group consecutive weeks; return the first and last week of each group."""
     found: list[tuple[Week, Week]] = []
     for week in sorted(weeks):
         if found and found[-1][1].shift(1) == week:
@@ -157,10 +157,10 @@ def spans(weeks: Sequence[Week]) -> list[tuple[Week, Week]]:
 
 
 def stale_weeks(lake: Lake) -> dict[Week, list[str]]:
-    """Return the weeks with a forecast whose features were computed from other inputs than the lake holds now.
+    """Return the forecast weeks whose features were computed from inputs that have changed since.
 
     Returns:
-        The inputs that have changed, by week, oldest first.
+        The names of the changed inputs by week, oldest first.
     """
     known = KnownInputs(lake)
     changed = {week: known.changed(week) for week in map(Week.parse, lake.partitions(FORECAST))}

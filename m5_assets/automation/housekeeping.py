@@ -1,8 +1,7 @@
-"""What is removed, and what must stay: old features and predictions, files that no week names, Dagster's old runs.
+"""What is deleted and what is kept: old features and predictions, unreferenced files, Dagster's old runs.
 
-Nothing that a forecast in force needs is removed: a model's archive stays as long as any week names it, features and
-predictions of the newest forecast stay whatever their age, predictions of a week stay until it is scored. Not here:
-when it runs (`jobs`, `schedules`).
+Nothing that a current forecast needs is deleted: a model's archive stays while any week refers to it, features and
+predictions of the newest forecast stay whatever their age, and a week's predictions stay until it is scored.
 """
 
 from __future__ import annotations
@@ -24,18 +23,17 @@ from m5_assets.settings import RetentionFields
 
 log = logging.getLogger("m5.housekeeping")
 
-
 _MANIFEST = "manifest.json"
 _STAGING = ".staging-"
 
 
 @dataclass(frozen=True)
 class Removal:
-    """One thing to remove.
+    """One thing to delete.
 
     Attributes:
-        kind: old week, unnamed file or old run.
-        name: a key below the lake's root, or a run's id.
+        kind: "old week", "unnamed file" or "old run".
+        name: a key relative to the lake's root, or a run id.
         bytes: its size; 0 for a run, whose rows are not counted.
     """
 
@@ -45,29 +43,29 @@ class Removal:
 
 
 def weeks_kept(lake: Lake, dataset: str, count: int) -> set[str]:
-    """Return the weeks of a dataset that stay: the newest ones, the forecast in force, and those not yet scored."""
+    """Return the weeks of a dataset to keep: the newest ones, the newest forecast, and those not yet scored."""
     weeks, forecasts = lake.partitions(dataset), lake.partitions(FORECAST)
     kept = {*weeks[-count:], *forecasts[-1:]}
     return kept | ({*forecasts} - {*lake.partitions("forecast_accuracy")} if dataset in PREDICTIONS else set())
 
 
 def old_weeks(lake: Lake, source: RetentionFields) -> Iterator[Removal]:
-    """Yield the files of weeks of features and predictions that are not kept, the manifest of each first."""
+    """Yield the files of feature and prediction weeks that are not kept; the manifest of each week comes first."""
     counts = {"features": source.features_weeks, **dict.fromkeys(PREDICTIONS, source.predictions_weeks)}
     for dataset, count in counts.items():
         kept = weeks_kept(lake, dataset, count)
         for week in lake.partitions(dataset):
             if week not in kept:
-                # A reader sees a week that is not there, and never half of one.
+                # With the manifest gone, a reader sees no week rather than half of one.
                 files = _files(lake, lake.folder(dataset, week))
                 for info in sorted(files, key=lambda i: i.base_name != _MANIFEST):
                     yield Removal("old week", _key(lake, info), info.size)
 
 
 def unnamed_files(lake: Lake, datasets: Sequence[str], older_than: dt.datetime) -> Iterator[Removal]:
-    """Yield files that no manifest of their dataset names, written before a time: what failed attempts left.
+    """Yield files of failed attempts: named by no manifest of their dataset and written before `older_than`.
 
-    A model's archive lies in the week in which it was trained and is named by the weeks that carry it forward.
+    A model's archive is stored in the week it was trained in; the weeks that carry it forward name it too.
     """
     for dataset in datasets:
         manifests = [m for m in (lake.find(dataset, week) for week in (None, *lake.partitions(dataset))) if m]
@@ -81,20 +79,20 @@ def unnamed_files(lake: Lake, datasets: Sequence[str], older_than: dt.datetime) 
 
 
 def left_staging(lake: Lake, older_than: dt.datetime) -> Iterator[Removal]:
-    """Yield what killed processes left in the lake's staging folders."""
+    """Yield files that killed processes left in the lake's staging folders."""
     for info in lake.filesystem.get_file_info(pafs.FileSelector(lake.path("").rstrip("/"), allow_not_found=True)):
         if info.base_name.startswith(_STAGING) and info.mtime <= older_than:
             yield from (Removal("unnamed file", _key(lake, i), i.size) for i in _files(lake, _key(lake, info)))
 
 
 def old_runs(instance: dg.DagsterInstance, older_than: dt.datetime) -> Iterator[Removal]:
-    """Yield Dagster's runs that ended before a time; their events and logs go with them."""
+    """Yield Dagster's runs that ended before `older_than`; deleting one also deletes its events and logs."""
     ended = dg.RunsFilter(statuses=FINISHED, updated_before=older_than)
     yield from (Removal("old run", record.dagster_run.run_id) for record in instance.get_run_records(ended))
 
 
 def plan(lake: Lake, instance: dg.DagsterInstance, source: RetentionFields, now: dt.datetime) -> list[Removal]:
-    """Return everything that is to be removed now."""
+    """Return everything to delete now."""
     files_before = now - dt.timedelta(hours=source.files_hours)
     old = list(old_weeks(lake, source))
     gone = {removal.name for removal in old}
@@ -104,14 +102,14 @@ def plan(lake: Lake, instance: dg.DagsterInstance, source: RetentionFields, now:
 
 
 def datasets(lake: Lake) -> list[str]:
-    """Return the lake's datasets: folders that hold a manifest, themselves or in their weeks."""
+    """Return the lake's datasets: folders with a manifest of their own or of one of their weeks."""
     found = lake.filesystem.get_file_info(pafs.FileSelector(lake.path("").rstrip("/"), allow_not_found=True))
     names = sorted(i.base_name for i in found if i.type == pafs.FileType.Directory and not i.base_name.startswith("."))
     return [name for name in names if lake.partitions(name) or lake.find(name) is not None]
 
 
 def carry_out(removals: Iterable[Removal], lake: Lake, instance: dg.DagsterInstance) -> None:
-    """Remove; what is gone already is no error."""
+    """Delete; ignore what is already gone."""
     for number, removal in enumerate(removals, start=1):
         if removal.kind == "old run":
             instance.compute_log_manager.delete_logs(prefix=[removal.name])
@@ -119,18 +117,18 @@ def carry_out(removals: Iterable[Removal], lake: Lake, instance: dg.DagsterInsta
         else:
             _delete(lake, removal.name)
         if number % 1000 == 0:
-            log.info("%s things removed", f"{number:,}")
+            log.info("%s files and runs deleted", f"{number:,}")
 
 
 def summary(removals: Sequence[Removal]) -> list[str]:
-    """Return a line a kind and dataset: how many, how large."""
+    """Return one line per kind and dataset with count and size."""
     groups: dict[tuple[str, str], list[int]] = {}
     for removal in removals:
         name = "Dagster's storage" if removal.kind == "old run" else removal.name.split("/")[0]
         groups.setdefault((removal.kind, name), []).append(removal.bytes)
     return [
         f"{kind:<14}{name:<22}{len(sizes):>8,}{sum(sizes) / 1e6:>12,.1f} MB" for (kind, name), sizes in groups.items()
-    ] or ["nothing to remove"]
+    ] or ["nothing to delete"]
 
 
 def _files(lake: Lake, folder: str) -> list[pafs.FileInfo]:
@@ -152,7 +150,7 @@ def _delete(lake: Lake, key: str) -> None:
 
 
 def _remove_empty_folders(lake: Lake, folder: PurePosixPath) -> None:
-    """Remove a folder and those above it that hold nothing any more; a dataset's own folder stays."""
+    """Delete a folder and its parents while they are empty; the dataset's own folder stays."""
     while len(folder.parts) > 1 and not lake.filesystem.get_file_info(pafs.FileSelector(lake.path(str(folder)))):
         lake.filesystem.delete_dir(lake.path(str(folder)))
         folder = folder.parent

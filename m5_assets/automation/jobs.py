@@ -1,4 +1,4 @@
-"""The jobs: what is run together. Not here: when (`schedules`), and the assets themselves (`assets`)."""
+"""The jobs: which assets run together, and how their steps are retried."""
 
 import datetime as dt
 
@@ -10,13 +10,13 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.limits import Retention
 
 _IN_ORDER = {"m5/order": "weekly"}
-"""Runs with this tag run one at a time, in the order asked for (dagster.yaml): a week carries the last one's models."""
+"""dagster.yaml runs these one at a time, in the order of the requests: a week reuses the models of the week before."""
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""For what passes by itself: a lost connection, a restarted database, a throttled request, a full disk made free.
+"""For temporary failures: a lost connection, a restarting database, a throttled request, a full disk.
 
-Dagster does not apply it to failed checks, to a `dg.Failure` that forbids it (bad or missing input), nor to the errors
-of jobs, which say for themselves whether another attempt can help (`m5_assets.resources.sagemaker_jobs`).
+Dagster does not retry failed checks, nor a `dg.Failure` with `allow_retries=False` (bad or missing input). Errors of
+SageMaker jobs decide themselves whether a retry can help (`m5_assets.resources.sagemaker_jobs`).
 """
 
 LANDING = dg.AssetSelection.groups("landing")
@@ -32,43 +32,43 @@ weekly_forecast = dg.define_asset_job(
     selection=LANDING | FORECAST | RDS_HISTORY | RDS_FORECAST | DASHBOARDS,
     tags=_IN_ORDER,
     op_retry_policy=RETRIES,
-    description="A week from the landed files to PostgreSQL: its sales, features, models in force, forecasts, load, "
-    "refresh of QuickSight.",
+    description="Forecasts a week, from the landed files to PostgreSQL: sales, features, models, forecasts, load, "
+    "QuickSight refresh.",
 )
 back_history = dg.define_asset_job(
     "back_history",
     selection=LANDING | RDS_HISTORY,
     op_retry_policy=RETRIES,
-    description="Weeks of sales, prices and calendar from the landed files to the lake and PostgreSQL; all weeks in "
-    "one run, in one pass.",
+    description="Loads sales, prices and calendar from the landed files into the lake and PostgreSQL; all weeks in "
+    "one run and one pass.",
 )
 feature_weeks = dg.define_asset_job(
     "feature_weeks",
     selection=FEATURES,
     op_retry_policy=RETRIES,
-    description="The features of weeks whose sales are loaded, before their forecasts; all weeks in one run, ten to a "
+    description="Computes the features of loaded weeks ahead of their forecasts; all weeks in one run, ten per "
     "Processing job.",
 )
 accuracy = dg.define_asset_job(
     "accuracy",
     selection=ACCURACY | DASHBOARDS,
     op_retry_policy=RETRIES,
-    description="The accuracy of a week's forecast, four weeks later, loaded to PostgreSQL and shown.",
+    description="Scores a week's forecast four weeks later and loads its accuracy into PostgreSQL and the dashboards.",
 )
 
 
 @dg.op
 def remove_old(context: dg.OpExecutionContext, lake: Lake, retention: Retention) -> None:
-    """Remove what the settings do not keep."""
+    """Delete what the retention settings do not keep."""
     removals = cleaning.plan(lake, context.instance, retention, dt.datetime.now(dt.UTC))
     for line in cleaning.summary(removals):
         context.log.info(line)
     cleaning.carry_out(removals, lake, context.instance)
 
 
-@dg.job(description="Removes old features, predictions, unnamed files and runs: M5_RETENTION_*.")
+@dg.job(description="Deletes old features, predictions, unreferenced files and runs: M5_RETENTION_*.")
 def housekeeping() -> None:
-    """Remove what the settings do not keep."""
+    """Delete what the retention settings do not keep."""
     remove_old()
 
 

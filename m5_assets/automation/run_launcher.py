@@ -1,8 +1,8 @@
-"""Dagster's default launcher, which starts runs as processes, and what it lacks: noticing that such a process is lost.
+"""Dagster's default run launcher plus a health check, so that runs whose process died are noticed.
 
-A code server that lives on notices the death of the runs that it started. Where the server died with them (a power cut,
-a killed container, kill -9 of everything), a run would stay "started" for ever and hold the queue. With this launcher
-run monitoring fails it, and `run_retries` makes the rest of it. In force through dagster.yaml.
+A code server notices when a run it started dies. If the server dies too (power cut, killed container, kill -9 of
+everything), the run would stay "started" forever and block the queue. With this launcher, run monitoring fails such a
+run and `run_retries` resumes it. dagster.yaml selects it.
 """
 
 import json
@@ -15,22 +15,22 @@ from m5_assets.automation.run_statuses import IN_PROGRESS
 from m5_assets.dagster_internals import GRPC_INFO_TAG, CheckRunHealthResult, WorkerStatus
 
 HOST_TAG = "m5/host"
-"""The machine of a run that the command line executes itself."""
+"""The host name of a run that the command line executes itself."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SLACK_SECONDS = 2.0
 
 
 class LocalRunLauncher(dg.DefaultRunLauncher):
-    """Starts runs as processes of the code server on this machine, and looks after them."""
+    """Starts runs as processes of the code server on this machine and checks their health."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Run monitoring may ask for a run's process."""
+        """Run monitoring may check a run's process."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Say whether the run's process lives; one of another machine, or not seen to start, counts as running."""
+        """Return whether the run's process is alive; on another machine, or before it started, it counts as running."""
         process = _process(self._instance, run)
         if process is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "not a process of this machine")
@@ -41,10 +41,10 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
 
 
 def fail_lost_runs(instance: dg.DagsterInstance) -> None:
-    """Fail the runs of this machine whose process is gone, and free their places in the pools.
+    """Fail the runs of this machine whose process is gone, and free their pool slots.
 
-    What the daemon's run monitoring does, for whoever works without a daemon: a place that a killed run holds would be
-    waited for for ever.
+    Does what run monitoring does, for commands used without a daemon. Otherwise a killed run holds its pool slots
+    forever.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
         process = _process(instance, run)
@@ -54,7 +54,7 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> None:
 
 
 def _process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, float] | None:
-    """Return the number of the run's process and when it was noted, if it is one of this machine."""
+    """Return the run's process id and when it was recorded, if the process is on this machine."""
     server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
     here = "socket" in server or server.get("host") in _LOOPBACK or run.tags.get(HOST_TAG) == os.uname().nodename
     if not here:
@@ -68,23 +68,23 @@ def _process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, flo
 
 
 def is_alive(pid: int, since: float) -> bool:
-    """Say whether the process that had this number at a time still runs; numbers are given again after a while.
+    """Return whether the process that had this id at a time is still running; ids are reused after a while.
 
     Args:
-        pid: the process's number.
-        since: a time, in seconds since 1970, at which it ran.
+        pid: the process id.
+        since: a time, in seconds since 1970, at which the process ran.
     """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return False  # of another user: not ours
+        return False  # another user's: the id was reused
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
     except FileNotFoundError:
-        return not Path("/proc/self").exists()  # gone between two lines, or a system without /proc
+        return not Path("/proc/self").exists()  # it just ended, or the system has no /proc
     state, ticks = fields[0], int(fields[19])
     began = int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
     return state != "Z" and began <= since + _SLACK_SECONDS

@@ -5,4 +5,4 @@ from dagster import DagsterRunStatus as Status
 FINISHED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
 UNFINISHED = [status for status in Status if status not in FINISHED]
 IN_PROGRESS = [Status.STARTING, Status.STARTED, Status.SUSPENDED, Status.CANCELING]
-"""A process works on the run, or did until it was lost."""
+"""The run has a process, or had one until it was lost."""

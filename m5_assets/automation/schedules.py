@@ -1,8 +1,7 @@
-"""When the jobs run: by the clock on live data, by a replay clock on frozen data.
+"""The weekly schedules: by the clock on live data, one week per tick on frozen data.
 
-Every evaluation asks for what is due by then, not for what its own tick is about: after three weeks without a daemon
-the first evaluation asks for three weeks, in order, and the next for nothing. Not here: what is due (`due`), what runs
-(`jobs`), and what a landed file starts (`sensors`).
+Every evaluation requests all weeks that are due, not only its own tick's: after three weeks without a daemon the first
+evaluation requests three weeks, in order, and the next one none.
 """
 
 import datetime as dt
@@ -28,13 +27,13 @@ def _hour(after: int) -> int:
     job=weekly_forecast,
     cron_schedule=f"0 {_hour(0)} * * {_CRON_WEEKDAY}",
     execution_timezone=settings().time_zone,
-    description="Every week: the weeks that are over, landed and not forecast, in order. On frozen data (M5_LAST_WEEK) "
-    "the earliest week not yet forecast.",
+    description="Weekly: forecasts all weeks that are over, landed and not yet forecast, in order. On frozen data "
+    "(M5_LAST_WEEK): the earliest week not yet forecast.",
 )
 def weekly(
     context: dg.ScheduleEvaluationContext, lake: Lake, landing: LandingFolder
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Ask for the runs of the weeks that are due and not under way."""
+    """Request runs of the weeks that are due and have no run yet."""
     under_way = unfinished_weeks(context.instance, weekly_forecast.name)
     try:
         landed = landing.open().days()
@@ -42,27 +41,27 @@ def weekly(
         return dg.SkipReason(f"the landed sales cannot be read: {problem}")
     if settings().last_week is not None:
         week = replay_week(lake, landed, settings(), under_way)
-        weeks, none = [week] if week else [], f"every week up to M5_LAST_WEEK={settings().last_week} has its forecast"
+        weeks, none = [week] if week else [], f"all weeks through M5_LAST_WEEK={settings().last_week} are forecast"
     else:
         weeks = due_weeks(lake, landed, context.scheduled_execution_time, settings())
         none = f"no week is due: sales are landed through {landed[1]}"
-    # The key is the tick's: a week that failed is asked for again at the next one, and never twice at the same.
+    # The key contains the tick: a failed week is requested again at the next tick, but never twice at the same one.
     requests = [
         dg.RunRequest(run_key=f"{week}@{context.scheduled_execution_time:%Y-%m-%dT%H:%M}", partition_key=week.key)
         for week in weeks
         if week.key not in under_way
     ]
-    return requests or dg.SkipReason(none if not weeks else "every week that is due is under way")
+    return requests or dg.SkipReason(none if not weeks else "all due weeks are queued or running")
 
 
 @dg.schedule(
     job=accuracy,
     cron_schedule=f"0 {_hour(2)} * * {_CRON_WEEKDAY}",
     execution_timezone=settings().time_zone,
-    description="Every week, after the forecast: the accuracy of the forecasts whose four weeks are now known.",
+    description="Weekly, after the forecast: scores the forecasts whose four weeks of sales are now known.",
 )
 def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
-    """Ask for the accuracy of every forecast that has matured and is not scored."""
+    """Request the accuracy of every forecast that can be scored and is not."""
     sales = set(lake.partitions("raw_sales"))
     scored = {*lake.partitions("forecast_accuracy"), *unfinished_weeks(context.instance, accuracy.name)}
     matured = [
@@ -71,7 +70,7 @@ def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[d
         if key not in scored and all(Week.parse(key).shift(i).key in sales for i in range(1, HORIZON_DAYS // 7 + 1))
     ]
     if not matured:
-        return dg.SkipReason("no forecast has matured since the last one was scored")
+        return dg.SkipReason("no further forecast can be scored yet")
     at = _scheduled(context)
     return [dg.RunRequest(run_key=f"accuracy-{key}@{at}", partition_key=key) for key in matured]
 
@@ -80,10 +79,10 @@ def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[d
     job=housekeeping,
     cron_schedule=f"30 {_hour(4)} * * {_CRON_WEEKDAY}",
     execution_timezone=settings().time_zone,
-    description="Every week: removes what M5_RETENTION_* does not keep and no forecast in force needs.",
+    description="Weekly: deletes what M5_RETENTION_* does not keep and no current forecast needs.",
 )
 def weekly_housekeeping(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Ask for one run."""
+    """Request one run."""
     return dg.RunRequest(run_key=f"housekeeping@{_scheduled(context)}")
 
 

@@ -1,1 +1,1 @@
-"""From the lake to arrays: the inputs known at an origin, sales, and the weights and scales of the score."""
+"""From the lake to arrays and tables: inputs known at an origin, sales, forecasts, accuracy, weights and scales."""

@@ -1,4 +1,4 @@
-"""Forecasts in the lake, as arrays and tables: each model's predictions, the totals' forecast, a week's forecast."""
+"""Forecasts in the lake as arrays and tables: each model's predictions, the totals forecast, the week's forecast."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def read_predictions(lake: Lake, manifest: Manifest) -> DailyUnits:
 
 
 def predictions_by_store(lake: Lake, manifest: Manifest) -> Iterator[DailyUnits]:
-    """Yield a model's forecast store by store, in alphabetical order, so that no more than one is in memory."""
+    """Yield a model's forecast store by store, in alphabetical order, with only one in memory."""
     for file in sorted(manifest.files, key=lambda file: Path(file.key).name.partition(".parquet")[0]):
         with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
             yield read_daily(stream)
 
 
 def read_totals_forecast(lake: Lake, manifest: Manifest) -> pd.DataFrame:
-    """Return the totals' forecast: a row a store-department and day, with `units`."""
+    """Return the totals forecast: one row per store-department and day, with `units`."""
     frame: pd.DataFrame = lake.read_table(manifest.files[0]).to_pandas()
     return frame
 
@@ -39,7 +39,7 @@ def totals_of(series: pd.DataFrame, totals: pd.DataFrame) -> tuple[npt.NDArray[n
     """Return each series' row among the G store-departments, and their (G, 28) totals, as `align` takes them.
 
     Raises:
-        dg.Failure: a series whose store-department has no totals.
+        dg.Failure: the store-department of a series has no totals.
     """
     keys = ["store_id", "dept_id"]
     wide = totals.pivot(index=keys, columns="date", values="units").sort_index()
@@ -62,10 +62,10 @@ def read_forecast(lake: Lake, week: Week) -> pa.Table:
 
 
 def forecast_parts(lake: Lake, week: Week) -> Iterator[pa.Table]:
-    """Yield the week's forecast by whole stores, some at a time.
+    """Yield the week's forecast in groups of whole stores.
 
     Raises:
-        MissingInput: the week has no forecast, or one that an earlier version made, without all of `FORECASTS`.
+        MissingInput: the week has no forecast, or one from an earlier version that lacks some of `FORECASTS`.
     """
     remedy = f"run `m5 forecast --week {week}`"
     for table in lake.read_groups(lake.get("ensemble_forecast", week.key, remedy=remedy).files[0]):

@@ -1,8 +1,7 @@
-"""What is known at a week's origin, as the lake holds it: the inputs of its features, and whether they have changed.
+"""What is known at a week's origin: the inputs of its features in the lake, and whether they changed since.
 
-An input's digest names no more than what the week may see: weeks of sales up to its own, prices and calendar up to the
-end of its horizon. So a longer file changes no week, and a corrected one exactly those that see the correction. Not
-here: computing features of it (`features`) and what follows from a change (`m5_assets.automation.due_weeks`).
+An input's digest covers only what the week may see: sales through its own week, prices and calendar through the end of
+its horizon. So a longer file changes no week, and a corrected file changes exactly the weeks that see the correction.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.weeks import Week, week_containing, weeks_between
 
 PRICES, CALENDAR = "known_prices", "known_calendar"
-"""The names of inputs that are a part of `sell_prices` and of `calendar`: up to the end of the week's horizon."""
+"""Names of the inputs that are a part of `sell_prices` and `calendar`: through the end of the week's horizon."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a week's features are computed from.
+    """The inputs of a week's features.
 
     Attributes:
         week: the week.
-        sales: the manifests of the weeks of sales that it sees, oldest first.
-        totals: the same of the store-departments' totals.
+        sales: manifests of the weeks of sales that it sees, oldest first.
+        totals: the same for the store-departments' totals.
         prices: the manifest of the prices.
         calendar: the manifest of the calendar.
         inputs: the digest of each input.
@@ -45,7 +44,7 @@ class Known:
 
 
 class KnownInputs:
-    """Finds what weeks know in the lake as it is now; it reads everything once."""
+    """Finds the known inputs of weeks in the lake; reads each manifest once."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -54,10 +53,10 @@ class KnownInputs:
         self._days: pd.DataFrame | None = None
 
     def at(self, week: Week, policy: ForecastPolicy) -> Known:
-        """Return what the week knows.
+        """Return the inputs known to the week.
 
         Raises:
-            MissingInput: something has not been loaded, though the landed files held it.
+            MissingInput: something that landed has not been loaded.
             dg.Failure: the landed history is shorter than `M5_MIN_HISTORY_WEEKS`.
         """
         sales, totals = self._sales(week, policy), self._totals(week)
@@ -70,7 +69,7 @@ class KnownInputs:
         return Known(week, sales, totals, self._get("sell_prices"), self._get("calendar"), inputs)
 
     def changed(self, week: Week) -> list[str]:
-        """Return the inputs that have changed since the week's features were made; none where they never were."""
+        """Return the inputs that changed since the week's features were computed; empty if they never were."""
         features = self._lake.find("features", week.key)
         if features is None:
             return []
@@ -120,7 +119,7 @@ class KnownInputs:
         return [self._get(dataset, w.key) for w in window]
 
     def prices(self, week: Week) -> str:
-        """Name what the prices say of the weeks up to the end of the week's horizon."""
+        """Return a digest of the prices through the end of the week's horizon."""
         contents = self._get("sell_prices").attributes.get("contents")
         if contents is None:  # loaded by an earlier version
             raise MissingInput("sell_prices", None, "materialise sell_prices again")
@@ -128,7 +127,7 @@ class KnownInputs:
         return hashlib.sha256("".join(known).encode()).hexdigest()
 
     def calendar(self, week: Week) -> str:
-        """Name what the calendar says of the days up to the end of the week's horizon."""
+        """Return a digest of the calendar through the end of the week's horizon."""
         if self._days is None:
             self._days = self._lake.read_table(self._get("calendar").files[0]).to_pandas()
         return calendar_content(self._days, week.last_forecast_day)

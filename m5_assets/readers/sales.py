@@ -1,4 +1,4 @@
-"""The sales that are in the lake, as arrays: what scores and plots read. Not here: how they come there (`landing`)."""
+"""Sales in the lake as arrays, for scores and plots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from m5_assets.weeks import Week
 
 
 def unbroken_weeks(lake: Lake, week: Week) -> list[Week]:
-    """Return the consecutive weeks of sales in the lake that end with this week, oldest first."""
+    """Return the consecutive weeks of sales in the lake through this week, oldest first."""
     loaded = set(lake.partitions("raw_sales"))
     weeks = [week]
     while weeks[-1].shift(-1).key in loaded:
@@ -34,7 +34,7 @@ def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
 
 
 def units_a_day(lake: Lake, weeks: list[Week]) -> pd.Series[float]:
-    """Return the units of all series by day of weeks that are in the lake; no more than a row group is in memory."""
+    """Return the daily units of all series together; only one row group at a time is in memory."""
     parts = []
     for week in weeks:
         for rows in lake.read_groups(lake.get("raw_sales", week.key).files[0], ["date", "units"]):
@@ -44,7 +44,7 @@ def units_a_day(lake: Lake, weeks: list[Week]) -> pd.Series[float]:
 
 
 def units_of(series: pd.DataFrame, sales: DailyUnits) -> npt.NDArray[np.int32]:
-    """Return the (N, D) sales of these series; zero for one that the sales do not hold: it was not sold yet."""
+    """Return the (N, D) sales of these series; zero for a series not in the sales, which was not sold yet."""
     rows = pd.MultiIndex.from_frame(sales.series).get_indexer(pd.MultiIndex.from_frame(series[sales.series.columns]))
     units: npt.NDArray[np.int32] = np.where((rows >= 0)[:, None], sales.units[rows], 0)
     return units

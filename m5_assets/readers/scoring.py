@@ -1,8 +1,4 @@
-"""What a week's errors are measured by: WRMSSE's weights and scales as they were known at the week's origin.
-
-Not here: the measure itself (`m5_assets.forecasting.wrmsse`), and whose errors are measured (`accuracy`,
-`ensemble_weights`).
-"""
+"""WRMSSE's weights and scales as known at a week's origin; `m5_assets.forecasting.wrmsse` defines the measure."""
 
 from __future__ import annotations
 
@@ -27,14 +23,14 @@ if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pa
 
 @dataclass(frozen=True)
 class Measure:
-    """What a week's errors are measured by: G groups of N series.
+    """The weights and scales of a week's errors, for G groups of N series.
 
     Attributes:
         hierarchy: of the series.
         weights: (G,).
         scales: (G,), squared units.
-        source: "official" where weights and scales are those of the landed file, "own" where they were computed from
-            the sales and prices in the lake.
+        source: "official" if weights and scales come from the landed file, "own" if they were computed from the sales
+            and prices in the lake.
     """
 
     hierarchy: Hierarchy
@@ -44,10 +40,10 @@ class Measure:
 
 
 def landed_official(landing: LandingFolder) -> LandedOfficial | None:
-    """Return the competition's own weights and scales, where they are landed.
+    """Return the competition's own weights and scales if they have landed.
 
     Raises:
-        dg.Failure: the file cannot be used; not to be retried.
+        dg.Failure: the file is invalid; not retried.
     """
     try:
         return landing.open().official()
@@ -56,7 +52,7 @@ def landed_official(landing: LandingFolder) -> LandedOfficial | None:
 
 
 def day_number(lake: Lake, week: Week) -> int:
-    """Return the calendar's number of the week's origin, such as 1913."""
+    """Return the day number of the week's origin in the calendar, e.g. 1913."""
     days = _whole(lake, "calendar").select(["date", "d"]).to_pandas()
     return int(days.loc[pd.to_datetime(days["date"]) == pd.Timestamp(week.origin), "d"].iloc[0])
 
@@ -68,14 +64,14 @@ def measure_of(
     origin_day: int,
     official: LandedOfficial | None,
 ) -> Measure:
-    """Return the official weights and scales where they are landed for this origin and these series, else our own.
+    """Return the official weights and scales if they have landed for this origin and these series, else our own.
 
     The official scales come from the series' whole history, which the lake may not hold.
 
     Args:
-        context: told why the numbers are our own.
+        context: logs why the numbers are our own.
         lake: holds the prices and the calendar.
-        history: the sales up to the origin.
+        history: the sales through the origin.
         origin_day: the origin's day number.
         official: see `landed_official`.
     """

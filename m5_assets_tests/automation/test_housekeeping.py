@@ -160,6 +160,6 @@ def test_old_runs_go_with_their_events(lake: Lake, instance: dg.DagsterInstance)
 
 
 def test_the_summary_says_how_much(lake: Lake, instance: dg.DagsterInstance) -> None:
-    assert housekeeping.summary([]) == ["nothing to remove"]
+    assert housekeeping.summary([]) == ["nothing to delete"]
     removals = [housekeeping.Removal("old week", f"features/week=x/{i}", 500_000) for i in range(4)]
     assert housekeeping.summary(removals)[0].split() == ["old", "week", "features", "4", "2.0", "MB"]

@@ -1,7 +1,4 @@
-"""What the platform notices by itself: incidents, new and corrected landed files, runs and jobs that were lost.
-
-Not here: what the clock starts (`m5_assets.automation.schedules`).
-"""
+"""The sensors: new and corrected landed files, incidents to report, lost runs, orphaned SageMaker jobs."""
 
 from m5_assets.automation.sensors.incident_alerts import alerts
 from m5_assets.automation.sensors.lost_runs import lost_runs

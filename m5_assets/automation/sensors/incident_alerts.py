@@ -1,7 +1,6 @@
-"""The sensor that tells people: every minute it compares what is wrong with what they were told.
+"""The sensor that reports incidents: every minute it compares current incidents with those already reported.
 
-Its state, who was told of what, is its cursor in Dagster's database. Not here: what counts as wrong (`incidents`) and
-how a message is sent (`m5_assets.alerts`).
+Its cursor keeps which channel received what. `incident_detection` finds incidents, `m5_assets.alerts` sends messages.
 """
 
 import datetime as dt
@@ -23,22 +22,22 @@ log = logging.getLogger("m5.alerts")
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells of failed runs and checks, missed schedules, stale data and old models: one message when an "
+    description="Reports failed runs and checks, missed schedules, stale data and old models: one message when an "
     "incident begins, one when it is over. Channels: M5_ALERTS_URLS, and the log always.",
 )
 def alerts(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> dg.SensorResult:
-    """Look once."""
+    """Find incidents and send what changed."""
     found = list(look(context, lake, landing))
     cursor = announce(found, context.cursor, channels_of(settings().alerts))
-    return dg.SensorResult(skip_reason=f"{len(found)} incidents hold", cursor=cursor)
+    return dg.SensorResult(skip_reason=f"{len(found)} open incidents", cursor=cursor)
 
 
 def look(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> Iterator[Incident]:
-    """Yield all incidents that hold now; a look that fails is one itself, and stops none of the others."""
+    """Yield all current incidents; a look that fails becomes an incident and does not stop the others."""
     source, now = settings(), dt.datetime.now(dt.UTC)
     ui, instance = source.alerts.ui_url.rstrip("/"), context.instance
     repository = context.repository_def
-    assert repository is not None  # noqa: S101  # the daemon always gives it
+    assert repository is not None  # noqa: S101  # the daemon always provides it
     crons = {s.name: (str(s.cron_schedule), s.execution_timezone or "UTC") for s in SCHEDULES}
     looks: dict[str, Callable[[], Iterator[Incident]]] = {
         "runs": lambda: incident_detection.failed_runs(instance, ui),
@@ -57,7 +56,7 @@ def look(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder
                 key=f"look:{name}",
                 title=f"alerts cannot look at the {name}",
                 what=f"{type(problem).__name__}: {problem}",
-                effect="incidents of this kind are not told of until the look works again",
-                remedy="run `m5 doctor`; it names what cannot be reached",
+                effect="incidents of this kind are not reported until the look works again",
+                remedy="run `m5 doctor`; it shows what cannot be reached",
                 link=f"{ui}/automation",
             )

@@ -1,7 +1,6 @@
-"""What counts as an incident: each function looks at what is recorded now and returns the incidents that hold.
+"""What counts as an incident: each function looks at the current records and yields the incidents it finds.
 
-Nothing is remembered between two looks; an incident is over when its function no longer returns it. Not here: telling
-people (`m5_assets.alerts`), and when these functions are called (`alerts`).
+The functions keep no state: an incident is over when its function no longer yields it.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ _CHECK_FAILED = "DagsterAssetCheckFailedError"
 
 
 def failed_runs(instance: dg.DagsterInstance, ui: str) -> Iterator[Incident]:
-    """Yield a failed run where no later run of the same job has succeeded that did its work, or more.
+    """Yield each failed run whose work no later run of the same job has completed.
 
-    Left out: runs that Dagster is about to try again, and runs in which nothing but a blocking check failed, which
-    `failed_checks` tells with its finding. The runs of one backfill are one incident.
+    Left out: runs that Dagster will retry, and runs in which only a blocking check failed, which `failed_checks`
+    reports with its finding. The runs of one backfill are one incident.
     """
     ended = instance.get_run_records(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]), limit=_RUNS_LOOKED_AT
@@ -63,14 +62,14 @@ def failed_runs(instance: dg.DagsterInstance, ui: str) -> Iterator[Incident]:
         if run.status == dg.DagsterRunStatus.FAILURE
         and not any(other.is_success and _covers(other, run) for other in newest[:place])
     ]
-    told = set()
+    reported = set()
     for run in islice((run for run in failed if run.tags.get(WILL_RETRY_TAG) != "true"), _FAILURES_LOOKED_AT):
         failures = _step_failures(instance, run.run_id)
         if failures and all(kind == _CHECK_FAILED for _, kind, _ in failures):
             continue
         key = f"backfill:{run.tags[BACKFILL_ID_TAG]}" if BACKFILL_ID_TAG in run.tags else ":".join(_same_work(run))
-        if key not in told:
-            told.add(key)
+        if key not in reported:
+            reported.add(key)
             yield _failed_run(run, key, failures, ui)
 
 
@@ -80,7 +79,7 @@ def _same_work(run: dg.DagsterRun) -> tuple[str, ...]:
 
 
 def _covers(run: dg.DagsterRun, other: dg.DagsterRun) -> bool:
-    """Tell whether a run of a job made all that another run of it was to make: of these weeks, these assets."""
+    """Return whether a run covers all weeks and assets of another run of the same job."""
     if run.job_name != other.job_name or (run.asset_selection and not other.asset_selection):
         return False
     if run.asset_selection and not set(other.asset_selection or ()) <= set(run.asset_selection):
@@ -103,7 +102,7 @@ def _week(tags: Mapping[str, str]) -> str | None:
 
 
 def _step_failures(instance: dg.DagsterInstance, run_id: str) -> list[tuple[str, str, str]]:
-    """Return step, kind of error and reason of each failed step; none where the run's own process was lost."""
+    """Return step, error class and reason of each failed step; empty if the run's own process was lost."""
     found = []
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         data = entry.get_dagster_event().step_failure_data
@@ -124,15 +123,13 @@ def _step_failures(instance: dg.DagsterInstance, run_id: str) -> list[tuple[str,
 def _failed_run(run: dg.DagsterRun, key: str, failures: Sequence[tuple[str, str, str]], ui: str) -> Incident:
     week = _week(run.tags)
     steps = "; ".join(f"{step}: {reason}" for step, _, reason in failures[:3])
-    begin = (
-        "mend what is named and" if failures else "a week is asked for again by itself, three times in an hour; else"
-    )
+    begin = "fix the cause and" if failures else "a week is retried automatically, up to three times in an hour; else"
     return Incident(
         key=key,
         title=f"{run.job_name} failed" + (f", week {week}" if week else ""),
         what=steps or "the run's process was lost (killed, out of memory, or the machine restarted)",
-        effect=f"what the run was to make is not there; {_SHOWN}",
-        remedy=f"{begin} press Re-execute (from failure) on the run's page; no job is paid twice",
+        effect=f"what the run should have built is missing; {_SHOWN}",
+        remedy=f"{begin} press Re-execute (from failure) on the run's page; finished jobs are reused",
         link=f"{ui}/runs/{run.run_id}",
         week=week,
     )
@@ -146,7 +143,7 @@ def failed_checks(instance: dg.DagsterInstance, repository: dg.RepositoryDefinit
         recent = storage.get_asset_check_execution_history(key, limit=_FAILURES_LOOKED_AT, status={CheckStatus.FAILED})
         weeks = dict.fromkeys(record.partition for record in recent)
         for week in weeks:
-            if weekly and week is None:  # a range's own result; its weeks have results of their own
+            if weekly and week is None:  # the summary of a range; each of its weeks has its own result
                 continue
             latest = storage.get_asset_check_execution_history(
                 key, limit=1, status=_EVALUATED, partition_filter=PartitionKeyFilter(key=week)
@@ -156,11 +153,13 @@ def failed_checks(instance: dg.DagsterInstance, repository: dg.RepositoryDefinit
 
 
 _REMEDIES = {
-    "landing": "correct the landed file and land it again; the landing sensor or `m5 forecast` loads it anew",
-    "accuracy": "compare the models in the accuracy table; if it lasts, shorten M5_CADENCE_WEEKS or train anew",
-    "rds": "materialise the rds asset's week again: a load replaces the week in one transaction",
+    "landing": "correct the landed file and land it again; the landing sensor or `m5 forecast` loads it again",
+    "accuracy": "compare the models in the accuracy table; if it persists, shorten M5_CADENCE_WEEKS or retrain",
+    "rds": "materialize the rds asset's week again: a load replaces the week in one transaction",
 }
-_MAKE_AGAIN = "look at the finding; if the input is right, materialise the asset's week again; see the runbook"
+_REMATERIALIZE = (
+    "look at the finding; if the input is right, materialize the asset's week again; see docs/operations.md"
+)
 
 
 def _failed_check(
@@ -173,8 +172,8 @@ def _failed_check(
         key=f"check:{asset}:{key.name}:{week or ''}",
         title=f"{asset}: check {key.name} failed" + (f", week {week}" if week else ""),
         what=(evaluation.description if evaluation else None) or "the check failed without a finding",
-        effect=f"nothing is made of this week; {_SHOWN}" if blocks else "a warning: the week goes on",
-        remedy=_REMEDIES.get(group, _MAKE_AGAIN),
+        effect=f"nothing is built from this week; {_SHOWN}" if blocks else "a warning: the week continues",
+        remedy=_REMEDIES.get(group, _REMATERIALIZE),
         link=f"{ui}/assets/{asset}?view=checks&checkDetail={key.name}",
         week=week,
     )
@@ -183,12 +182,12 @@ def _failed_check(
 def missed_schedules(
     instance: dg.DagsterInstance, crons: Mapping[str, tuple[str, str]], now: dt.datetime, ui: str
 ) -> Iterator[Incident]:
-    """Yield each schedule that is on and was not evaluated, or failed, when it was last due.
+    """Yield each running schedule whose last due evaluation is missing or failed.
 
     Args:
         instance: the Dagster instance.
-        crons: cron expression and time zone by the schedule's name.
-        now: an aware time; a schedule has an hour.
+        crons: cron expression and time zone by schedule name.
+        now: an aware time; an evaluation may be an hour late.
         ui: the UI's address.
     """
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
@@ -206,8 +205,8 @@ def missed_schedules(
             key=f"schedule:{state.instigator_name}",
             title=f"schedule {state.instigator_name} missed {due:%Y-%m-%d %H:%M} {zone}",
             what=f"due at {due:%Y-%m-%d %H:%M} {zone}, {reason}",
-            effect=f"no week was asked for; {_SHOWN}",
-            remedy="run `m5 doctor`: does the daemon run, does the code load? The next evaluation catches up",
+            effect=f"no week was requested; {_SHOWN}",
+            remedy="run `m5 doctor`: is the daemon running, does the code load? The next evaluation catches up",
             link=f"{ui}/automation",
         )
 
@@ -221,7 +220,7 @@ def _missed(tick: InstigatorTick | None, due: dt.datetime) -> str | None:
 
 
 def stale_data(landing: LandingFolder, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
-    """Yield an incident where the landed sales do not reach the last week that is over, or cannot be read."""
+    """Yield an incident if the landed sales do not reach the last full week or cannot be read."""
     try:
         found = landed_is_fresh(landing.open().days()[1], now, source)
         problem = None if found.passed else found.text
@@ -233,13 +232,13 @@ def stale_data(landing: LandingFolder, now: dt.datetime, source: Settings, ui: s
             title="the landed sales are stale" if "weeks are missing" in problem else "the landed sales cannot be read",
             what=problem,
             effect=f"the new week cannot be forecast; {_SHOWN}",
-            remedy=f"ask the extract's owner for a good file in {source.landing}; the landing sensor does the rest",
+            remedy=f"ask whoever sends the extract for a good file in {source.landing}; the sensor does the rest",
             link=f"{ui}/assets/raw_sales",
         )
 
 
 def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Iterator[Incident]:
-    """Yield each model whose latest week in the lake was trained too long ago, seen from the week that is due."""
+    """Yield each model that was trained too long before the week that is due."""
     for dataset in (model.model for model in MODELS):
         weeks = lake.partitions(dataset)
         if not weeks:
@@ -253,8 +252,8 @@ def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Itera
                 key=f"model:{dataset}",
                 title=f"{dataset} is too old, trained in week {trained}",
                 what=found.text,
-                effect="forecasts are made, but the model has not seen the latest sales",
-                remedy="weekly runs train it anew every M5_CADENCE_WEEKS weeks: see why none has succeeded",
+                effect="forecasts continue, but the model was not trained on the latest sales",
+                remedy="weekly runs retrain it every M5_CADENCE_WEEKS weeks: find out why none has succeeded",
                 link=f"{ui}/assets/{dataset}",
                 week=due.key,
             )
@@ -263,13 +262,13 @@ def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Itera
 def late_forecast(
     lake: Lake, landing: LandingFolder, now: dt.datetime, source: Settings, ui: str
 ) -> Iterator[Incident]:
-    """Yield the week that is due, on live data, where its sales are landed and its forecast is not made."""
+    """Yield the week that is due on live data if its sales have landed and it has no forecast."""
     due = last_full_week(now - dt.timedelta(hours=source.checks.landing_hours + source.schedule_hour), source)
     if source.last_week or due.key in lake.partitions("ensemble_forecast"):
         return
     try:
         landed = landing.open().days()[1]
-    except (BadInput, OSError):  # `stale_data` tells of it
+    except (BadInput, OSError):  # `stale_data` reports it
         return
     if landed >= due.origin:
         yield Incident(
@@ -277,7 +276,7 @@ def late_forecast(
             title=f"week {due} is landed and not forecast",
             what=f"sales are landed through {landed}, and no forecast of week {due} is in the lake",
             effect=_SHOWN,
-            remedy=f"see whether the schedule `weekly` is on and its runs succeed; or run `m5 forecast --week {due}`",
+            remedy=f"check that the schedule `weekly` is on and its runs succeed, or run `m5 forecast --week {due}`",
             link=f"{ui}/assets/ensemble_forecast",
             week=due.key,
         )

@@ -1,10 +1,8 @@
-"""The sensor that asks again for weeks whose run was lost and which Dagster does not make again.
+"""The sensor that requests a week again if its run was lost and Dagster will not retry it.
 
-Dagster makes the rest of a lost run by itself (`run_retries` in dagster.yaml), but not a third time, and not where its
-daemon cannot load the code in the moment in which it wants to, as on a full disk: then it gives the run up for good.
-By the time this sensor is evaluated, the code is loaded again.
-
-Not here: runs in which a step failed; what would fail again is for people (`incidents`).
+Dagster retries a lost run itself (`run_retries` in dagster.yaml), but not a third time, and not if its daemon cannot
+load the code at that moment, as on a full disk: then it gives up for good. This sensor is only evaluated when the code
+loads again. Runs in which a step failed are left to people, because they would fail again.
 """
 
 import datetime as dt
@@ -16,9 +14,9 @@ from m5_assets.automation.jobs import accuracy, weekly_forecast
 from m5_assets.dagster_internals import PARTITION_NAME_TAG, WILL_RETRY_TAG
 
 TIMES_TAG = "m5/lost_runs"
-"""How often a week has been asked for again since somebody asked for it."""
+"""How often this sensor has requested the week since it was first requested."""
 PATIENCE = (dt.timedelta(0), dt.timedelta(minutes=10), dt.timedelta(hours=1))
-"""How long after a lost run's end its week is asked for again: for the first, the second and the third time."""
+"""Waiting time after the end of a lost run before its week is requested for the first, second and third time."""
 _LOOKED_BACK = dt.timedelta(days=1)
 _OF_DAGSTER = ("dagster/", ".dagster/")
 
@@ -27,22 +25,22 @@ _OF_DAGSTER = ("dagster/", ".dagster/")
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     jobs=[weekly_forecast, accuracy],
-    description="Asks again for a week whose run was lost (killed, out of memory, a full disk) and which Dagster does "
-    "not make again: at once, after ten minutes, after an hour.",
+    description="Requests a week again if its run was lost (killed, out of memory, full disk) and Dagster will not "
+    "retry it: at once, after ten minutes, after an hour.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Look once."""
+    """Request the lost weeks of both weekly jobs."""
     now = dt.datetime.now(dt.UTC)
     requests = [again for job in (weekly_forecast, accuracy) for again in requests_of(context.instance, job.name, now)]
-    return dg.SensorResult(requests or None, skip_reason=None if requests else "no lost run is left undone")
+    return dg.SensorResult(requests or None, skip_reason=None if requests else "no lost runs")
 
 
 def requests_of(instance: dg.DagsterInstance, job: str, now: dt.datetime) -> Iterator[dg.RunRequest]:
-    """Yield a request for each week whose last run of the job was lost, when it is time.
+    """Yield a request for each week whose last run of the job was lost and whose waiting time is over.
 
     Args:
         instance: the Dagster instance.
-        job: the name of a job whose runs are of one week each.
+        job: the name of a job whose runs have one week each.
         now: an aware time.
     """
     records = instance.get_run_records(dg.RunsFilter(job_name=job, created_after=now - _LOOKED_BACK))
@@ -68,9 +66,9 @@ def requests_of(instance: dg.DagsterInstance, job: str, now: dt.datetime) -> Ite
 
 
 def _is_given_up(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether a run was lost, by no step's fault, and Dagster will not make it again.
+    """Return whether a run was lost without a failed step and Dagster will not retry it.
 
-    Runs that the command line executes itself are left to whoever called it: no code location has asked for them.
+    Runs that the command line executes itself are left to its caller; they have no code location.
     """
     if run.status != dg.DagsterRunStatus.FAILURE or run.tags.get(WILL_RETRY_TAG) != "false":
         return False

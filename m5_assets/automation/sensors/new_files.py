@@ -1,11 +1,9 @@
-"""The sensor on the landing place: new weeks are started, corrected ones loaded again, once their file is complete.
+"""The sensor on the landing folder: forecasts new weeks and reloads corrected ones once their file is complete.
 
-A file is complete when two looks find it with the same size and time. What it holds is then compared, week by week,
-with what the lake holds: an early file waits until its week is over, a file landed again changes nothing, and a
-corrected one has exactly the weeks that it changes loaded again, or the prices, or the calendar. Forecasts that were
-made from what is corrected are marked by a failed check, which the alerts tell of; the newest is made again at once.
-
-Not here: which weeks are due, changed or stale (`m5_assets.automation.due_weeks`).
+A file is complete when two looks find the same size and time. Its content is then compared with the lake, week by week:
+an early file waits until its week is over, an unchanged file changes nothing, and a corrected file reloads exactly the
+weeks it changes, or the prices, or the calendar. Forecasts based on corrected data fail a check, which the alerts
+report; the newest forecast is rebuilt at once.
 """
 
 import datetime as dt
@@ -51,15 +49,15 @@ Stamps = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Seen:
-    """What the sensor remembers between two looks, as its cursor.
+    """The sensor's state between two looks, kept as its cursor.
 
     Attributes:
-        stamps: of the files at the last look.
-        read: of the files when their contents were read.
-        days: first and last day of the sales read.
-        contents: what they say of each week.
-        tables: the tables without weeks that they correct.
-        settled: whether everything that follows from them has been asked for.
+        stamps: size and time of the files at the last look.
+        read: size and time of the files when their contents were last read.
+        days: first and last day of those sales.
+        contents: digests of those contents by week.
+        tables: the unpartitioned tables that they correct.
+        settled: whether everything that follows from them has been requested.
     """
 
     stamps: Stamps = field(default_factory=dict)
@@ -71,43 +69,43 @@ class Seen:
 
     @classmethod
     def parse(cls, cursor: str | None) -> Self:
-        """Return what a cursor says; nothing was seen before the first look."""
+        """Return the state in a cursor; empty before the first look."""
         return cls(**json.loads(cursor)) if cursor else cls()
 
     def cursor(self) -> str:
-        """Return the cursor."""
+        """Return the state as a cursor."""
         return json.dumps(self.__dict__)
 
 
 @dg.sensor(
     jobs=[weekly_forecast, back_history],
     minimum_interval_seconds=60,
-    description="Starts the weeks that a complete landed file holds, and loads the weeks again that it corrects.",
+    description="Forecasts the new weeks of a complete landed file and reloads the weeks it corrects.",
 )
 def landed_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> dg.SensorResult:
-    """Look once."""
+    """Look at the landed files and request what follows from them."""
     seen = Seen.parse(context.cursor)
     reader = landing.open()
     stamps = {name: list(stamp) for name, stamp in reader.stamps().items()}
     if not stamps:
         return _nothing(f"no file in {landing.root}", Seen())
     if stamps != seen.stamps:
-        return _nothing("files have changed since the last look: are they complete?", _with(seen, stamps=stamps))
+        return _nothing("files changed since the last look: are they complete?", _with(seen, stamps=stamps))
     if stamps != seen.read:
         try:
             days = reader.days()
             contents = landed_contents(reader)
             tables = corrected_tables(lake, reader)
         except BadInput as problem:
-            _say_landed(context.instance, lake, Finding(False, str(problem)))
-            return _nothing(f"refused: {problem}", _with(seen, read=stamps))
-        _say_landed(context.instance, lake, landed_is_fresh(days[1], dt.datetime.now(dt.UTC), settings()))
+            _record_landed(context.instance, lake, Finding(False, str(problem)))
+            return _nothing(f"rejected: {problem}", _with(seen, read=stamps))
+        _record_landed(context.instance, lake, landed_is_fresh(days[1], dt.datetime.now(dt.UTC), settings()))
         if contents == seen.contents and not tables and seen.settled:
-            return _nothing("landed again without a change", _with(seen, read=stamps))
+            return _nothing("files landed again, unchanged", _with(seen, read=stamps))
         texts = (days[0].isoformat(), days[1].isoformat())
         seen = Seen(stamps, stamps, texts, contents, tables, settled=False)
     if seen.settled:
-        return _nothing("nothing has landed since", seen)
+        return _nothing("nothing has landed since the last look", seen)
     return _ask(context, lake, seen)
 
 
@@ -120,9 +118,9 @@ def _nothing(reason: str, seen: Seen) -> dg.SensorResult:
 
 
 def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.SensorResult:
-    """Ask for what follows from the contents read: first for what is to be loaded, then for the forecasts."""
+    """Request what follows from the contents: first the loads, then the forecasts."""
     now = dt.datetime.now(dt.UTC)
-    assert seen.days is not None  # noqa: S101  # contents have been read
+    assert seen.days is not None  # noqa: S101  # set together with the contents
     days = dt.date.fromisoformat(seen.days[0]), dt.date.fromisoformat(seen.days[1])
     due = [] if settings().last_week else due_weeks(lake, days, now, settings())
     if context.instance.get_runs(dg.RunsFilter(job_name=back_history.name, statuses=UNFINISHED), limit=1):
@@ -134,9 +132,11 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     requests += [_load(name, _TABLES[name], seen) for name in seen.tables]
     requests = [request for request in requests if not _was_asked(context.instance, request)]
     if requests:
-        context.log.info("changed or missing: " + ", ".join(str(r.run_key).rpartition(" ")[0] for r in requests))
+        context.log.info(
+            "loading what changed or is missing: " + ", ".join(str(r.run_key).rpartition(" ")[0] for r in requests)
+        )
         return dg.SensorResult(run_requests=requests, cursor=seen.cursor())
-    if failed := [*loading, *totals]:  # the alerts tell of their run, and the next file or a person mends it
+    if failed := [*loading, *totals]:  # the failed run is reported; the next file or a person fixes it
         return _nothing(f"weeks {_listed(failed)} could not be loaded", _with(seen, settled=True))
     again = _mark_stale(context, lake)
     under_way = unfinished_weeks(context.instance, weekly_forecast.name)
@@ -146,7 +146,7 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     )
     after = _with(seen, settled=not early)
     if not weeks:
-        return _nothing("the last landed week is not over yet" if early else "every landed week is made", after)
+        return _nothing("the last landed week is not over yet" if early else "all landed weeks are forecast", after)
     return dg.SensorResult(run_requests=[_forecast(week, seen) for week in weeks], cursor=after.cursor())
 
 
@@ -161,12 +161,12 @@ def _load(what: str, assets: Sequence[str], seen: Seen, *span: Week) -> dg.RunRe
 
 
 def _landing(seen: Seen) -> str:
-    """Name what has landed: what has been asked for because of it is never asked for twice."""
+    """Return a digest of what landed; it is part of run keys, so that nothing is requested twice for the same files."""
     return hashlib.sha256(json.dumps(seen.read, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _was_asked(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
-    # Dagster drops a request whose key it knows; to wait for its run would then be to wait for ever.
+    # Dagster drops a request whose key it has seen; waiting for its run would then never end.
     return bool(instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": str(request.run_key)}), limit=1))
 
 
@@ -175,19 +175,19 @@ def _forecast(week: Week, seen: Seen) -> dg.RunRequest:
 
 
 def _mark_stale(context: dg.SensorEvaluationContext, lake: Lake) -> list[Week]:
-    """Record for each forecast made from other inputs that it is stale; return the newest forecast if it is one."""
+    """Record a failed check for each stale forecast; return the newest forecast if it is among them."""
     stale = stale_weeks(lake)
     for week, names in stale.items():
-        text = f"a corrected file has changed what this week was forecast from: {', '.join(names)}; "
-        finding = Finding(False, f"{text}`m5 backfill --from {week} --to {week}` makes it again")
+        text = f"a corrected file changed the inputs of this forecast: {', '.join(names)}; "
+        finding = Finding(False, f"{text}`m5 backfill --from {week} --to {week}` rebuilds it")
         record_again(context.instance, "features", CURRENT, week, finding)
     if stale:
-        context.log.info(f"forecasts made from what has been corrected since: {_listed([*stale])}")
+        context.log.info(f"forecasts based on data corrected since: {_listed([*stale])}")
     return [week for week in stale if week.key == lake.partitions(FORECAST)[-1]]
 
 
-def _say_landed(instance: dg.DagsterInstance, lake: Lake, finding: Finding) -> None:
-    """Record whether the landed file is good, for the newest week; the alerts tell of it."""
+def _record_landed(instance: dg.DagsterInstance, lake: Lake, finding: Finding) -> None:
+    """Record for the newest week whether the landed file is good; the alerts report it."""
     weeks = lake.partitions("raw_sales")
     if weeks:
         record_again(instance, "raw_sales", LANDED, Week.parse(weeks[-1]), finding)

@@ -157,7 +157,7 @@ def test_a_failed_check_is_told_once_and_by_its_finding(instance: dg.DagsterInst
     (found,) = incident_detection.failed_checks(instance, DEFS.get_repository_def(), UI)
     assert found.title == "table: check sound failed, week 2016-05-16"
     assert found.what == "1 faults"
-    assert "nothing is made of this week" in found.effect
+    assert "nothing is built from this week" in found.effect
     _run(instance, lake, week=WEEK.shift(-1))
     assert _checks(instance) == ["table: check sound failed, week 2016-05-16"]
     _run(instance, lake)

@@ -280,7 +280,7 @@ def test_a_broken_file_is_refused_and_told_and_the_next_good_one_taken(place: Pl
     text = (place.folder / SALES).read_text().splitlines(keepends=True)
     (place.folder / SALES).write_text("".join([*text[:3], text[3].replace(",", ",-", 9), *text[4:]]))
     place.look()
-    assert "refused" in str(place.look().skip_reason)
+    assert "rejected" in str(place.look().skip_reason)
     key = dg.AssetCheckKey(dg.AssetKey("raw_sales"), LANDED.name)
 
     def status() -> Status:
