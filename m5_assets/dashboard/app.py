@@ -31,6 +31,7 @@ from m5_assets.dashboard.exceptions_page import PAGE_ROWS, ExceptionLists, Filte
 from m5_assets.dashboard.last_run import LastRun
 from m5_assets.dashboard.scope import Scope, label
 from m5_assets.dashboard.static_files import SecurityHeaders, asset, url
+from m5_assets.model_specs import MEMBER_NAMES
 from m5_assets.weeks import Week
 
 _log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class _Pages:
             "asset": url,
             "navigation": _NAVIGATION,
             "model_names": colours.MODEL_NAMES,
+            "members": MEMBER_NAMES,
             "kinds": exception_rules.KINDS,
             "level_label": label,
             "ratio": formatting.ratio,

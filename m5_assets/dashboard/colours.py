@@ -6,32 +6,41 @@ has the accent. Contrast to white is at least 3:1 for lines and 4.5:1 for text (
 
 from __future__ import annotations
 
+from m5_assets.model_specs import MEMBER_NAMES, MEMBERS
+
 INK, MUTED, GRID = "#1c2733", "#556270", "#e4e7eb"
 ACCENT = "#c4500a"
 HISTORY, SOLD_SINCE, LAST_YEAR = "#33475b", "#33475b", "#8593a1"
 RISE, FALL = "#00704f", "#a8344f"
 
+# Colour, dash and marker of the ensemble's members, in their order.
+_MEMBER_STYLES = (
+    ("#0072b2", "dash", "diamond"),
+    ("#a54d85", "dot", "circle"),
+    ("#9a5b00", "4px 2px 1px 2px", "triangle-up"),
+    ("#4b5d16", "8px 3px", "cross"),
+)
+_STYLED = dict(zip(MEMBER_NAMES, _MEMBER_STYLES, strict=False))
+
 MODEL_COLOURS = {
     "ensemble": ACCENT,
-    "gbm": "#0072b2",
-    "lstm": "#a54d85",
+    **{name: colour for name, (colour, _, _) in _STYLED.items()},
     "average": "#00805f",
     "totals": "#7a6a00",
     "seasonal_naive": "#6b7280",
 }
 MODEL_DASHES = {
     "ensemble": "solid",
-    "gbm": "dash",
-    "lstm": "dot",
+    **{name: dash for name, (_, dash, _) in _STYLED.items()},
     "average": "dashdot",
     "totals": "longdash",
     "seasonal_naive": "longdashdot",
 }
+MODEL_SYMBOLS = {**{name: symbol for name, (_, _, symbol) in _STYLED.items()}, "average": "square"}
 MODEL_NAMES = {
     "ensemble": "Ensemble",
-    "gbm": "GBM",
-    "lstm": "LSTM",
-    "average": "Average of both",
+    **{member.name: member.label for member in MEMBERS},
+    "average": "Average of both" if len(MEMBERS) == 2 else "Average of the members",
     "totals": "Totals",
     "seasonal_naive": "Seasonal naive",
 }

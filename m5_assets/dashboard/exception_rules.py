@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from m5_assets.dashboard import formatting
+from m5_assets.model_specs import MEMBER_NAMES, MEMBERS
 
 Row: TypeAlias = Mapping[Any, Any]
 
@@ -50,6 +51,7 @@ DISAGREEMENT = 0.5
 MIN_GAP_UNITS = 14.0
 """Half a unit per day; a smaller gap does not change an order."""
 
+MEMBER_COLUMNS = tuple(f"{name}_28" for name in MEMBER_NAMES)
 COLUMNS = ("kind", "item_id", "dept_id", "cat_id", "store_id", "state_id", "reason", "units", "money")
 
 
@@ -76,7 +78,7 @@ def exceptions(outlook: pd.DataFrame, origin: dt.date) -> pd.DataFrame:
     """
     frame = outlook.astype(
         dict.fromkeys(
-            ("forecast_28", "gbm_28", "lstm_28", "usual_28", "nonzero_share_91", "sell_price", "next_price"), float
+            ("forecast_28", *MEMBER_COLUMNS, "usual_28", "nonzero_share_91", "sell_price", "next_price"), float
         )
     )
     found = [kind.rule(frame, origin).assign(kind=kind.key) for kind in KINDS.values()]
@@ -163,8 +165,9 @@ def price_change(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
 
 
 def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
-    """Find series on which the two models disagree; at stake is the gap."""
-    gap = (outlook["gbm_28"] - outlook["lstm_28"]).abs()
+    """Find series on which the ensemble's members disagree; at stake is the gap between the highest and the lowest."""
+    members = outlook[list(MEMBER_COLUMNS)]
+    gap = members.max(axis=1) - members.min(axis=1)
     hit = (
         (gap >= DISAGREEMENT * outlook["forecast_28"])
         & (gap >= NOISE * np.sqrt(outlook["forecast_28"].clip(lower=0)))
@@ -173,14 +176,17 @@ def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     rows = outlook[hit]
 
     def reason(row: Row) -> str:
+        first, *rest = MEMBERS
+        others = ", ".join(f"{member.label} {row[f'{member.name}_28']:,.0f}" for member in rest)
         return (
-            f"GBM expects {row['gbm_28']:,.0f} units in 28 days, LSTM {row['lstm_28']:,.0f}; "
+            f"{first.label} expects {row[f'{first.name}_28']:,.0f} units in 28 days, {others}; "
             f"the ensemble says {row['forecast_28']:,.0f}, usual is {row['usual_28']:,.0f}."
         )
 
     return _listed(rows, gap, gap * outlook["sell_price"], reason)
 
 
+_MEMBERS = " and ".join(member.label for member in MEMBERS)
 KINDS = {
     kind.key: kind
     for kind in (
@@ -188,7 +194,12 @@ KINDS = {
         Kind("sharp_rise", "Sharp rise", "the forecast in excess of usual sales", sharp_rise),
         Kind("price_change", "Price change ahead", "forecast units and their change in revenue", price_change),
         Kind("new_item", "New item", "the whole forecast", new_item),
-        Kind("models_disagree", "Models disagree", "the gap between GBM and LSTM", models_disagree),
+        Kind(
+            "models_disagree",
+            "Models disagree",
+            f"the gap between {' and '.join(member.label for member in MEMBERS)}",
+            models_disagree,
+        ),
     )
 }
 

@@ -15,6 +15,7 @@ from m5_assets.dashboard import formatting, overview_page
 from m5_assets.dashboard.database import NotFound, Reader
 from m5_assets.dashboard.plotly_figures import Figure, daily
 from m5_assets.dashboard.scope import Scope
+from m5_assets.model_specs import FORECASTS
 from m5_assets.weeks import Week
 
 SPANS = {91: "3 months", 182: "6 months", 364: "1 year", 728: "2 years"}
@@ -43,11 +44,10 @@ WHERE week BETWEEN :first_week AND :last_week AND date >= :first AND series_id =
 GROUP BY date ORDER BY date
 """
 
-_ITEM_FORECAST = """
-SELECT date, avg(sell_price)::float8 AS price, sum(gbm)::float8 AS gbm, sum(lstm)::float8 AS lstm,
-    sum(average)::float8 AS average, sum(ensemble)::float8 AS ensemble
+_ITEM_FORECAST = f"""
+SELECT date, avg(sell_price)::float8 AS price, {overview_page.sums(FORECASTS)}
 FROM m5.forecast WHERE week = :week AND series_id = ANY(:series) GROUP BY date ORDER BY date
-"""
+"""  # noqa: S608  # our own text, every value bound
 
 _BELOW = """
 SELECT h.{column} AS name, count(*) AS series, sum(o.last_28)::float8 AS last_28,

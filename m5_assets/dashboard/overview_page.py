@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from m5_assets.dashboard import formatting, plotly_figures
 from m5_assets.dashboard.database import Reader
 from m5_assets.dashboard.scope import Scope
+from m5_assets.model_specs import AVERAGE, ENSEMBLE, MEMBER_NAMES, TOTALS
 from m5_assets.weeks import Week
 
 YEAR = dt.timedelta(days=364)
@@ -64,9 +66,14 @@ WHERE s.date BETWEEN :first AND :last AND {Scope.WHERE}
 GROUP BY s.date ORDER BY s.date
 """  # noqa: S608  # our own text, every value bound
 
+
+def sums(columns: Sequence[str]) -> str:
+    """Return the SQL that sums these columns of a forecast's table under their own names."""
+    return ", ".join(f"sum({name})::float8 AS {name}" for name in columns)
+
+
 _DAILY_FORECAST = f"""
-SELECT f.date, sum(f.gbm)::float8 AS gbm, sum(f.lstm)::float8 AS lstm, sum(f.average)::float8 AS average,
-    sum(f.totals)::float8 AS totals, sum(f.ensemble)::float8 AS ensemble
+SELECT f.date, {sums((*MEMBER_NAMES, AVERAGE, TOTALS.name, ENSEMBLE))}
 FROM m5.store_dept_forecast f JOIN m5.store USING (store_id)
 JOIN (SELECT DISTINCT dept_id, cat_id FROM m5.item) d USING (dept_id)
 CROSS JOIN LATERAL (SELECT state_id, store_id, cat_id, dept_id, CAST(NULL AS text) AS item_id) h

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from m5_assets.dashboard import colours, formatting
+from m5_assets.model_specs import AVERAGE, FORECASTS, MEMBER_NAMES, TOTALS
 
 Figure = dict[str, Any]
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_MODELS_SHOWN = ("gbm", "lstm", "average", "totals")
+_MODELS_SHOWN = (*MEMBER_NAMES, AVERAGE, TOTALS.name)
 
 
 def daily(
@@ -102,7 +103,7 @@ def level_scores(scores: pd.DataFrame) -> Figure:
                 "hovertemplate": f"%{{x}}<br>{name}: %{{y:.3f}}<extra></extra>",
             }
         )
-    for model, symbol in (("gbm", "diamond"), ("lstm", "circle"), ("average", "square")):
+    for model, symbol in colours.MODEL_SYMBOLS.items():
         rows = scores[scores["model"] == model]
         name, colour, _ = _model(model)
         traces.append(
@@ -125,7 +126,7 @@ def level_scores(scores: pd.DataFrame) -> Figure:
 def _by_model(scores: pd.DataFrame, x: str, y: str, title: str, *, as_percent: bool = False) -> Figure:
     form = "%{y:.1%}" if as_percent else "%{y:.3f}"
     traces = []
-    for model in ("seasonal_naive", "gbm", "lstm", "average", "ensemble"):
+    for model in ("seasonal_naive", *FORECASTS):
         rows = scores[scores["model"] == model].sort_values(x)
         name, colour, dash = _model(model)
         traces.append(

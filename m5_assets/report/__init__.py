@@ -17,6 +17,7 @@ from m5_assets.dashboard import accuracy_page, colours, exception_rules, formatt
 from m5_assets.dashboard.database import NoDatabase, NoTables, NoWeek, Reader, reading
 from m5_assets.dashboard.exceptions_page import ExceptionLists, counts
 from m5_assets.errors import UserError
+from m5_assets.model_specs import MEMBERS
 from m5_assets.report import plots
 from m5_assets.weeks import Week
 
@@ -66,6 +67,7 @@ def report(reader: Reader, week: Week) -> str:
         "exception_counts": counts(listed),
         "loads": reader.loads(week),
         "kinds": exception_rules.KINDS,
+        "members": {member.name: member.label for member in MEMBERS},
         "colours": colours,
         "ratio": formatting.ratio,
         **_accuracy(reader, week),
