@@ -1,4 +1,4 @@
-# Everything a user or CI runs. Settings: M5_* variables (docs/settings.md); everything kept on this machine: $(M5_HOME).
+# What users and CI run. Settings are M5_* variables (docs/settings.md); everything kept on this machine is in $(M5_HOME).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -49,10 +49,10 @@ ui: install ## Dagster's webserver and daemon on http://127.0.0.1:3000
 dashboard: install ## The planner's pages on http://127.0.0.1:8050
 	$(BIN)/m5 dashboard
 
-benchmark-dashboard: dev ## How long each page takes, on what the database holds
+benchmark-dashboard: dev ## How long each dashboard page takes, with the data in the database
 	$(BIN)/python benchmarks/dashboard_pages.py
 
-# Peers have an environment of their own: their dependencies are not the platform's.
+# Peers have an environment of their own, because their dependencies are not the platform's.
 PEERS := $(M5_HOME)/peers
 $(PEERS)/.installed: Makefile
 	$(PYTHON) -m venv $(PEERS)
@@ -63,9 +63,9 @@ benchmark-features: install $(PEERS)/.installed ## Features against mlforecast: 
 	$(BIN)/python benchmarks/features_vs_mlforecast.py --peer $(PEERS)/bin/python --landing $(M5_HOME)/landing
 
 test: dev ## All tests; those of the dashboard need chromium and chromium-driver
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder # a file's weeks, services and browsers are made once
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder # by file: weeks, services and browsers are built once per file
 
-lint: dev prose ## Style, strict types, the arrows between packages, plain English
+lint: dev prose ## Style, strict types, imports between packages, plain English
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -95,36 +95,36 @@ constraints: dev $(VENV)/.documented ## Write constraints.txt from the installed
 	{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/'; } > constraints.tmp
 	mv constraints.tmp constraints.txt
 
-clean: ## Remove the environment; what is in M5_HOME stays
+clean: ## Remove the environment; M5_HOME stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20 times; what following a job costs
+benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20 times; the overhead of following a job
 	$(BIN)/python benchmarks/sagemaker_faults.py --trials 20
 	$(BIN)/python benchmarks/sagemaker_overhead.py
 
-benchmark-chaos: dev ## Weeks struck by kill -9, a full disk, a failing S3; 20 times each; root; hours, goes on where it was
+benchmark-chaos: dev ## Weeks under kill -9, a full disk, a failing S3; 20 times each; needs root; takes hours, resumes
 	$(BIN)/python benchmarks/chaos.py --times 20 --together 3 --trials $(M5_HOME)/chaos-trials.jsonl --output docs/chaos.md
 
-benchmark-weekly: install ## Where the time of the newest weekly run went: its steps, Dagster around them
+benchmark-weekly: install ## Where the time of the newest weekly run went: its steps, and Dagster
 	$(BIN)/python benchmarks/weekly_split.py
 
-benchmark-load: install ## A week's load against a bare COPY of the same rows
+benchmark-load: install ## A week's load compared with a bare COPY of the same rows
 	$(BIN)/python benchmarks/postgres_load.py
 
-benchmark-chaos-load: install ## kill -9 of the loader and of PostgreSQL in mid-load, 20 times each
+benchmark-chaos-load: install ## kill -9 of the loader and of PostgreSQL during a load, 20 times each
 	$(BIN)/python benchmarks/postgres_chaos.py
 
 benchmark-growth: install ## Time and memory of a week's stages at 3,049, 30,490 and 304,900 series: an hour, 12 GB of disk
 	$(BIN)/python benchmarks/growth.py --folder $(M5_HOME)/growth --figure docs/growth.png
 
-images: ## The images, by docker: the platform's and one a job kind
+images: ## The images, by docker: the platform's and one per job kind
 	for name in platform features gbm lstm totals; do docker build --file docker/Dockerfile.$$name --tag m5-$$name .; done
 
-images-check: dev ## Images and Compose stack built and used without a Docker engine, as root on Debian 12: 20 minutes
+images-check: dev ## Build and use images and the Compose stack without a Docker engine; root, Debian 12, 20 minutes
 	m5_assets_tests/support/docker/images_check.sh
 
 compose-up: ## The whole platform on this host by Compose, docs/docker.md
 	docker compose --file docker/compose.yaml up --detach --build --wait
 
-compose-down: ## Stop it; its volumes stay
+compose-down: ## Stop it and keep its volumes
 	docker compose --file docker/compose.yaml down
