@@ -132,7 +132,7 @@ def units_in_range(own: WeekOfUnits, lowest: float, earlier: Sequence[WeekOfUnit
     """
     limit = _LARGEST * statistics.median_low([week.largest for week in (*earlier, own)])
     figures = {"lowest": lowest, "largest": own.largest, "limit": limit}
-    text = f"from {lowest:.0f} to {own.largest:,.0f} units a series and day; 0 to {limit:,.0f} passes"
+    text = f"from {lowest:.0f} to {own.largest:,.0f} units per series and day; 0 to {limit:,.0f} passes"
     bad = [f"{max(week.days)}: {week.largest:,.0f}" for week in earlier if week.largest > limit]
     if bad:
         text += f"; earlier weeks do not, those that end on {'; '.join(bad)}"
