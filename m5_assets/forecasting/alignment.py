@@ -1,6 +1,4 @@
-"""Alignment of items' forecasts to forecasts of their store-departments' totals: top-down proportions, day by day.
-
-Here: the scaling. Not here: the totals' own models (`totals`) and the blend of the items' models (`ensemble`).
+"""Scales item forecasts so that they add up to the forecast totals of their store-departments.
 
 Source: "forecast proportions" of Athanasopoulos, Ahmed & Hyndman, "Hierarchical forecasts for Australian domestic
 tourism", International Journal of Forecasting 25 (2009), from store-department to item.
@@ -18,23 +16,24 @@ def align(
     totals: npt.NDArray[np.floating],
     strength: float = 1.0,
 ) -> npt.NDArray[np.float32]:
-    """Scale every store-department's items on each day, so that they sum to the total.
+    """Scale the items of each store-department, day by day, towards their total.
 
-    A group's day without any forecast units stays zero, whatever its total: nothing says which item would sell.
+    A day on which a group's items are all forecast as zero stays zero, whatever its total: nothing says which item
+    would sell.
 
     Args:
-        units: (N, H) units a day of the items, not negative.
+        units: (N, H) daily units of the items, not negative.
         groups: (N,) the row of `totals` that each item belongs to.
-        totals: (G, H) units a day of the store-departments, not negative.
-        strength: 1 sums to the totals, 0 leaves the items alone; between, the sum is the weighted geometric mean of
-            the two, sum^(1 - strength) x total^strength.
+        totals: (G, H) daily units of the store-departments, not negative.
+        strength: with 1 the items add up to the totals, with 0 they stay as they are; in between, their sum becomes
+            the weighted geometric mean of both, sum^(1 - strength) x total^strength.
 
     Returns:
         (N, H) units, not negative.
 
     Raises:
-        ValueError: shapes that do not match, a group that is not there, numbers that are negative or not finite, or a
-            strength outside 0 to 1.
+        ValueError: shapes do not match, a group does not exist, a number is negative or not finite, or `strength` is
+            outside 0 to 1.
     """
     _check(units, groups, totals, strength)
     sums = np.zeros(totals.shape)
@@ -51,13 +50,13 @@ def _check(
 ) -> None:
     if units.ndim != 2 or groups.shape != units.shape[:1] or totals.shape[1:] != units.shape[1:]:
         raise ValueError(
-            f"alignment: units {units.shape}, groups {groups.shape} and totals {totals.shape} do not fit; "
+            f"alignment: units {units.shape}, groups {groups.shape} and totals {totals.shape} do not match; "
             "expected (N, H), (N,) and (G, H)"
         )
     if len(groups) and not (groups.min() >= 0 and groups.max() < len(totals)):
-        raise ValueError(f"alignment: groups must lie from 0 to {len(totals) - 1}, the rows of the totals")
+        raise ValueError(f"alignment: groups must be from 0 to {len(totals) - 1}, the rows of the totals")
     for name, values in (("units", units), ("totals", totals)):
         if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise ValueError(f"alignment: {name} hold a number that is negative or not finite")
+            raise ValueError(f"alignment: {name} contain a number that is negative or not finite")
     if not 0 <= strength <= 1:
-        raise ValueError(f"alignment: strength must lie from 0 to 1; found {strength}")
+        raise ValueError(f"alignment: strength must be from 0 to 1; found {strength}")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Not here: what is in them."""
+"""Writes files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its place, then switch."""
+    """Write a text file under a temporary name, then rename it to `path`."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)

@@ -1,7 +1,6 @@
-"""What an interrupted training leaves behind, so that the next attempt goes on from it.
+"""Checkpoints of an interrupted training run, from which the next attempt resumes.
 
-Here: which training a checkpoint belongs to, and the finished boosters of a GBM. Not here: the state of the LSTM, which
-knows its own (`lstm.training`).
+Not here: the LSTM's own state (`lstm.training`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from m5_assets.forecasting.panel import Panel
 
 
 def panel_digest(panel: Panel) -> str:
-    """Return a hash of what a training depends on of a panel: its sales, prices, releases and origin."""
+    """Return a hash of everything in a panel that training depends on: sales, prices, releases and origin."""
     digest = hashlib.sha256(str(panel.origin).encode())
     for values in (panel.sales, panel.price, panel.release):
         digest.update(np.ascontiguousarray(values).data)
@@ -26,27 +25,27 @@ def panel_digest(panel: Panel) -> str:
 
 
 def training_digest(panels: Iterable[str], config: Hyperparameters) -> str:
-    """Return a hash of what a training depends on: the digests of its panels, in their order, and its settings."""
+    """Return a hash of everything a training run depends on: its panels' digests, in order, and its hyperparameters."""
     return hashlib.sha256(repr((list(panels), config)).encode()).hexdigest()
 
 
 class FinishedBoosters:
-    """The boosters of one training that are done, in LightGBM's text form; those of other trainings are not seen.
+    """The finished boosters of one training run, in LightGBM's text format; those of other runs are ignored.
 
-    A booster that was interrupted begins again: continued from its trees it would draw other rows than without the
-    interruption, and become another model.
+    An interrupted booster starts over: continued from its existing trees, it would sample different rows and become a
+    different model.
     """
 
     def __init__(self, folder: Path | None, training: str) -> None:
         self.folder = folder and folder / training[:16]
 
     def load(self, name: str) -> str | None:
-        """Return the finished booster of this name, if there is one."""
+        """Return the finished booster with this name, or None."""
         path = self.folder and self.folder / f"{name}.txt"
         return path.read_text() if path and path.is_file() else None
 
     def save(self, name: str, booster: str) -> None:
-        """Keep a finished booster; the file appears whole."""
+        """Store a finished booster; does nothing without a folder."""
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

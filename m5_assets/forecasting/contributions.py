@@ -1,11 +1,10 @@
-"""Why the GBM forecasts what it does: TreeSHAP, as factors, by feature and by family.
+"""Explains the GBM's forecasts with TreeSHAP, as one factor per feature or family.
 
-The Tweedie loss has a log link, so that what the trees add up is a logarithm and what a feature contributes is a
-factor: forecast = base x the product of all features' factors.
+The Tweedie loss has a log link, so the trees add up logarithms and each feature contributes a factor: forecast = base x
+the product of all features' factors.
 
 Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees", Nature Machine
-Intelligence 2 (2020); computed by LightGBM itself (`predict(pred_contrib=True)`). Not here: the model (`gbm`), and what
-is printed of an explanation (`m5_assets.cli.explain`).
+Intelligence 2 (2020); computed by LightGBM itself (`predict(pred_contrib=True)`).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from m5_assets.forecasting.gbm.training_rows import TrainingRows
 Floats = npt.NDArray[np.float64]
 
 SAMPLE_ROWS = 400
-"""Training rows that the mean effect of a family is taken over: the trees of the M5 explain some 80 rows a second."""
+"""Training rows over which a family's mean effect is computed: M5's trees explain about 80 rows per second."""
 
 _FAMILY = {feature.name: feature.family for feature in CATALOGUE}
 
@@ -37,7 +36,7 @@ class Explanation:
         features: F names.
         values: (R, F) the features.
         units: (R,) the model's forecast; zero where the store is closed or the item not yet released.
-        logs: (R, F) natural logarithms of the factors, the mean of the members'.
+        logs: (R, F) natural logarithms of the factors, averaged over the members.
     """
 
     features: tuple[str, ...]
@@ -49,20 +48,20 @@ class Explanation:
     def base(self) -> Floats:
         """(R,) units before any factor: units = base x the product of all factors.
 
-        The base is the trees' mean over their training rows. The forecast is the arithmetic mean of the members and the
-        factors their geometric mean; the small rest between the two is in the base.
+        The base is the trees' mean over their training rows. The forecast is the members' arithmetic mean but the
+        factors are their geometric mean; the base absorbs the small difference.
         """
         base: Floats = self.units * np.exp(-self.logs.sum(axis=1))
         return base
 
     def families(self) -> pd.DataFrame:
-        """Return (R, families) logarithms of the families' factors: the sums of their features'."""
+        """Return (R, families) logarithms of the families' factors, each the sum over its features."""
         frame = pd.DataFrame(self.logs.T)
         return frame.groupby([_FAMILY[name] for name in self.features], sort=False).sum().T
 
 
 def explain(model: GBMModel, table: pa.Table) -> Explanation:
-    """Explain the forecasts of rows of a feature file (see `features.io`).
+    """Return the explanation of the forecasts of a feature file's rows (see `features.io`).
 
     Raises:
         ValueError: as `GBMModel.predict_frame`.
@@ -74,7 +73,7 @@ def explain(model: GBMModel, table: pa.Table) -> Explanation:
 def mean_effects(model: GBMModel, rows: TrainingRows) -> dict[str, float]:
     """Return each family's mean effect on a forecast, largest first: the mean absolute logarithm of its factor.
 
-    0.1 is a factor of about 1.1 or 0.9. Over `SAMPLE_ROWS` of the rows that the model was trained on.
+    An effect of 0.1 is a factor of about 1.1 or 0.9. The mean is over `SAMPLE_ROWS` of the training rows.
     """
     places = np.sort(np.random.default_rng(model.config.seed).permutation(len(rows))[:SAMPLE_ROWS])
     matrix = np.empty((len(places), len(model.features)), np.float32)
@@ -106,7 +105,7 @@ def _logs(model: GBMModel, matrix: npt.NDArray[np.float32], departments: npt.NDA
 
 
 def _contributions(model: GBMModel, member: str, matrix: npt.NDArray[np.float32]) -> Floats:
-    """Return (R, F): LightGBM's last column, the expected value, is left to the base."""
+    """Return (R, F) contributions without LightGBM's last column, the expected value, which belongs to the base."""
     booster = model.boosters[member]
     found = booster.predict(matrix, pred_contrib=True, num_threads=model.config.threads)
     return np.asarray(found, np.float64)[:, :-1]

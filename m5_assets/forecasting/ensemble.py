@@ -1,7 +1,4 @@
-"""The ensemble: a weighted average of the models' forecasts, and how its weights are fitted on past weeks.
-
-Not here: the models, the alignment to the totals (`alignment`), and which past weeks there are.
-"""
+"""The ensemble: a weighted average of the models' forecasts, with weights fitted on past weeks."""
 
 from __future__ import annotations
 
@@ -13,21 +10,22 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
+if TYPE_CHECKING:  # importing SciPy would add half a second to every start of the code location
     from m5_assets.forecasting.hierarchy import Hierarchy
 
 Floats = npt.NDArray[np.float64]
 
 _STEPS = tuple(round(0.1 * step, 1) for step in range(11))
 ALIGNMENTS = _STEPS
-"""The strengths of the alignment that are tried (`alignment.align`)."""
+"""The alignment strengths to try (`alignment.align`)."""
 
 PRIOR_WEEKS = 4
-"""Past weeks that the prior counts as. The best share of a single week of the real data lies .2 about the mean (sd of
-three origins), and a prior is thought to be right within .1: its variance is that of the mean of (.2 / .1)^2 weeks."""
+"""How many past weeks the prior is worth. On the real data, the best share of a single week varies around the mean with
+a standard deviation of .2 (three origins). The prior is assumed to be right within .1, as precise as the mean of
+(.2 / .1)^2 weeks."""
 
 _ITEMS = 9
-"""Levels above the items: their sums follow from the store-departments'."""
+"""Levels above the items, whose sums follow from the store-departments'."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class Weights:
     """How the members are combined.
 
     Attributes:
-        shares: each member's share, 0 to 1, summing to 1, as `weighted_average` takes them. The first member has what
-            the others leave.
+        shares: each member's share, from 0 to 1, summing to 1, as `weighted_average` takes them. The first member gets
+            the remainder.
         alignment: strength of the alignment to the totals, 0 (none) to 1 (full).
     """
 
@@ -50,33 +48,33 @@ class Weights:
 
     @property
     def others(self) -> dict[str, float]:
-        """The shares of all members but the first, whose share follows."""
+        """The shares of all members but the first, which gets the remainder."""
         return dict(list(self.shares.items())[1:])
 
 
 def _with_rest(members: Sequence[str], others: Mapping[str, float]) -> dict[str, float]:
-    """Return the shares of all members, in order; the first has what the others leave."""
+    """Return the shares of all members, in order; the first gets the remainder."""
     return {members[0]: 1 - sum(others[name] for name in members[1:]), **{name: others[name] for name in members[1:]}}
 
 
 def share_grid(members: Sequence[str]) -> list[dict[str, float]]:
-    """Return the shares that are tried: tenths of all members but the first, which has the rest."""
+    """Return the shares to try: multiples of a tenth for all members but the first, which gets the remainder."""
     grid = (dict(zip(members[1:], shares, strict=True)) for shares in product(_STEPS, repeat=len(members) - 1))
     return [_with_rest(members, others) for others in grid if sum(others.values()) < 1 + 1e-9]
 
 
 @dataclass(frozen=True)
 class PastWeek:
-    """What the members forecast in a past week, what was sold since, and what errors are measured by.
+    """One past week to score weights on: the members' forecasts, the sales since, and WRMSSE's weights and scales.
 
     Attributes:
-        members: (N, H) units a day by member.
+        members: (N, H) daily units per member.
         actual: (N, H) units sold.
         groups: (N,) the row of `totals` that each series belongs to.
-        totals: (G, H) the forecast of the store-departments' totals.
-        hierarchy: of the N series.
-        weights: WRMSSE's weights of all groups, as known at the week's origin.
-        scales: WRMSSE's scales, likewise.
+        totals: (G, H) forecast totals of the store-departments.
+        hierarchy: hierarchy of the N series.
+        weights: WRMSSE weights of all its groups, as of the week's origin.
+        scales: WRMSSE scales of all its groups, as of the week's origin.
     """
 
     members: Mapping[str, npt.NDArray[np.float32]]
@@ -94,14 +92,15 @@ def weighted_average(
     """Return the weighted average of forecasts of the same shape.
 
     Args:
-        forecasts: by model, units, any shape, finite and not negative.
-        weights: by model, not negative, summing to 1.
+        forecasts: units per model, any shape, finite and not negative.
+        weights: weight per model, not negative, summing to 1.
 
     Raises:
-        ValueError: the weights do not fit, or a forecast is not finite or negative; the message names the model.
+        ValueError: the weights do not match the models, are negative or do not sum to 1, or a forecast is negative or
+            not finite; the message names the model.
     """
     if set(weights) != set(forecasts) or min(weights.values()) < 0 or not np.isclose(sum(weights.values()), 1):
-        raise ValueError(f"weights {dict(weights)} must be one a model of {sorted(forecasts)}, >= 0, and sum to 1")
+        raise ValueError(f"weights {dict(weights)} must be one per model of {sorted(forecasts)}, >= 0, and sum to 1")
     for name, units in forecasts.items():
         bad = int((~np.isfinite(units) | (units < 0)).sum())
         if bad:
@@ -113,12 +112,13 @@ def weighted_average(
 def fit_weights(scores: Sequence[Floats], prior: Weights) -> Weights:
     """Return the weights with the lowest mean score over past weeks, shrunk towards the prior.
 
-    The result lies between the prior and the best point of the grid, n / (n + `PRIOR_WEEKS`) of the way for n weeks:
-    the mean of a normal prior's posterior, were the weeks' best weights drawn around a true one.
+    The result lies between the prior and the best point of the grid: with n weeks, n / (n + `PRIOR_WEEKS`) of the way.
+    This is the posterior mean under a normal prior if the weeks' best weights scatter normally around the true ones.
 
     Args:
-        scores: for each past week what `score_grid` returns; weeks whose days do not overlap, as each counts as one.
-        prior: what is thought best before any week has been seen.
+        scores: the result of `score_grid` for each past week; the weeks' horizons must not overlap, as each week counts
+            as an independent one.
+        prior: weights to use before any week has been scored.
     """
     if not scores:
         return prior
@@ -131,12 +131,13 @@ def fit_weights(scores: Sequence[Floats], prior: Weights) -> Weights:
 
 
 def score_grid(past: PastWeek) -> Floats:
-    """Return the WRMSSE that a week would have had with each of the weights.
+    """Return the WRMSSE that a week would have had with each combination of weights.
 
-    Shape (P, len(ALIGNMENTS)) for the P points of `share_grid`.
+    The scores equal `wrmsse.evaluate` of `align` of `weighted_average`. Levels 1 to 9 are sums of store-departments, so
+    they are blended and aligned as 70 series (for M5); only levels 10 to 12 need the items.
 
-    The scores are those of `wrmsse.evaluate` of `align` of `weighted_average`. Levels 1 to 9 are sums of the
-    store-departments', which are blended and aligned as 70 series; only levels 10 to 12 need the items.
+    Returns:
+        (P, len(ALIGNMENTS)) scores, for the P points of `share_grid`.
     """
     hierarchy, offsets = past.hierarchy, past.hierarchy.offsets
     department = hierarchy.codes[_ITEMS - 1]

@@ -1,8 +1,4 @@
-"""The twelve aggregation levels of the M5 competition and the sums over them.
-
-Here: which series belong to which group, in which order, and the summing matrix. Not here: anything that is measured
-on the sums (`wrmsse`) or that changes forecasts to agree with them.
-"""
+"""The twelve aggregation levels of the M5 competition, their groups and the sums over them."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Level:
-    """One aggregation level: its number in the competition's guide, its name, the columns that define its groups."""
+    """One aggregation level: its number in the competition's guide, its name and the columns that define its groups."""
 
     number: int
     name: str
@@ -43,23 +39,23 @@ LEVELS = (
 """The levels in the order of the M5 Competitors' Guide, table 1."""
 
 KEY_COLUMNS = ("state_id", "store_id", "cat_id", "dept_id", "item_id")
-"""The columns that name groups."""
+"""The columns that identify groups."""
 
 _IMPLIED = {"store_id": ("state_id",), "dept_id": ("cat_id",), "item_id": ("dept_id", "cat_id")}
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The groups of N bottom series at every level: G groups in all, 42,840 for the 30,490 series of the M5.
+    """The groups of N bottom series at every level: G groups in all, 42,840 for M5's 30,490 series.
 
-    Groups are ordered by level, within a level by their keys' values.
+    Groups are ordered by level, and within a level by their keys' values.
 
     Attributes:
-        codes: (12, N) the group, counted from 0 within the level, that each series belongs to.
-        offsets: (13,) where each level begins in the order of all groups; the last is G.
-        labels: (G,) the groups' names: the keys' values joined by "_", "Total" for level 1.
-        summing: (G, N) sparse matrix of zeros and ones, S in Hyndman & Athanasopoulos, "Forecasting: Principles and
-            Practice", chapter 11.
+        codes: (12, N) the group of each series at each level, counted from 0 within the level.
+        offsets: (13,) index of each level's first group among all groups; the last is G.
+        labels: (G,) names of the groups: the keys' values joined by "_", or "Total" for level 1.
+        summing: (G, N) sparse matrix of zeros and ones, called S in Hyndman & Athanasopoulos, "Forecasting: Principles
+            and Practice", chapter 11.
     """
 
     codes: npt.NDArray[np.int64]
@@ -73,10 +69,10 @@ class Hierarchy:
 
         Args:
             series: N rows with the columns item_id, dept_id, cat_id, store_id and state_id, in the order of the
-                arrays that will be summed. Any set of series will do, one store's for example.
+                arrays to be summed. Any set of series works, for example one store's.
 
         Raises:
-            ValueError: no series, a missing column, or an item that appears twice in a store.
+            ValueError: there are no series, a column is missing, or an item appears twice in a store.
         """
         missing = [column for column in KEY_COLUMNS if column not in series.columns]
         if missing or series.empty:
@@ -98,17 +94,18 @@ class Hierarchy:
         return cls(np.stack(codes), offsets, np.concatenate(labels), _summing_matrix(np.stack(codes), offsets))
 
     def sum(self, values: npt.NDArray[np.number]) -> Floats:
-        """Return the (G, D) sums over every group of the bottom series' (N, D) values."""
+        """Return (G, D) the sums of the bottom series' (N, D) values over every group."""
         return np.asarray(self.summing @ values.astype(np.float64), dtype=np.float64)
 
     def split(self, values: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
-        """Split an array whose first axis counts all groups into twelve, one a level."""
+        """Split an array whose first axis is all groups into twelve, one per level."""
         return np.split(values, self.offsets[1:-1])
 
     def keys(self, series: pd.DataFrame) -> pd.DataFrame:
-        """Return G rows: `level` and the columns that name each group, None in those that its level does not have.
+        """Return G rows with `level` and the columns that identify each group; None in columns its level does not have.
 
-        What a level's keys imply is given with them: a store has its state, a department its category, an item both.
+        Columns implied by a level's keys are filled too: a store's state, a department's category, an item's department
+        and category.
 
         Args:
             series: the N rows that the hierarchy was built from.
@@ -122,7 +119,7 @@ class Hierarchy:
         return pd.concat(parts, ignore_index=True).astype({"level": int})
 
     def level_of(self) -> npt.NDArray[np.int64]:
-        """Return (G,) the number, 1 to 12, of each group's level."""
+        """Return (G,) the level of each group, 1 to 12."""
         return np.repeat(np.arange(1, len(LEVELS) + 1), np.diff(self.offsets))
 
 

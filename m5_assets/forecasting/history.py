@@ -1,8 +1,4 @@
-"""From the lake's tables to dense arrays: weekly sales files, prices and calendar become a `Panel`.
-
-Here: the form of those tables and the way back from them. Not here: reading Kaggle's CSV files
-(`m5_assets.resources.landing_files`) and where the files lie (`m5_assets.resources.lake`).
-"""
+"""Converts the lake's weekly sales, prices and calendar to dense arrays (`Panel`), and daily units back to tables."""
 
 from __future__ import annotations
 
@@ -28,15 +24,15 @@ Source = Path | str | IO[bytes]
 
 @dataclass(frozen=True)
 class DailyUnits:
-    """Units a day of N series over D consecutive days: sales, or forecasts.
+    """Daily units of N series over D consecutive days: sales or forecasts.
 
-    As a table (`table`, `read_daily`) it is tidy: a row a series and day, sorted by store_id, item_id and date, with
-    the columns of `SERIES_COLUMNS`, `date` and `units`.
+    As a table (`table`, `read_daily`) it is tidy: one row per series and day, sorted by store_id, item_id and date,
+    with the columns of `SERIES_COLUMNS`, `date` and `units`.
 
     Attributes:
         series: N rows with the columns of `SERIES_COLUMNS`, sorted by store_id, then item_id; index 0..N-1.
         first_day: the first of the D days.
-        units: (N, D), int32 for sales, float32 for forecasts.
+        units: (N, D) units; int32 for sales, float32 for forecasts.
     """
 
     series: pd.DataFrame
@@ -63,7 +59,7 @@ class DailyUnits:
 
 
 def write_by_store(table: pa.Table, path: Path) -> None:
-    """Write a table that is sorted by store_id as Parquet with a row group a store: one is read without the rest."""
+    """Write a table sorted by store_id as Parquet, one row group per store, so that each store can be read alone."""
     codes = table["store_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
@@ -72,7 +68,7 @@ def write_by_store(table: pa.Table, path: Path) -> None:
 
 
 def read_store(path: Path, store: str) -> pa.Table:
-    """Read a store's rows of a table, and no row group that cannot hold any of them."""
+    """Read a store's rows of a table, skipping row groups that cannot contain them."""
     with pq.ParquetFile(path) as file:
         column = file.schema_arrow.get_field_index("store_id")
         known = [file.metadata.row_group(g).column(column).statistics for g in range(file.num_row_groups)]
@@ -85,7 +81,7 @@ def read_daily(file: Source) -> DailyUnits:
     """Read one tidy table of units.
 
     Raises:
-        ValueError: it does not hold one row for every series and day.
+        ValueError: the table does not have exactly one row per series and day.
     """
     return _daily(pq.read_table(file), file)
 
@@ -94,7 +90,7 @@ def _daily(table: pa.Table, file: Source) -> DailyUnits:
     dates = table["date"].to_numpy().astype("datetime64[D]")
     days = int((dates.max() - dates.min()).astype(int)) + 1 if len(dates) else 0
     if not days or len(dates) % days or (dates.reshape(-1, days) != dates[0] + np.arange(days)).any():
-        raise ValueError(f"{file}: its {len(dates)} rows are not one for every series and day; materialise it again")
+        raise ValueError(f"{file}: its {len(dates)} rows are not one per series and day; materialize it again")
     heads = table.take(np.arange(0, len(dates), days))
     series = pd.DataFrame({name: heads[name].to_pandas().astype(str) for name in SERIES_COLUMNS})
     return DailyUnits(series, dates[0].item(), table["units"].to_numpy().reshape(-1, days))
@@ -102,13 +98,13 @@ def _daily(table: pa.Table, file: Source) -> DailyUnits:
 
 @dataclass(frozen=True)
 class WeekFile:
-    """A weekly table of sales that is read store by store.
+    """A weekly table of sales, read store by store.
 
     Attributes:
-        path: of the file.
+        path: the file.
         first_day: the first of its days.
-        days: how many they are.
-        stores: the stores that it holds.
+        days: number of days.
+        stores: the stores that it contains.
     """
 
     path: Path
@@ -118,7 +114,7 @@ class WeekFile:
 
     @classmethod
     def of(cls, path: Path) -> WeekFile:
-        """Look at a file, a row group at a time."""
+        """Read a file's days and stores, one row group at a time."""
         first, last = dt.date.max, dt.date.min
         stores: set[str] = set()
         with pq.ParquetFile(path) as file:
@@ -135,10 +131,10 @@ class WeekFile:
         return self.first_day + dt.timedelta(days=self.days - 1)
 
     def read(self, store: str) -> DailyUnits:
-        """Return the units of a store; of no series, where the file does not hold it.
+        """Return the units of a store; without series if the file does not contain it.
 
         Raises:
-            ValueError: there is not one row for every series and day of the file.
+            ValueError: the store does not have exactly one row per series and day of the file.
         """
         if store not in self.stores:
             none = pd.DataFrame({name: pd.Series(dtype=str) for name in SERIES_COLUMNS})
@@ -146,14 +142,14 @@ class WeekFile:
         units = _daily(read_store(self.path, store), self.path)
         if (units.first_day, units.last_day) != (self.first_day, self.last_day):
             raise ValueError(
-                f"{self.path}: {store} has the days {units.first_day} to {units.last_day} of {self.first_day} to "
-                f"{self.last_day}; materialise it again"
+                f"{self.path}: {store} has only the days {units.first_day} to {units.last_day} of {self.first_day} to "
+                f"{self.last_day}; materialize it again"
             )
         return units
 
 
 def join_stores(parts: Sequence[DailyUnits]) -> DailyUnits:
-    """Join units of the same days of several stores, sorted as every table is.
+    """Join several stores' units of the same days, sorted as in every table.
 
     Raises:
         ValueError: the parts cover different days, or a series appears twice.
@@ -175,7 +171,7 @@ def read_weeks(files: Iterable[Source]) -> list[DailyUnits]:
 
 
 def share_series(weeks: Iterable[DailyUnits]) -> list[DailyUnits]:
-    """Return the weeks; those of the same series share one `series`, which `join_weeks` is fast on."""
+    """Return the weeks with one `series` object where consecutive ones are equal, which makes `join_weeks` faster."""
     shared: list[DailyUnits] = []
     for week in weeks:
         known = shared and week.series.equals(shared[-1].series)
@@ -184,21 +180,21 @@ def share_series(weeks: Iterable[DailyUnits]) -> list[DailyUnits]:
 
 
 def join_weeks(weeks: Sequence[DailyUnits]) -> DailyUnits:
-    """Join weeks of sales, given in the order of their days, into one dense history.
+    """Join weeks of sales, in chronological order, into one dense history.
 
-    A series that is missing from some weeks (it joined or left the files) has zeros there.
+    A series that is missing from some weeks gets zeros there.
 
     Raises:
-        ValueError: the weeks leave a gap or overlap; the message names the days.
+        ValueError: there are no weeks, or they leave a gap or overlap; the message names the days.
     """
     if not weeks:
         raise ValueError("no weeks of sales were given")
     for before, week in pairwise(weeks):
         if week.first_day != (expected := before.last_day + dt.timedelta(days=1)):
             raise ValueError(
-                f"the weeks of sales do not join: expected {expected}, the next file begins {week.first_day}"
+                f"the weeks of sales are not consecutive: expected {expected}, the next file begins {week.first_day}"
             )
-    # One index for all weeks of the same series: the usual case.
+    # One index for all weeks that share their series, which is the usual case.
     own = {id(week.series): pd.MultiIndex.from_frame(week.series) for week in weeks}
     index = reduce(lambda found, other: found if other.equals(found) else found.union(other), own.values())
     series = index.to_frame(index=False).sort_values(["store_id", "item_id"], ignore_index=True)
@@ -214,12 +210,12 @@ def join_weeks(weeks: Sequence[DailyUnits]) -> DailyUnits:
 
 
 def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Panel:
-    """Join sales with what is known in advance of the 28 days after their last day.
+    """Combine sales with what is known in advance about the 28 days after the origin.
 
     Args:
         history: sales through the origin.
-        prices: store_id, item_id, wm_yr_wk, sell_price; later weeks than the horizon's are ignored.
-        calendar: date, wm_yr_wk, the event columns and `snap_<state>`; must cover the history and the horizon.
+        prices: columns store_id, item_id, wm_yr_wk, sell_price; weeks after the horizon are ignored.
+        calendar: columns date, wm_yr_wk, the event columns and `snap_<state>`; must cover the history and the horizon.
 
     Raises:
         ValueError: the calendar does not cover the days; the message names the missing ones.
@@ -244,7 +240,7 @@ def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Pa
 
 
 def covariates(calendar: pa.Table, first: dt.date, last: dt.date) -> pd.DataFrame:
-    """Return what is known in advance of the days from `first` to `last`, in the form of `Panel.calendar`.
+    """Return what is known in advance about the days from `first` to `last`, in the form of `Panel.calendar`.
 
     Raises:
         ValueError: the calendar does not cover the days; the message names the missing ones.
@@ -264,7 +260,7 @@ def _rows_of_days(calendar: pd.DataFrame, first: dt.date, last: dt.date) -> pd.D
     if rows["wm_yr_wk"].isna().any():
         missing = rows.index[rows["wm_yr_wk"].isna()]
         raise ValueError(
-            f"calendar.csv does not hold {missing[0]:%Y-%m-%d} to {missing[-1]:%Y-%m-%d}; land a longer calendar"
+            f"calendar.csv does not cover {missing[0]:%Y-%m-%d} to {missing[-1]:%Y-%m-%d}; land a longer calendar"
         )
     return rows.reset_index(names="date")
 
@@ -277,7 +273,7 @@ def _covariates(rows: pd.DataFrame) -> pd.DataFrame:
 def _prices_by_week(
     series: pd.DataFrame, prices: pa.Table, calendar: pd.DataFrame
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return (N, W) prices by calendar week, NaN where not offered, and each series' first week with one (W: none)."""
+    """Return (N, W) prices by calendar week, NaN where not offered, and (N,) the first week with one (W if none)."""
     weeks = np.unique(calendar["wm_yr_wk"].to_numpy(np.int64))
     stores, items = pd.Index(series["store_id"].unique()), pd.Index(series["item_id"].unique())
     slot = np.full((len(stores), len(items)), -1, np.int64)

@@ -1,8 +1,4 @@
-"""What happened lately to each series and what is forecast, one row a series: what a planner looks at first.
-
-Here: sums, shares and prices around one origin. Not here: which rows are worth a look, and how they are shown
-(`m5_assets.dashboard`).
-"""
+"""A summary of each series around one origin: recent sales, forecasts and prices, as planners look at first."""
 
 from __future__ import annotations
 
@@ -15,40 +11,41 @@ import pandas as pd
 from m5_assets.forecasting.panel import HORIZON, SERIES_COLUMNS, Panel
 
 _YEAR = 364
-"""Days back to the same days of last year: 52 weeks, so that weekdays meet."""
+"""Days back to the same days of last year: 52 weeks, so that weekdays match."""
 _RECENT = 91
-"""Days that say what is usual: 13 weeks, a quarter of a year."""
+"""Days that define usual sales: 13 weeks, a quarter of a year."""
 
 
 def outlook(panel: Panel, forecasts: Mapping[str, npt.NDArray[np.floating]]) -> pd.DataFrame:
-    """Return N rows, in the panel's order, with the columns of `SERIES_COLUMNS` and these.
+    """Return N rows, in the panel's order, with `SERIES_COLUMNS` and the columns below.
 
-    - forecast_28 and, for each member, <member>_28: units forecast in the 28 days after the origin.
-    - last_28, previous_28: units sold in the 28 days up to the origin, and in those before.
-    - last_year_28: units sold 364 days before the days of the forecast; null where the panel does not reach back, or
-      the series was not yet on offer on all of those days.
-    - zero_days: days without a sale up to the origin, of those that the panel holds since the series is on offer.
-    - nonzero_share_91: share of the last 91 days (of all, in a shorter panel) with a sale.
-    - usual_28: mean units in 28 days, over the last 91 days or since the series is on offer; 0 where it is not yet.
-    - sell_price: at the origin; null where the series is not on offer.
-    - next_price, next_price_date: the first price after the origin that differs from it, and its day; null where none
-      does. Where there is no price at the origin, the first price of all.
-    - first_sale: the first day with a sale that the panel holds; null where there is none.
+    - forecast_28 and, for each member, <member>_28: units forecast for the 28 days after the origin.
+    - last_28, previous_28: units sold in the 28 days up to the origin, and in the 28 days before those.
+    - last_year_28: units sold 364 days before the days of the forecast; null if the panel does not reach that far back
+      or the series was not yet on offer on all of those days.
+    - zero_days: days since the last sale, up to the origin; without a sale, days since the series is on offer, as far
+      as the panel reaches.
+    - nonzero_share_91: share of days with a sale among the last 91 (or all days of a shorter panel).
+    - usual_28: mean units per 28 days, over the last 91 days or since the series is on offer; 0 if it is not yet.
+    - sell_price: price at the origin; null if the series is not on offer.
+    - next_price, next_price_date: the first price after the origin that differs from sell_price (or the first price at
+      all, if sell_price is null) and its day; null if there is none.
+    - first_sale: the panel's first day with a sale; null if there is none.
 
     Args:
         panel: sales and prices of N series.
-        forecasts: (N, 28) units a day of the ensemble, by name, and of each of its members.
+        forecasts: (N, 28) daily units of the ensemble and of each of its members, by name.
 
     Raises:
-        ValueError: a forecast of another shape, or a panel of fewer than 56 days.
+        ValueError: a forecast has the wrong shape, or the panel has fewer than 56 days.
     """
     count, days = panel.sales.shape
     odd = {name: units.shape for name, units in forecasts.items() if units.shape != (count, HORIZON)}
     if odd or days < 2 * HORIZON:
-        raise ValueError(f"outlook: a panel of {count} series and {days} days, forecasts of other shapes: {odd}")
+        raise ValueError(f"outlook: a panel of {count} series and {days} days, forecasts with the wrong shape: {odd}")
     members = [name for name in forecasts if name not in ("average", "ensemble")]
     sold = panel.sales > 0
-    since = np.clip(panel.release, 0, days)  # the first day on which a sale was possible, as far as the panel knows
+    since = np.clip(panel.release, 0, days)  # the first day in the panel on which a sale was possible
     return pd.DataFrame(
         {
             **{name: panel.series[name] for name in SERIES_COLUMNS},

@@ -1,7 +1,6 @@
-"""The dense series x day panel that features and models are computed from.
+"""The dense series x day panel of what is known at one origin, and its file format (one Parquet file per store).
 
-Here: what is known at one origin, in arrays, and its file form (one Parquet file a store). Not here: how the lake's
-weekly files become a panel (`m5_assets.containers.features`), and anything computed from the panel (`features`).
+Not here: building a panel from the lake's tables (`history`).
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 HORIZON = 28
-"""Days that every forecast covers, as in the M5 competition."""
+"""Days in every forecast, as in the M5 competition."""
 
 SERIES_COLUMNS = ("item_id", "dept_id", "cat_id", "store_id", "state_id")
 EVENT_COLUMNS = ("event_name_1", "event_type_1", "event_name_2", "event_type_2")
 
 CALENDAR_KEY = b"m5.calendar"
-"""Where a file of a panel or of totals holds its calendar: the Parquet schema's metadata."""
+"""Key of the calendar in the Parquet schema metadata of panel and totals files."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Daily sales of N series over the T days up to the origin, and what is known of the 28 days after it.
+    """Daily sales of N series over the T days up to the origin, and what is known about the 28 days after it.
 
     Attributes:
         series: N rows with the columns of `SERIES_COLUMNS`, sorted by store_id, then item_id; index 0..N-1.
-        sales: (N, T) float32, units sold a day; zero before a series' first sale.
-        price: (N, T + 28) float32, the price in force each day; NaN where the item is not offered.
-        release: (N,) int32, the first day with a price, as a day number of this panel (negative: before its first
-            day). A series whose first price lies after the panel has T + 28.
-        calendar: T + 28 rows: `date` (datetime64[s]), the columns of `EVENT_COLUMNS` (empty string: none) and one
-            boolean column `snap_<state>` a state; index 0..T+27.
+        sales: (N, T) float32, daily units sold; zero before a series' first sale.
+        price: (N, T + 28) float32, price on each day, in dollars; NaN where the item is not offered.
+        release: (N,) int32, the first day with a price, as a day number of this panel; negative if before its first
+            day, T + 28 if after its last.
+        calendar: T + 28 rows: `date` (datetime64[s]), the columns of `EVENT_COLUMNS` (empty string for none) and one
+            boolean column `snap_<state>` per state; index 0..T+27.
     """
 
     series: pd.DataFrame
@@ -96,7 +95,7 @@ class Panel:
         return [(store, self.select(np.flatnonzero(codes == store))) for store in np.unique(codes).tolist()]
 
     def rewind(self, days: int) -> Panel:
-        """Return the panel as it was `days` days before this origin (for backtests and for training examples)."""
+        """Return the panel as it was `days` days before its origin, for backtests and training examples."""
         if not 0 <= days < self.days:
             raise ValueError(f"cannot rewind a panel of {self.days} days by {days} days")
         last = self.days - days
@@ -110,7 +109,7 @@ class Panel:
 
 
 def concat(panels: Sequence[Panel]) -> Panel:
-    """Join the panels of several stores into one, in the given order; they must share their calendar."""
+    """Join the panels of several stores into one, in the given order; their calendars must be equal."""
     first = panels[0]
     for other in panels[1:]:
         if not other.calendar.equals(first.calendar):
@@ -125,7 +124,7 @@ def concat(panels: Sequence[Panel]) -> Panel:
 
 
 def write_panel(panel: Panel, path: Path) -> None:
-    """Write the panel as one Parquet file: a row a series, days as fixed-size lists, the calendar in the metadata."""
+    """Write the panel as one Parquet file: a row per series, days as fixed-size lists, the calendar in the metadata."""
     days = panel.days
     columns: dict[str, pa.Array] = {
         name: pa.array(panel.series[name].astype(str), pa.string()).dictionary_encode() for name in SERIES_COLUMNS
@@ -138,11 +137,17 @@ def write_panel(panel: Panel, path: Path) -> None:
 
 
 def read_panel(source: Path | pa.BufferReader) -> Panel:
-    """Read a panel written by `write_panel`, from a file or from a buffer (the body of a request)."""
+    """Read a panel written by `write_panel`, from a file or a buffer (such as a request's body).
+
+    Raises:
+        ValueError: the file has no calendar in its metadata.
+    """
     table = pq.read_table(source)
     metadata = table.schema.metadata or {}
     if CALENDAR_KEY not in metadata:
-        raise ValueError(f"{source}: not a panel file (no calendar in its metadata); it is written by the features job")
+        raise ValueError(
+            f"{source}: not a panel file (no calendar in its metadata); the features job writes panel files"
+        )
     return Panel(
         pd.DataFrame({name: table[name].to_pandas().astype(str) for name in SERIES_COLUMNS}),
         _matrix(table["sales"]).astype(np.float32),
@@ -154,23 +159,23 @@ def read_panel(source: Path | pa.BufferReader) -> Panel:
 
 @dataclass(frozen=True)
 class PanelFiles:
-    """The panels of stores in their files, read one at a time whenever they are gone through."""
+    """Panel files of stores, read one at a time at each iteration."""
 
     paths: Sequence[Path]
 
     def __iter__(self) -> Iterator[Panel]:
-        """Read each panel when its turn comes."""
+        """Yield each panel, read when it is needed."""
         return map(read_panel, self.paths)
 
 
 def calendar_text(calendar: pd.DataFrame) -> bytes:
-    """Return a calendar, in the form of `Panel.calendar`, as JSON."""
+    """Return a calendar in the form of `Panel.calendar` as JSON."""
     dated = calendar.assign(date=calendar["date"].dt.strftime("%Y-%m-%d"))
     return json.dumps(dated.to_dict(orient="list")).encode()
 
 
 def calendar_of(text: bytes) -> pd.DataFrame:
-    """Return the calendar that `calendar_text` wrote."""
+    """Parse the calendar from the JSON of `calendar_text`."""
     calendar = pd.DataFrame(json.loads(text))
     calendar["date"] = pd.to_datetime(calendar["date"]).astype("datetime64[s]")
     return calendar

@@ -1,19 +1,19 @@
-"""How long work says how far it is. Not here: where it is said (`m5_assets.containers.contract`)."""
+"""Progress callbacks for long-running work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 Progress = Callable[[str, float], None]
-"""Told what was done last, and the share of the whole work that is done, 0 to 1."""
+"""Called with a description of the last step and the share of the work that is done, 0 to 1."""
 
 
 def phases(progress: Progress, efforts: Sequence[float]) -> list[Progress]:
-    """Return one `Progress` a phase of the work; each runs from 0 to 1 within its own share of the whole.
+    """Return one callback per phase of the work; each maps 0 to 1 onto the phase's share of the whole.
 
     Args:
-        progress: told of the whole.
-        efforts: how long each phase takes, in any unit.
+        progress: callback for the whole work.
+        efforts: duration of each phase, in any unit.
     """
 
     def phase(start: float, share: float) -> Progress:

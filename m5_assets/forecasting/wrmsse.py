@@ -5,9 +5,6 @@ competition: results, findings, and conclusions", International Journal of Forec
 
     RMSSE_g = sqrt( mean over the horizon of (y - f)^2  /  scale_g )
     WRMSSE  = sum over all groups g of weight_g * RMSSE_g
-
-Here: scales, weights and scores, from plain arrays. Not here: which groups there are (`hierarchy`), and the
-probabilistic measures.
 """
 
 from __future__ import annotations
@@ -21,20 +18,20 @@ import pandas as pd
 from m5_assets.forecasting.hierarchy import LEVELS, Floats, Hierarchy
 
 _BLOCK = 64
-"""Days that `scales` sums at a time: 42,840 groups of them are 22 MB."""
+"""Days that `scales` sums at a time: 22 MB for M5's 42,840 groups."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How far a forecast was from the sales.
+    """The accuracy of a forecast.
 
     Attributes:
-        hierarchy: of the G groups, in whose order the arrays are.
-        wrmsse: the score; 0 is perfect. The mean of `levels`.
-        levels: (12,) the WRMSSE of each level alone.
-        rmsse: (G,) of every group; NaN where the scale is not defined.
-        mae: (G,) the mean absolute error of a day, units.
-        biases: (G,) units forecast over units sold, less 1: +0.02 is 2% too many. NaN where nothing was sold.
+        hierarchy: the G groups, which give the arrays their order.
+        wrmsse: the score, the mean of `levels`; 0 is perfect.
+        levels: (12,) WRMSSE of each level alone.
+        rmsse: (G,) RMSSE of each group; NaN where the scale is undefined.
+        mae: (G,) mean absolute daily error, in units.
+        biases: (G,) units forecast divided by units sold, minus 1: +0.02 is 2% too many. NaN where nothing was sold.
     """
 
     hierarchy: Hierarchy
@@ -46,14 +43,14 @@ class Score:
 
     @property
     def bias(self) -> float:
-        """The bias of the total; that of a whole level is the same, as all levels sum the same series."""
+        """The bias of the total. It holds for every level, as each one sums the same series."""
         return float(self.biases[0])
 
     def table(self) -> pd.DataFrame:
-        """Return 13 rows: level 0 is the mean of the twelve levels, the score itself; then the levels.
+        """Return 13 rows: level 0 is the score itself, the mean of the twelve levels; then the levels.
 
-        Columns: level, name, wrmsse, rmsse (mean of the level's groups whose scale is defined, each counting alike;
-        NaN where none is), mae (mean of its groups, units a day) and bias.
+        Columns: level, name, wrmsse, rmsse (unweighted mean over the level's groups with a defined scale; NaN if there
+        are none), mae (mean over its groups, daily units) and bias.
         """
         rmsse = [_mean(part) for part in self.hierarchy.split(self.rmsse)]
         mae = [_mean(part) for part in self.hierarchy.split(self.mae)]
@@ -75,21 +72,21 @@ def _mean(values: npt.NDArray[np.generic]) -> float:
 
 
 def scales(sales: npt.NDArray[np.number], hierarchy: Hierarchy) -> Floats:
-    """Return (G,) the mean squared day-to-day change of every group's own summed sales.
+    """Return (G,) the mean squared day-to-day change of each group's summed sales.
 
-    The mean runs over the days after the group's first day with a sale, which is not the day it was first offered;
-    zeros at the end count. Memory stays flat in the number of days.
+    The mean is over the days after the group's first sale (not after its release); trailing zeros count. Memory does
+    not grow with the number of days.
 
     Args:
-        sales: (N, T) units a day up to the origin.
-        hierarchy: of the same N series.
+        sales: (N, T) daily units up to the origin.
+        hierarchy: hierarchy of the same N series.
 
     Returns:
         Squared units; NaN for a group without a day after its first sale.
     """
     count = int(hierarchy.offsets[-1])
     squares, days = np.zeros(count), np.zeros(count)
-    on_sale = np.zeros(count, dtype=bool)  # up to and with the last day of the block before
+    on_sale = np.zeros(count, dtype=bool)  # through the last day of the previous block
     last = np.zeros((count, 1))
     for begin in range(0, sales.shape[1], _BLOCK):
         units = hierarchy.sum(sales[:, begin : begin + _BLOCK])
@@ -103,45 +100,43 @@ def scales(sales: npt.NDArray[np.number], hierarchy: Hierarchy) -> Floats:
 
 
 def weights(sales: npt.NDArray[np.number], price: npt.NDArray[np.floating], hierarchy: Hierarchy) -> Floats:
-    """Return (G,) the weights of the groups: their share of revenue, a twelfth for each level.
+    """Return (G,) the weights of the groups: their shares of revenue, each level having a twelfth of the weight.
 
     Args:
-        sales: (N, 28) units a day on the last 28 days before the forecast.
-        price: (N, 28) the price in force on the same days; NaN, not offered, means no revenue.
-        hierarchy: of the same N series.
+        sales: (N, 28) daily units on the last 28 days before the forecast.
+        price: (N, 28) price on the same days; NaN (not offered) counts as no revenue.
+        hierarchy: hierarchy of the same N series.
 
     Raises:
-        ValueError: shapes that differ, or no revenue at all.
+        ValueError: the shapes differ, or there is no revenue.
     """
     if sales.shape != price.shape:
         raise ValueError(f"weights: sales have shape {sales.shape}, prices {price.shape}")
     revenue = (sales.astype(np.float64) * np.nan_to_num(price.astype(np.float64), nan=0.0)).sum(axis=1)
     total = revenue.sum()
     if not total > 0:
-        raise ValueError(
-            "weights: no revenue in the last 28 days (sales x price sum to zero); no group can be weighted"
-        )
+        raise ValueError("weights: no revenue in the last 28 days (sales x price is zero), so no group has a weight")
     share: Floats = hierarchy.sum(revenue[:, None])[:, 0] / total
     return share / len(LEVELS)
 
 
 def from_table(table: pd.DataFrame, hierarchy: Hierarchy) -> tuple[Floats, Floats]:
-    """Return the weights and scales of a table in the hierarchy's order.
+    """Return the weights and scales in a table, in the hierarchy's order.
 
     Args:
-        table: one row a group with the columns level (1 to 12), series (the group's label), weight (of which each
-            level has a twelfth) and scale, in any order.
-        hierarchy: its G groups are exactly the table's.
+        table: one row per group, in any order, with the columns level (1 to 12), series (the group's label), weight
+            (each level's sum to a twelfth) and scale.
+        hierarchy: its G groups must be exactly the table's.
 
     Raises:
-        ValueError: a group that is missing on either side, or twice in the table.
+        ValueError: a group is missing on either side or occurs twice in the table.
     """
     found = pd.MultiIndex.from_arrays([table["level"], table["series"].astype(str)])
     wanted = pd.MultiIndex.from_arrays([hierarchy.level_of(), hierarchy.labels])
     odd = found[found.duplicated()].union(found.symmetric_difference(wanted))
     if len(odd):
         raise ValueError(
-            f"weights table: {len(odd)} groups missing, unknown or twice, the first (level, series): {odd[0]}"
+            f"weights table: {len(odd)} groups missing, unknown or duplicate; the first (level, series) is {odd[0]}"
         )
     row = found.get_indexer(wanted)
     return table["weight"].to_numpy(np.float64)[row], table["scale"].to_numpy(np.float64)[row]
@@ -156,18 +151,18 @@ def evaluate(
 ) -> Score:
     """Score a forecast of the bottom series; the groups' forecasts are its sums.
 
-    A group without a defined scale (NaN or 0: no sale yet, or sales that never changed) is not scored, whatever its
-    weight: there is nothing to measure its error by.
+    A group with an undefined scale (NaN or 0: no sale yet, or sales that never changed) is not scored, whatever its
+    weight, as there is nothing to scale its error by.
 
     Args:
-        forecast: (N, H) units a day.
+        forecast: (N, H) daily units.
         actual: (N, H) units sold on the same days.
-        hierarchy: of the same N series.
+        hierarchy: hierarchy of the same N series.
         weights: (G,) from `weights` or `from_table`.
         scales: (G,) from `scales` or `from_table`.
 
     Raises:
-        ValueError: shapes that do not match, or a forecast or sale that is not a finite number.
+        ValueError: the shapes do not match, or a forecast or sale is not finite.
     """
     count = hierarchy.summing.shape[1]
     if forecast.shape != actual.shape or len(forecast) != count:

@@ -1,7 +1,6 @@
-"""Whatever happens after a week's origin, the features job writes the same bytes for it: random weeks, random futures.
+"""Tests that the features job writes the same bytes for a week whatever happens after its origin.
 
-Not here: the same of single features (`forecasting/test_features_point_in_time`) and of a whole week, from landing to
-the database (`assets/test_week`).
+Not here: the same for single features (`forecasting/test_features_point_in_time`).
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ GROUPS = ["store_id", "dept_id", "cat_id", "state_id"]
 
 
 def _week(units: np.ndarray, number: int) -> DailyUnits:
-    """A week of sales; its last series joins the files only after two thirds of the weeks."""
+    """Return a week of sales; the last series joins the files only after two thirds of the weeks."""
     known = len(PANEL.series) - (3 * number < 2 * WEEKS)
     return DailyUnits(PANEL.series[:known], DATES[7 * number], np.ascontiguousarray(units[:known], np.int32))
 
 
 PRICE = np.round(PANEL.price[:, ::7], 2)
-"""By series and calendar week; the panel's weeks are the calendar's."""
+"""Prices by series and calendar week; the panel's weeks are the calendar's."""
 
 
 class Inputs:
-    """The job's inputs as they are at some time: tables by the name of their file."""
+    """The job's inputs at some point in time, as tables by file name."""
 
     def __init__(self, weeks: list[DailyUnits], calendar: pd.DataFrame, price: np.ndarray):
         numbers = 11600 + np.arange(len(calendar)) // 7
@@ -60,7 +59,7 @@ class Inputs:
             self.files[f"totals/{week.first_day}"] = pa.Table.from_pandas(totals, preserve_index=False)
 
     def written(self, origin: dt.date, since: dt.date) -> dict[str, str]:
-        """Run the job for an origin; SHA-256 of every file that it writes."""
+        """Run the job for an origin and return the SHA-256 of each file that it writes."""
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
             for name, table in self.files.items():
                 path = Path(folder) / "processing" / "input" / f"{name}.parquet"
@@ -75,13 +74,13 @@ class Inputs:
 
 
 def known_then(number: int, sales: np.ndarray = PANEL.sales) -> Inputs:
-    """The files as they were at the end of a week: no later sales, no price or day after the horizon."""
+    """Return the inputs as of the end of a week: no later sales, no prices or calendar after the horizon."""
     weeks = [_week(sales[:, 7 * i : 7 * i + 7], i) for i in range(number + 1)]
     return Inputs(weeks, PANEL.calendar[: 7 * (number + 1) + HORIZON], PRICE)
 
 
 def known_later(number: int, more: int, seed: int) -> Inputs:
-    """The files some weeks later, in one of all possible futures."""
+    """Return the inputs some weeks later, in a random future."""
     rng = np.random.default_rng(seed)
     sales, calendar, price = PANEL.sales.copy(), PANEL.calendar.copy(), PRICE.copy()
     origin, known = 7 * (number + 1), 7 * (number + 1) + HORIZON
@@ -94,15 +93,15 @@ def known_later(number: int, more: int, seed: int) -> Inputs:
 
 @settings(max_examples=8, deadline=None, phases=[Phase.generate])
 @given(st.integers(FIRST_WEEKS, WEEKS - 2), st.integers(0, 3), st.integers(1, WEEKS), st.integers(0, 2**32 - 1))
-def test_a_week_is_the_same_bytes_whatever_came_after_it(number: int, since: int, more: int, seed: int) -> None:
+def test_later_data_do_not_change_a_weeks_bytes(number: int, since: int, more: int, seed: int) -> None:
     origin, first = DATES[7 * number + 6], DATES[7 * since]
     written = known_then(number).written(origin, first)
-    assert len(written) == 5  # a panel and a horizon a store, the totals
+    assert len(written) == 5  # per store a panel and a horizon file, and the totals
     assert known_later(number, more, seed).written(origin, first) == written
 
 
-def test_the_test_would_see_a_leak() -> None:
-    """One unit more on the last day must matter: otherwise the test above proves nothing."""
+def test_a_leak_would_be_detected() -> None:
+    """Check that one more unit on the last day matters; otherwise the test above proves nothing."""
     sales = PANEL.sales.copy()
     sales[:, 7 * FIRST_WEEKS + 6] += 1
     origin = DATES[7 * FIRST_WEEKS + 6]

@@ -1,4 +1,4 @@
-"""Real jobs on one and on three instances: the same files, byte for byte."""
+"""Tests, with real local jobs, that the files do not depend on the number of instances or of origins per job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESOURCES = {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
 
 
 class Platform:
-    """A small lake, and jobs on it in a local SageMaker."""
+    """A small lake and jobs on it, run by the local SageMaker."""
 
     def __init__(self, root: Path):
         self.lake = root / "lake"
@@ -60,7 +60,7 @@ class Platform:
         return dates[0].date(), panel.origin.date()
 
     def cut_off(self, suffix: str, origin: dt.date) -> None:
-        """Copy the weekly files up to an origin, as the only ones that a job then sees."""
+        """Copy the weekly files up to an origin to keys with this suffix."""
         for part in ("sales", "totals"):
             for path in (self.lake / part).iterdir():
                 if dt.date.fromisoformat(path.stem) <= origin:
@@ -82,13 +82,13 @@ class Platform:
         create(**{kind.job_name: name}, **request)
         deadline = time.monotonic() + 120
         while (description := dict(describe(**{kind.job_name: name})))[kind.job_status] not in TERMINAL_STATUSES:
-            assert time.monotonic() < deadline, "did not end in time"
+            assert time.monotonic() < deadline, "the job did not end in time"
             time.sleep(0.02)
         assert description[kind.job_status] == "Completed", description
         return description
 
     def features(self, instances: int, *origins: dt.date, since: dt.date | None = None, upto: str = "") -> list[str]:
-        """Run a features job; the keys below which it wrote, one an origin."""
+        """Run a features job and return its output prefixes, one per origin."""
         origins = origins or (self.origin,)
         name = f"features-{next(self._numbers)}"
         inputs = [
@@ -129,7 +129,7 @@ class Platform:
         return [f"{name}/{origin}" for origin in origins]
 
     def train(self, features: str) -> str:
-        """Train a small GBM; the URI of its archive."""
+        """Train a small GBM and return the URI of its archive."""
         request = {
             "RoleArn": ROLE,
             "AlgorithmSpecification": {"TrainingImage": "gbm", "TrainingInputMode": "File"},
@@ -148,7 +148,7 @@ class Platform:
         return uri
 
     def predict(self, features: str, model: str, instances: int) -> str:
-        """Score the features; the key below which the answers lie."""
+        """Run a batch transform on the features and return its output prefix."""
         name = f"predictions-{instances}"
         self.client.create_model(
             ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "gbm", "ModelDataUrl": model}
@@ -179,7 +179,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     return Platform(tmp_path_factory.mktemp("platform"))
 
 
-def test_features_and_predictions_of_three_instances_are_those_of_one(platform: Platform) -> None:
+def test_three_instances_write_the_same_files_as_one(platform: Platform) -> None:
     (one,), (three,) = platform.features(1), platform.features(3)
     files = platform.hashes(one)
     assert len(files) == 2 * STORES + 1
@@ -190,8 +190,8 @@ def test_features_and_predictions_of_three_instances_are_those_of_one(platform: 
     assert platform.hashes(platform.predict(three, model, 3)) == answers
 
 
-def test_a_job_of_several_origins_writes_what_a_job_of_each_would(platform: Platform) -> None:
-    """Also from windows that begin later than the files, and with a series that joined after the first origin."""
+def test_a_job_for_several_origins_writes_the_same_as_one_job_per_origin(platform: Platform) -> None:
+    """The windows begin later than the files, and a series joins after the first origin."""
     first, last, since = platform.origin - dt.timedelta(weeks=3), platform.origin, platform.first_day
     platform.cut_off("-cut", first)
     since += dt.timedelta(weeks=2)

@@ -1,4 +1,4 @@
-"""The server of a transform over real HTTP, and the exit files of a job's program."""
+"""Tests of the batch transform server over real HTTP, and of the failure files of programs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def address() -> Iterator[str]:
     thread.join(timeout=10)
 
 
-def test_it_answers_what_sagemaker_asks(address: str, tmp_path: Path) -> None:
+def test_the_server_answers_sagemakers_requests(address: str, tmp_path: Path) -> None:
     assert httpx.get(f"{address}/ping").status_code == 200
     assert httpx.get(f"{address}/execution-parameters").json()["BatchStrategy"] == "SINGLE_RECORD"
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "body.parquet")
@@ -47,7 +47,7 @@ def test_it_answers_what_sagemaker_asks(address: str, tmp_path: Path) -> None:
     assert pq.read_table(pa.BufferReader(answer.content))["x"].to_pylist() == [2, 4]
 
 
-def test_a_body_it_cannot_read_is_the_callers_fault(address: str) -> None:
+def test_an_unreadable_body_is_a_client_error(address: str) -> None:
     answer = httpx.post(f"{address}/invocations", content=b"not parquet")
     assert answer.status_code == 400
     assert "parquet" in answer.text.lower()
@@ -60,7 +60,7 @@ def test_a_body_it_cannot_read_is_the_callers_fault(address: str) -> None:
         ("gbm", ["train"], "output/failure"),
     ],
 )
-def test_a_failed_program_says_why_where_sagemaker_reads_it(
+def test_a_failed_program_writes_its_failure_file(
     tmp_path: Path, module: str, arguments: list[str], failure_file: str
 ) -> None:
     (tmp_path / "input" / "config").mkdir(parents=True)
@@ -81,7 +81,7 @@ def test_a_failed_program_says_why_where_sagemaker_reads_it(
         ("totals", {}, "totals"),
     ],
 )
-def test_a_server_refuses_a_damaged_model_before_it_answers(
+def test_a_server_with_a_damaged_model_does_not_start(
     tmp_path: Path, module: str, files: dict[str, bytes], reason: str
 ) -> None:
     (tmp_path / "model").mkdir()

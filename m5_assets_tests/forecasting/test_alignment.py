@@ -1,4 +1,4 @@
-"""Alignment: sums that match, signs that stay, strength between nothing and all."""
+"""Tests of the alignment: sums, proportions and signs for any strength."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def sums(units: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 @given(items, codes, totals)
-def test_at_full_strength_the_items_sum_to_the_totals(
-    units: np.ndarray, groups: np.ndarray, wanted: np.ndarray
-) -> None:
+def test_at_full_strength_items_sum_to_the_totals(units: np.ndarray, groups: np.ndarray, wanted: np.ndarray) -> None:
     found = sums(align(units, groups, wanted), groups)
     sold = sums(units, groups) > 0
     np.testing.assert_allclose(found[sold], wanted[sold], rtol=1e-5)
@@ -44,7 +42,7 @@ def test_items_keep_their_proportions_and_are_never_negative(
 
 
 @given(items, codes, totals)
-def test_without_strength_nothing_changes(units: np.ndarray, groups: np.ndarray, wanted: np.ndarray) -> None:
+def test_zero_strength_changes_nothing(units: np.ndarray, groups: np.ndarray, wanted: np.ndarray) -> None:
     np.testing.assert_allclose(align(units, groups, wanted, 0.0), units, rtol=1e-6)
 
 
@@ -56,14 +54,14 @@ def test_half_strength_is_the_geometric_mean_of_the_sums() -> None:
 @pytest.mark.parametrize(
     ("units", "groups", "wanted", "strength", "message"),
     [
-        (np.ones((2, 3)), np.zeros(2, int), np.ones((1, 4)), 1.0, "do not fit"),
+        (np.ones((2, 3)), np.zeros(2, int), np.ones((1, 4)), 1.0, "do not match"),
         (np.ones((2, 3)), np.array([0, 1]), np.ones((1, 3)), 1.0, "from 0 to 0"),
-        (-np.ones((2, 3)), np.zeros(2, int), np.ones((1, 3)), 1.0, "units hold"),
-        (np.ones((2, 3)), np.zeros(2, int), np.full((1, 3), np.nan), 1.0, "totals hold"),
+        (-np.ones((2, 3)), np.zeros(2, int), np.ones((1, 3)), 1.0, "units contain"),
+        (np.ones((2, 3)), np.zeros(2, int), np.full((1, 3), np.nan), 1.0, "totals contain"),
         (np.ones((2, 3)), np.zeros(2, int), np.ones((1, 3)), 1.5, "strength"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(
+def test_invalid_input_is_rejected(
     units: np.ndarray, groups: np.ndarray, wanted: np.ndarray, strength: float, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The GBM's explanation: factors that multiply to the forecast, by feature and by family."""
+"""Tests of the GBM's explanation: factors by feature and by family that multiply to the forecast."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_base_times_all_factors_is_the_forecast(panel: Panel, model: GBMModel) -
 
 
 @pytest.mark.parametrize("family", ["global", "departments"])
-def test_a_single_model_has_one_base_for_all_rows_that_it_explains(panel: Panel, family: Family) -> None:
-    """The base is a booster's expected value: the rest is in the factors of that very booster, each row's own."""
+def test_each_booster_has_one_base_for_all_its_rows(panel: Panel, family: Family) -> None:
+    """The base is the booster's expected value; everything else is in the row's factors."""
     config = SMALL.model_copy(update={"family": family, "iterations": 5, "department_iterations": 5})
     found = explain(
         fit(TrainingRows.draw([panel], config), lambda step, share: None),
@@ -55,14 +55,14 @@ def test_a_single_model_has_one_base_for_all_rows_that_it_explains(panel: Panel,
     assert len(distinct) == (1 if family == "global" else len(bases))
 
 
-def test_a_day_without_any_sale_is_zero_with_a_base_of_zero(panel: Panel, model: GBMModel) -> None:
+def test_a_zero_forecast_has_a_zero_base(panel: Panel, model: GBMModel) -> None:
     back = (panel.origin - np.datetime64("2015-12-20")).days
     found = explain(model, horizon_table(Context.build(panel.rewind(back)), "CA_1"))
     assert (found.units == 0).any()
     assert (found.base[found.units == 0] == 0).all()
 
 
-def test_mean_effects_are_the_families_largest_first_and_repeat_themselves(panel: Panel, model: GBMModel) -> None:
+def test_mean_effects_are_sorted_and_deterministic(panel: Panel, model: GBMModel) -> None:
     effects = mean_effects(model, TrainingRows.draw([panel], SMALL))
     assert list(effects.values()) == sorted(effects.values(), reverse=True)
     assert {"rolling", "price", "calendar"} <= set(effects)

@@ -1,4 +1,4 @@
-"""The ensemble's weights: the scores by weights agree with the measure, the fit lies between prior and best."""
+"""Tests of the ensemble's weights: the score grid and the fit between prior and best."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _weights(lstm: float, alignment: float) -> Weights:
 
 
 def _past(seed: int) -> PastWeek:
-    """A week of 24 series, some of which neither model expects to sell, with groups numbered in an order of its own."""
+    """Return a week of 24 series, some with zero forecasts from both models, with shuffled group numbers."""
     rng = np.random.default_rng(seed)
     series = series_of(stores=4, items=6)
     hierarchy = Hierarchy.of(series)
@@ -45,13 +45,13 @@ def _past(seed: int) -> PastWeek:
     gbm[groups == 0], lstm[groups == 0] = 0, 0
     totals = rng.gamma(4.0, 3.0, (len(order), 28)).astype(np.float32)
     history = rng.poisson(3.0, (len(series), 60)).astype(float)
-    history[0] = 0  # no sale yet: no scale
+    history[0] = 0  # no sale yet, so no scale
     weights = wrmsse.weights(history[:, -28:], np.ones((len(series), 28)), hierarchy)
     members = {"gbm": gbm, "lstm": lstm}
     return PastWeek(members, actual.round(), groups, totals, hierarchy, weights, wrmsse.scales(history, hierarchy))
 
 
-def test_the_grid_holds_the_scores_of_the_aligned_averages() -> None:
+def test_score_grid_matches_evaluating_each_combination() -> None:
     past = _past(1)
     found = score_grid(past)
     for row, share in enumerate(SHARES):
@@ -62,11 +62,11 @@ def test_the_grid_holds_the_scores_of_the_aligned_averages() -> None:
             assert found[row, column] == pytest.approx(score.wrmsse, rel=1e-5)
 
 
-def test_without_a_past_week_the_weights_are_the_prior() -> None:
+def test_without_past_weeks_the_weights_are_the_prior() -> None:
     assert fit_weights([], _weights(0.3, 0.8)) == _weights(0.3, 0.8)
 
 
-def test_weeks_agree_on_the_best_and_outweigh_the_prior_as_they_become_many() -> None:
+def test_more_weeks_outweigh_the_prior() -> None:
     grid = np.ones(GRID)
     grid[7, 2] = 0.5
     few, some, many = (fit_weights([grid] * count, _weights(0.3, 0.8)) for count in (1, PRIOR_WEEKS, 10_000))
@@ -77,9 +77,7 @@ def test_weeks_agree_on_the_best_and_outweigh_the_prior_as_they_become_many() ->
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 13), st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=50, deadline=None)
-def test_the_fit_is_a_convex_combination_of_prior_and_best(
-    seed: int, count: int, share: float, strength: float
-) -> None:
+def test_the_fit_lies_between_the_prior_and_the_best(seed: int, count: int, share: float, strength: float) -> None:
     grids = list(np.random.default_rng(seed).random((count, *GRID)))
     row, column = np.unravel_index(int(np.sum(grids, axis=0).argmin()), GRID)
     found = fit_weights(grids, _weights(share, strength))
@@ -91,7 +89,7 @@ def test_the_fit_is_a_convex_combination_of_prior_and_best(
         assert value - prior == pytest.approx((best - prior) * count / (count + PRIOR_WEEKS), abs=1e-4)
 
 
-def test_a_third_member_takes_its_share_of_the_grid() -> None:
+def test_a_third_member_extends_the_grid() -> None:
     grid = share_grid(("gbm", "lstm", "third"))
     assert len(grid) == 66  # the ways to divide ten tenths among three
     assert all(sum(shares.values()) == pytest.approx(1) and min(shares.values()) >= -1e-9 for shares in grid)

@@ -1,4 +1,4 @@
-"""Features against a plain pandas computation, row by row."""
+"""Tests of the features against a naive pandas computation, row by row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def context(panel: Panel) -> Context:
 
 @pytest.fixture(scope="module")
 def rows(panel: Panel) -> Rows:
-    """Every series on days that see a short and a long past, plus the horizon."""
+    """Return random rows with short and long histories and all horizons."""
     rng = np.random.default_rng(5)
     count = 200
     horizon = rng.integers(1, 29, count).astype(np.int32)
@@ -45,14 +45,14 @@ def table(context: Context, rows: Rows) -> pd.DataFrame:
     return pd.DataFrame(compute(context, rows), columns=list(NAMES))
 
 
-def test_the_catalogue_names_every_column_once_and_says_what_it_is() -> None:
+def test_the_catalogue_describes_every_column_once() -> None:
     assert len(set(NAMES)) == len(NAMES) == sum(len(family.FEATURES) for family in FAMILIES)
     assert len({feature.family for feature in CATALOGUE}) == len(FAMILIES)
     assert all(feature.definition and feature.unit for feature in CATALOGUE)
     assert set(MODEL_FEATURES) <= set(NAMES)
 
 
-def test_every_feature_takes_a_value_somewhere(context: Context, table: pd.DataFrame) -> None:
+def test_every_feature_has_a_value_somewhere(context: Context, table: pd.DataFrame) -> None:
     horizon = pd.DataFrame(compute(context, context.horizon_rows("TX_1")), columns=list(NAMES))
     empty = [name for name in NAMES if table[name].isna().all() and horizon[name].isna().all()]
     # Two years of lag need a longer panel than the test's.
@@ -60,12 +60,12 @@ def test_every_feature_takes_a_value_somewhere(context: Context, table: pd.DataF
     assert not np.isinf(table.to_numpy()).any()
 
 
-def test_a_selection_of_names_equals_the_columns_of_all(context: Context, rows: Rows, table: pd.DataFrame) -> None:
+def test_selected_names_equal_the_same_columns_of_all(context: Context, rows: Rows, table: pd.DataFrame) -> None:
     names = ["price", "lag_28", "weekday", "rolling_std_28"]
     pd.testing.assert_frame_equal(pd.DataFrame(compute(context, rows, names), columns=names), table[names])
 
 
-def test_chunks_and_threads_do_not_change_a_value(context: Context, rows: Rows) -> None:
+def test_chunks_and_threads_do_not_change_values(context: Context, rows: Rows) -> None:
     many = np.tile(np.arange(len(rows)), CHUNK // len(rows) + 2)
     repeated = Rows(rows.series[many], rows.day[many], rows.horizon[many])
     whole = compute(context, repeated, MODEL_FEATURES, threads=2)
@@ -74,7 +74,7 @@ def test_chunks_and_threads_do_not_change_a_value(context: Context, rows: Rows) 
 
 
 def past(panel: Panel, series: int, origin: int) -> Any:
-    """The sales on sale up to the origin, by day."""
+    """Return the sales from the release to the origin, by day."""
     start = max(int(panel.release[series]), 0)
     return pd.Series(panel.sales[series, start : origin + 1].astype(float), index=range(start, origin + 1), dtype=float)
 
@@ -195,7 +195,7 @@ def naive_groups(panel: Panel, series: int, day: int, horizon: int) -> dict[str,
 
 
 @pytest.mark.parametrize("naive", [naive_sales, naive_price, naive_calendar, naive_groups])
-def test_features_equal_a_plain_computation(naive, panel: Panel, rows: Rows, table: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]  # four functions of one shape
+def test_features_match_a_naive_computation(naive, panel: Panel, rows: Rows, table: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]  # four functions of one shape
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = pd.DataFrame(
             [naive(panel, int(s), int(t), int(h)) for s, t, h in zip(rows.series, rows.day, rows.horizon, strict=True)]
@@ -221,7 +221,7 @@ def test_holidays_fall_on_their_dates(name: str, date: dt.date) -> None:
     assert dates_of(2016)[name] == date
 
 
-def test_easter_of_other_years() -> None:
+def test_easter_in_other_years() -> None:
     assert [dates_of(year)["easter"] for year in (2011, 2012, 2013, 2014, 2015)] == [
         dt.date(2011, 4, 24),
         dt.date(2012, 4, 8),
@@ -232,14 +232,14 @@ def test_easter_of_other_years() -> None:
 
 
 @pytest.mark.parametrize("units", [1, 3, 763])
-def test_the_deviation_of_a_constant_is_zero_and_not_what_rounding_left(units: int) -> None:
+def test_the_deviation_of_a_constant_is_exactly_zero(units: int) -> None:
     for days in range(2, LONGEST + 1):
         assert deviation_of(days, float(days * units), float(days * units * units)) == 0
     assert np.isnan(deviation_of(1, units, units * units))
 
 
 @pytest.mark.parametrize("start", [0, 3, 4, 9])
-def test_sums_leave_nothing_of_what_memory_held(start: int) -> None:
+def test_accumulate_overwrites_uninitialized_memory(start: int) -> None:
     sums = np.full((3, 5), np.nan)
     accumulate(np.array([[1, 2, 0, 3]], np.float32), 0, start, sums)
     counted = np.where(np.arange(4) >= start, [1, 2, 0, 3], 0)
@@ -247,7 +247,7 @@ def test_sums_leave_nothing_of_what_memory_held(start: int) -> None:
         assert sums[power - 1].tolist() == [0, *np.cumsum(counted**power)]
 
 
-def test_rows_outside_the_panel_and_unknown_names_are_refused(context: Context) -> None:
+def test_rows_outside_the_panel_and_unknown_names_are_rejected(context: Context) -> None:
     def row(series: int, day: int, horizon: int) -> Rows:
         return Rows(*(np.array([value], np.int32) for value in (series, day, horizon)))
 

@@ -1,4 +1,4 @@
-"""Features of a store from its own panel and the aggregates of all stores: bit for bit those of the whole panel."""
+"""Tests that a store's own panel and the aggregates of all stores give the same features, bit for bit, as one panel."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def uneven(seed: int, stores: int) -> Panel:
     """Return a panel whose stores offer different items."""
     panel = make_panel(seed=seed, items=9, stores=stores, days=120)
     kept = np.random.default_rng(seed).random(len(panel.series)) < 0.7
-    kept[:: len(panel.series) // stores] = True  # no store without any
+    kept[:: len(panel.series) // stores] = True  # every store keeps at least one
     return panel.select(np.flatnonzero(kept))
 
 
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 99), stores=st.integers(1, 7))
-def test_store_by_store_is_the_whole(seed: int, stores: int) -> None:
+def test_features_by_store_equal_those_of_the_whole_panel(seed: int, stores: int) -> None:
     panel = uneven(seed, stores)
     parts = panel.stores()
     whole, aggregates = Context.build(panel), Aggregates.of(part for _, part in parts)
@@ -43,7 +43,7 @@ def test_groups_are_numbered_by_their_sorted_keys() -> None:
         np.testing.assert_array_equal(codes[level], expected)
 
 
-def test_a_store_that_the_aggregates_lack_is_named() -> None:
+def test_a_store_missing_from_the_aggregates_is_reported() -> None:
     parts = uneven(2, 3).stores()
     aggregates = Aggregates.of(part for _, part in parts[:2])
     with pytest.raises(ValueError, match="no aggregates of state TX"):

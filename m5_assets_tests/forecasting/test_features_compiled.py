@@ -1,4 +1,4 @@
-"""The compiled functions follow their source, also that of the functions they call."""
+"""Tests that compiled functions are recompiled when their source, or that of a function they call, changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ print(out[0, 0])
 """
 
 
-def test_a_change_of_a_called_function_is_compiled(tmp_path: Path) -> None:
+def test_a_change_in_a_called_function_is_recompiled(tmp_path: Path) -> None:
     package = tmp_path / "m5_assets"
     shutil.copytree(Path(m5_assets.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     called = package / "forecasting" / "features" / "cumulative.py"

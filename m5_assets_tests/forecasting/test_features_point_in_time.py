@@ -1,4 +1,4 @@
-"""Whatever happens after the origin, the features as of the origin stay the same, bit for bit."""
+"""Tests that features as of an origin do not depend, to the bit, on anything after it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PANEL = make_panel(seed=7, items=6, stores=2, days=DAYS)
 
 
 def rows_of(origin: int) -> Rows:
-    """Every series and horizon as of one origin."""
+    """Return all series and horizons as of one origin."""
     count = len(PANEL.series)
     horizon = np.tile(np.arange(1, HORIZON + 1, dtype=np.int32), count)
     series = np.repeat(np.arange(count, dtype=np.int32), HORIZON)
@@ -30,7 +30,7 @@ def rows_of(origin: int) -> Rows:
 
 
 def another_future(origin: int, seed: int) -> Panel:
-    """The panel with other sales after the origin, and other prices, releases and events 28 days later."""
+    """Return the panel with other sales after the origin, and other prices, releases and events after the horizon."""
     rng = np.random.default_rng(seed)
     sales, price, calendar = PANEL.sales.copy(), PANEL.price.copy(), PANEL.calendar.copy()
     known = origin + HORIZON
@@ -47,7 +47,7 @@ def another_future(origin: int, seed: int) -> Panel:
 
 
 def assert_same_bits(found: Matrix, truth: Matrix) -> None:
-    """Those of a missing value too, as a file's hash tells one NaN from another."""
+    """Compare bits, because different NaNs give a file different hashes."""
     np.testing.assert_array_equal(found.view(np.int32), truth.view(np.int32))
 
 
@@ -61,13 +61,13 @@ def test_a_different_future_changes_no_feature(origin: int, seed: int) -> None:
 
 @settings(max_examples=6, deadline=None)
 @given(back=st.integers(0, DAYS - 1))
-def test_the_rewound_panel_gives_the_same_features(back: int) -> None:
+def test_a_rewound_panel_gives_the_same_features(back: int) -> None:
     rows = rows_of(DAYS - 1 - back)
     assert_same_bits(compute(Context.build(PANEL.rewind(back)), rows), compute(Context.build(PANEL), rows))
 
 
-def test_the_test_would_see_a_leak() -> None:
-    """The day before the change must matter: otherwise the tests above prove nothing."""
+def test_a_leak_would_be_detected() -> None:
+    """Check that a change just before the origin matters; otherwise the tests above prove nothing."""
     origin = 100
     changed = compute(Context.build(another_future(origin - 1, 1)), rows_of(origin))
     truth = compute(Context.build(PANEL), rows_of(origin))
@@ -77,7 +77,7 @@ def test_the_test_would_see_a_leak() -> None:
     assert not {"origin_lag_1", "rolling_mean_7", "item_mean_7", "store_dept_ratio_7_28", "snap_lift_91"} & set(same)
 
 
-def test_a_store_file_holds_its_rows_in_order_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_a_store_file_is_ordered_and_reproducible(tmp_path: Path) -> None:
     context = Context.build(PANEL)
     store = context.stores[1]
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
@@ -98,7 +98,7 @@ def test_a_store_file_holds_its_rows_in_order_and_the_same_bytes_each_time(tmp_p
     np.testing.assert_array_equal(np.stack([body[name].to_numpy() for name in NAMES], axis=1), values)
 
 
-def test_a_file_without_a_feature_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_feature_is_rejected(tmp_path: Path) -> None:
     context = Context.build(PANEL)
     path = tmp_path / "store.parquet"
     write_horizon(context, context.stores[0], path)

@@ -1,4 +1,4 @@
-"""The gradient-boosted model: what it learns, that it repeats itself, that it refuses what it cannot read."""
+"""Tests of the GBM: accuracy, reproducibility, checkpoints and the rejection of invalid input."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def model(panel: Panel, steps: list[tuple[str, float]]) -> GBMModel:
 
 
 def same_files(one: Path, other: Path) -> bool:
-    """Tell whether two folders hold files of the same names and bytes."""
+    """Return whether two folders contain files with the same names and bytes."""
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (one, other))
     return first == second
 
 
-def test_an_interrupted_training_goes_on_to_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+def test_interrupted_training_resumes_to_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
     class Interrupted(Exception):
         pass
 
@@ -66,28 +66,28 @@ def test_an_interrupted_training_goes_on_to_the_same_model(panel: Panel, model: 
     checkpoints = tmp_path / "checkpoints"
     with pytest.raises(Interrupted):
         fit(TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), interrupt, checkpoints)
-    told: list[str] = []
+    steps: list[str] = []
     resumed = fit(
-        TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), lambda step, _share: told.append(step), checkpoints
+        TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), lambda step, _share: steps.append(step), checkpoints
     )
-    assert [step for step in told if "checkpoint" in step] == [
-        f"{name}: taken from a checkpoint" for name in ("global", model.departments[0])
+    assert [step for step in steps if "checkpoint" in step] == [
+        f"{name}: loaded from a checkpoint" for name in ("global", model.departments[0])
     ]
     model.save(tmp_path / "whole")
     resumed.save(tmp_path / "resumed")
     assert same_files(tmp_path / "whole", tmp_path / "resumed")
 
 
-def test_a_checkpoint_of_another_training_is_not_taken(panel: Panel, tmp_path: Path) -> None:
+def test_another_training_runs_checkpoint_is_ignored(panel: Panel, tmp_path: Path) -> None:
     fit(TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL), lambda *_: None, tmp_path)
-    told: list[str] = []
+    steps: list[str] = []
     fit(
         TrainingRows.draw([panel.rewind(HELD_OUT)], SMALL.model_copy(update={"seed": 2})),
-        lambda step, _share: told.append(step),
+        lambda step, _share: steps.append(step),
         tmp_path,
     )
-    assert told
-    assert not [step for step in told if "checkpoint" in step]
+    assert steps
+    assert not [step for step in steps if "checkpoint" in step]
 
 
 def forecast(model: GBMModel, panel: Panel) -> np.ndarray:
@@ -96,14 +96,14 @@ def forecast(model: GBMModel, panel: Panel) -> np.ndarray:
     return np.concatenate(units).reshape(-1, HORIZON)
 
 
-def test_it_beats_the_mean_of_the_last_four_weeks(panel: Panel, model: GBMModel) -> None:
+def test_forecasts_beat_the_mean_of_the_last_four_weeks(panel: Panel, model: GBMModel) -> None:
     known = panel.rewind(HELD_OUT)
     truth = panel.sales[:, -HELD_OUT:]
     naive = known.sales[:, -28:].mean(axis=1, keepdims=True)
     assert ((forecast(model, known) - truth) ** 2).mean() < 0.9 * ((naive - truth) ** 2).mean()
 
 
-def test_forecasts_are_not_negative_and_zero_before_the_release_and_at_christmas(model: GBMModel, panel: Panel) -> None:
+def test_forecasts_are_zero_before_the_release_and_at_christmas(model: GBMModel, panel: Panel) -> None:
     back = (panel.origin - np.datetime64("2015-12-20")).days
     christmas = panel.rewind(back)
     units = forecast(model, christmas)
@@ -115,7 +115,7 @@ def test_forecasts_are_not_negative_and_zero_before_the_release_and_at_christmas
     assert (units[unreleased] == 0).all()
 
 
-def test_training_rows_are_on_sale_before_the_origin_and_never_on_christmas(panel: Panel) -> None:
+def test_training_rows_are_on_sale_and_never_at_christmas(panel: Panel) -> None:
     context = Context.build(panel)
     drawn = TrainingRows.draw([panel], SMALL)
     rows = drawn.rows
@@ -131,14 +131,14 @@ def test_training_rows_are_on_sale_before_the_origin_and_never_on_christmas(pane
     ]
 
 
-def test_no_more_rows_are_drawn_than_memory_allows(panel: Panel) -> None:
+def test_max_rows_limits_the_rows_drawn(panel: Panel) -> None:
     many = len(TrainingRows.draw([panel], SMALL))
     few = len(TrainingRows.draw([panel], SMALL.model_copy(update={"max_rows": many // 4})))
     assert 0.8 * many / 4 < few < 1.05 * many / 4
     assert len(TrainingRows.draw([panel], SMALL.model_copy(update={"max_rows": 10 * many}))) == many
 
 
-def test_stores_one_by_one_give_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+def test_training_by_store_gives_the_same_model(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
     stores = [part for _, part in panel.rewind(HELD_OUT).stores()]
     assert len(stores) == 3
     fit(TrainingRows.draw(stores, SMALL), lambda *_: None).save(tmp_path / "by_store")
@@ -149,23 +149,23 @@ def test_stores_one_by_one_give_the_same_model(panel: Panel, model: GBMModel, tm
     )
 
 
-def test_stores_of_different_days_are_refused(panel: Panel) -> None:
+def test_panels_of_different_days_are_rejected(panel: Panel) -> None:
     (_, first), (_, second), _ = panel.stores()
     with pytest.raises(ValueError, match="panels of different days"):
         fit(TrainingRows.draw([first, second.rewind(1)], SMALL), lambda *_: None)
 
 
-def test_stores_that_can_be_read_but_once_are_refused(panel: Panel) -> None:
+def test_panels_that_can_be_read_only_once_are_rejected(panel: Panel) -> None:
     once = (part for _, part in panel.stores())
-    with pytest.raises(ValueError, match="3 panels, of which 0 came again"):
+    with pytest.raises(ValueError, match="3 panels, but only 0 could be read again"):
         fit(TrainingRows.draw(once, SMALL), lambda *_: None)
 
 
-def test_batches_from_disk_train_what_the_matrix_at_once_does() -> None:
+def test_training_from_disk_equals_training_from_memory() -> None:
     rng = np.random.default_rng(5)
-    values = rng.normal(size=(260_000, 4)).astype(np.float32)  # more than LightGBM makes the bins from
+    values = rng.normal(size=(260_000, 4)).astype(np.float32)  # more than LightGBM samples for its bins
     values[:, 1] = np.where(rng.random(len(values)) < 0.5, np.nan, 0)
-    values[:, 2] = np.arange(len(values)) < 9  # a feature that min_leaf_rows leaves nothing of
+    values[:, 2] = np.arange(len(values)) < 9  # a feature that min_leaf_rows makes useless
     units = rng.poisson(np.exp(values[:, 0])).astype(np.float32)
     parameters = SMALL.model_copy(update={"min_leaf_rows": 200}).booster_parameters(31, 200)
     with DiskMatrix(len(values), 4) as matrix:
@@ -176,12 +176,14 @@ def test_batches_from_disk_train_what_the_matrix_at_once_does() -> None:
     assert found[0] == found[1]
 
 
-def test_a_matrix_without_room_says_how_much_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_matrix_too_large_for_the_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(OSError, match=rf"{tmp_path} has .* free and the training rows take 4,000,000.0 GB; make room"):
+    with pytest.raises(
+        OSError, match=rf"{tmp_path} has .* free, but the training rows need 4,000,000.0 GB; free some space"
+    ):
         DiskMatrix(10**12, 1000)
     with DiskMatrix(4, 2) as matrix:
-        assert not list(tmp_path.iterdir())  # nothing to leave behind
+        assert not list(tmp_path.iterdir())  # nothing can be left behind
         matrix.write(2, np.array([[5, 6], [7, np.nan]], np.float32))
         assert matrix.read(2, 3).tolist() == [[5, 6]]
         assert np.isnan(matrix.part(1, 4)[2][1])
@@ -189,7 +191,7 @@ def test_a_matrix_without_room_says_how_much_it_takes(tmp_path: Path, monkeypatc
             matrix.read(3, 5)
 
 
-def test_the_same_past_gives_the_same_files_whatever_comes_after(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
+def test_later_sales_do_not_change_the_model_files(panel: Panel, model: GBMModel, tmp_path: Path) -> None:
     later = dataclasses.replace(panel, sales=panel.sales.copy())
     later.sales[:, -HELD_OUT:] = 99.0
     fit(TrainingRows.draw([later.rewind(HELD_OUT)], SMALL), lambda step, share: None).save(tmp_path / "again")
@@ -216,7 +218,7 @@ def test_progress_names_every_member_and_grows_to_one(model: GBMModel, steps: li
     assert shares[-1] == pytest.approx(1)
 
 
-def test_importance_sums_to_one_with_the_largest_first(model: GBMModel) -> None:
+def test_importance_is_sorted_and_sums_to_one(model: GBMModel) -> None:
     shares = list(model.importance().values())
     assert sum(shares) == pytest.approx(1, abs=1e-3)
     assert shares == sorted(shares, reverse=True)
@@ -224,7 +226,7 @@ def test_importance_sums_to_one_with_the_largest_first(model: GBMModel) -> None:
 
 
 @pytest.mark.parametrize("family", ["global", "departments"])
-def test_the_family_decides_the_members(panel: Panel, family: str) -> None:
+def test_the_family_determines_the_members(panel: Panel, family: str) -> None:
     config = GBMConfig.from_hyperparameters(
         {"family": family, "iterations": "3", "department_iterations": "3", "sample_share": "0.2", "threads": "1"}
     )
@@ -262,7 +264,7 @@ def test_a_department_that_is_not_yet_on_sale_is_forecast_by_the_global_member(p
         ({"leaves": "1"}, "leaves='1': .* greater than or equal to 2"),
     ],
 )
-def test_bad_hyperparameters_are_refused(given: dict[str, str], message: str) -> None:
+def test_invalid_hyperparameters_are_rejected(given: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GBMConfig.from_hyperparameters(given)
 
@@ -272,12 +274,12 @@ def test_hyperparameters_are_read_from_strings() -> None:
     assert config == GBMConfig(learning_rate=0.05, leaves=31)
 
 
-def test_a_panel_too_short_is_refused() -> None:
+def test_a_panel_too_short_is_rejected() -> None:
     with pytest.raises(ValueError, match="training needs more than 56"):
         fit(TrainingRows.draw([make_panel(1, 4, 1, 50)], SMALL), lambda step, share: None)
 
 
-def test_a_model_of_other_features_is_refused(model: GBMModel, tmp_path: Path) -> None:
+def test_a_model_with_other_features_is_rejected(model: GBMModel, tmp_path: Path) -> None:
     model.save(tmp_path)
     path = tmp_path / "gbm.json"
     text = json.loads(path.read_text())
@@ -295,7 +297,7 @@ def test_a_model_of_other_features_is_refused(model: GBMModel, tmp_path: Path) -
         GBMModel.load(tmp_path)
 
 
-def test_a_feature_file_that_does_not_match_is_refused(panel: Panel, model: GBMModel) -> None:
+def test_a_feature_file_that_does_not_match_is_rejected(panel: Panel, model: GBMModel) -> None:
     table = horizon_table(Context.build(panel), "CA_1")
     with pytest.raises(ValueError, match="feature columns are missing: price"):
         model.predict_frame(table.drop_columns(["price"]))
@@ -303,7 +305,7 @@ def test_a_feature_file_that_does_not_match_is_refused(panel: Panel, model: GBMM
         model.predict(np.zeros((2, 3), np.float32), np.array(["FOODS_1", "FOODS_1"]))
 
 
-def test_stores_with_other_codes_than_in_training_are_refused(panel: Panel, model: GBMModel) -> None:
+def test_stores_with_other_codes_than_in_training_are_rejected(panel: Panel, model: GBMModel) -> None:
     fewer = concat([part for store, part in panel.stores() if store != "CA_1"])
     with pytest.raises(ValueError, match="have changed since it was trained"):
         forecast(model, fewer)

@@ -1,4 +1,4 @@
-"""The LSTM: what its windows may know, what its network computes, and that its training repeats and resumes."""
+"""Tests of the LSTM: what its windows contain, what its network computes, and reproducible, resumable training."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TestWindows:
         seed=st.integers(0, 2**32 - 1),
     )
     @settings(max_examples=40, deadline=None)
-    def test_know_no_sales_from_their_origin_on(self, panel: Panel, origin: int, row: int, seed: int) -> None:
+    def test_use_no_sales_from_their_origin_on(self, panel: Panel, origin: int, row: int, seed: int) -> None:
         future = panel.sales.copy()
         future[:, origin:] = np.random.default_rng(seed).integers(0, 1000, future[:, origin:].shape)
         changed = dataclasses.replace(panel, sales=future)
@@ -75,14 +75,14 @@ class TestWindows:
 
     @given(origin=st.integers(TINY.encoder_days, DAYS - HORIZON), row=st.integers(0, 35))
     @settings(max_examples=40, deadline=None)
-    def test_are_those_of_the_panel_as_it_was_at_their_origin(self, panel: Panel, origin: int, row: int) -> None:
+    def test_equal_those_of_the_panel_rewound_to_their_origin(self, panel: Panel, origin: int, row: int) -> None:
         then = panel.rewind(panel.days - origin)
         whole, cut = source(panel), source(then)
         index, at = torch.tensor([row]), torch.tensor([origin])
         for name in ("identities", "static", "encoder", "decoder", "level", "offered"):
             assert torch.equal(getattr(whole.windows(index, at), name), getattr(cut.windows(index, at), name)), name
 
-    def test_see_their_history_and_horizon_in_place(self, panel: Panel) -> None:
+    def test_cover_their_history_and_horizon(self, panel: Panel) -> None:
         row, origin = int(np.flatnonzero(panel.release < 0)[0]), 120
         gathered = source(panel)
         windows = gathered.windows(torch.tensor([row]), torch.tensor([origin]))
@@ -91,7 +91,7 @@ class TestWindows:
         target = gathered.targets(torch.tensor([row]), torch.tensor([origin]))
         np.testing.assert_array_equal(target[0], panel.sales[row, origin : origin + HORIZON])
 
-    def test_level_leaves_out_days_before_the_release_and_of_closure(self, panel: Panel) -> None:
+    def test_level_skips_closed_days_and_days_before_the_release(self, panel: Panel) -> None:
         late = int(np.flatnonzero((panel.release > 0) & (panel.release < DAYS - 10))[0])
         closed = (panel.calendar["date"].dt.strftime("%m-%d") == "12-25").to_numpy()[:DAYS]
         sales = panel.sales.copy()
@@ -101,19 +101,19 @@ class TestWindows:
 
 
 class TestStoreDepartments:
-    """Sales of a known rhythm, the same in every series: that rhythm is what the windows must tell."""
+    """Windows must reproduce a known rhythm that all series share."""
 
     def windows(self, panel: Panel, daily: np.ndarray, row: int) -> Windows:
-        """Return the window at the origin of a panel whose series all sell `daily`, (36, T), but on 25 December."""
+        """Return the window at the origin of a panel whose sales are `daily`, (36, T), except on 25 December."""
         is_open = (panel.calendar["date"].dt.strftime("%m-%d") != "12-25").to_numpy()[: panel.days]
         sold = dataclasses.replace(panel, sales=(daily * is_open).astype(np.float32))
         return source(sold).windows(torch.tensor([row]), torch.tensor([DAYS]))
 
     def effects(self, panel: Panel, daily: np.ndarray, row: int) -> np.ndarray:
-        """Return (28, 3): the store-department's weekday over 8 and 13 weeks, and SNAP, as factors."""
+        """Return (28, 3) the store-department's effects of weekdays over 8 and 13 weeks, and of SNAP, as factors."""
         return np.exp(self.windows(panel, daily, row).decoder[0, :, -3:].numpy() / EFFECT_SCALE)
 
-    def test_profile_is_that_of_the_weekdays(self, panel: Panel) -> None:
+    def test_profile_reproduces_the_weekday_factors(self, panel: Panel) -> None:
         weekday = panel.calendar["date"].dt.day_of_week.to_numpy()
         factors = np.array([0.8, 0.7, 0.7, 0.8, 1.0, 1.6, 1.4])
         effects = self.effects(panel, np.tile(100 * factors[weekday[:DAYS]], (36, 1)), 0)
@@ -121,7 +121,7 @@ class TestStoreDepartments:
             shrunk = 1 + (factors / factors.mean() - 1) * weeks / (weeks + PRIOR_DAYS)
             np.testing.assert_allclose(effects[:, column], shrunk[weekday[DAYS:]], rtol=0.01)
 
-    def test_snap_effect_is_that_of_the_own_state(self, panel: Panel) -> None:
+    def test_snap_effect_is_that_of_the_series_state(self, panel: Panel) -> None:
         states, texas = panel.series["state_id"].to_numpy(str), panel.snap()[:, panel.states.index("TX")]
         daily = np.where((states == "TX")[:, None] & texas[:DAYS], 150.0, 100.0)
         effect, on = self.effects(panel, daily, int(np.flatnonzero(states == "TX")[0]))[:, 2], texas[DAYS:]
@@ -132,7 +132,7 @@ class TestStoreDepartments:
             self.effects(panel, daily, int(np.flatnonzero(states != "TX")[0]))[:, 2], 1, rtol=1e-3
         )
 
-    def test_trend_compares_the_last_days_with_those_before(self, panel: Panel) -> None:
+    def test_trend_compares_recent_days_with_earlier_ones(self, panel: Panel) -> None:
         daily = np.full((36, DAYS), 100.0)
         daily[:, -7:] = 200.0
         trends = self.windows(panel, daily, 0).static[0, -len(TRENDS) :].numpy() / EFFECT_SCALE
@@ -140,15 +140,15 @@ class TestStoreDepartments:
         np.testing.assert_allclose(trends, [np.log(means[short] / means[long]) for short, long in TRENDS], rtol=0.01)
 
 
-def test_religious_events_are_not_told(panel: Panel) -> None:
+def test_religious_events_are_ignored(panel: Panel) -> None:
     calendar = panel.calendar.assign(event_name_2="", event_type_2="")
     plain = calendar.assign(event_name_1="", event_type_1="")
-    for kind, told in (("Religious", False), ("Cultural", True)):
+    for kind, used in (("Religious", False), ("Cultural", True)):
         feast = plain.assign(event_name_1=np.where(plain.index == 50, "Feast", ""))
         feast["event_type_1"] = np.where(plain.index == 50, kind, "")
         marked = dataclasses.replace(panel, calendar=feast)
-        assert learn_vocabularies(marked)["event"] == (["Cultural", "Feast"] if told else [])
-        assert bool(source(marked).calendar.events.any()) is told
+        assert learn_vocabularies(marked)["event"] == (["Cultural", "Feast"] if used else [])
+        assert bool(source(marked).calendar.events.any()) is used
 
 
 class TestNetwork:
@@ -162,14 +162,14 @@ class TestNetwork:
         assert (weights >= 0).all()
         np.testing.assert_allclose(weights.detach().sum(dim=3), 1, atol=1e-5)
 
-    def test_begins_at_the_level(self, panel: Panel) -> None:
+    def test_starts_from_the_level(self, panel: Panel) -> None:
         gathered = source(panel)
         rows = torch.arange(len(panel.series))
         windows = gathered.windows(rows, torch.full_like(rows, DAYS))
         forecast, _ = Seq2SeqLSTM(TINY.hidden, learn_vocabularies(panel))(gathered.calendar, windows)
         assert torch.equal(forecast, windows.level * windows.offered)
 
-    def test_tweedie_loss_is_least_at_the_mean(self) -> None:
+    def test_tweedie_loss_is_minimal_at_the_mean(self) -> None:
         sales = torch.tensor([[0.0, 0.0, 1.0, 7.0]])
         losses = {
             mean: tweedie_loss(torch.full((1, 4), mean), sales, torch.ones(1, 4)).item() for mean in (1.5, 2.0, 2.5)
@@ -186,7 +186,7 @@ class TestForecast:
         assert (forecast >= 0).all()
 
     def test_beats_the_level(self) -> None:
-        """Trained on the days before, the network must lower the loss of days that it has not seen."""
+        """Training must lower the loss on days after the training data."""
         panel = make_panel(seed=3, items=40, stores=3, days=DAYS)
         past = panel.rewind(HORIZON)
         forecast = torch.from_numpy(fit(past, TINY, ignore).predict(past))
@@ -209,11 +209,11 @@ class TestForecast:
         assert (forecast[unreleased] == 0).all()
         assert (forecast[~unreleased & ~christmas] > 0).all()
 
-    def test_of_a_store_does_not_depend_on_the_others(self, panel: Panel, model: LSTMModel) -> None:
+    def test_of_a_store_does_not_depend_on_other_stores(self, panel: Panel, model: LSTMModel) -> None:
         alone = np.concatenate([model.predict(store) for _, store in panel.stores()])
         np.testing.assert_allclose(alone, model.predict(panel), rtol=1e-4, atol=1e-6)
 
-    def test_takes_items_and_events_it_has_never_seen(self, panel: Panel, model: LSTMModel) -> None:
+    def test_accepts_unknown_items_and_events(self, panel: Panel, model: LSTMModel) -> None:
         calendar = panel.calendar.assign(event_name_1="Opening", event_type_1="Other")
         series = panel.series.assign(item_id=[f"FOODS_9_{i:03d}" for i in range(36)])
         forecast = model.predict(dataclasses.replace(panel, series=series, calendar=calendar))
@@ -221,13 +221,13 @@ class TestForecast:
         sold = forecast.sum(), panel.sales[:, -HORIZON:].sum()
         assert 0.5 < sold[0] / sold[1] < 2
 
-    def test_takes_a_history_as_short_as_the_encoder_and_no_shorter(self, panel: Panel, model: LSTMModel) -> None:
+    def test_needs_a_history_as_long_as_the_encoder(self, panel: Panel, model: LSTMModel) -> None:
         shortest = make_panel(seed=3, items=12, stores=3, days=TINY.encoder_days)
         assert np.isfinite(model.predict(shortest)).all()
         with pytest.raises(ValueError, match="27 days of sales and the encoder reads 28"):
             model.predict(shortest.rewind(1))
 
-    def test_refuses_a_state_without_snap_days(self, panel: Panel, model: LSTMModel) -> None:
+    def test_rejects_a_state_without_snap_days(self, panel: Panel, model: LSTMModel) -> None:
         stores = make_panel(seed=3, items=2, stores=4, days=60)
         without = dataclasses.replace(stores, calendar=stores.calendar.drop(columns="snap_WI"))
         with pytest.raises(ValueError, match="no column snap_WI"):
@@ -235,7 +235,7 @@ class TestForecast:
 
 
 class TestTraining:
-    def test_same_panel_and_settings_give_the_same_file(self, panel: Panel, model: LSTMModel, tmp_path: Path) -> None:
+    def test_same_panel_and_settings_give_the_same_files(self, panel: Panel, model: LSTMModel, tmp_path: Path) -> None:
         model.save(tmp_path / "first")
         fit(panel, TINY, ignore).save(tmp_path / "second")
         for name in ("weights.pt", "config.json"):
@@ -255,27 +255,27 @@ class TestTraining:
 
         with pytest.raises(KeyboardInterrupt):
             fit(panel, config, interrupt, tmp_path)
-        told: list[float] = []
-        resumed = fit(panel, config, lambda line, done: told.append(done), tmp_path)
+        shares: list[float] = []
+        resumed = fit(panel, config, lambda line, done: shares.append(done), tmp_path)
         whole = fit(panel, config, ignore)
-        assert min(told) > stop_at - 0.05
+        assert min(shares) > stop_at - 0.05
         assert resumed.curve == whole.curve
         for one, other in zip(resumed.members, whole.members, strict=True):
             assert all(torch.equal(one[name], other[name]) for name in whole.members[0])
 
-    def test_refuses_the_checkpoint_of_another_training(self, panel: Panel, tmp_path: Path) -> None:
+    def test_rejects_another_runs_checkpoint(self, panel: Panel, tmp_path: Path) -> None:
         short = TINY.model_copy(update={"windows": 64})
         fit(panel, short, ignore, tmp_path)
-        with pytest.raises(ValueError, match="other settings or data: empty its folder"):
+        with pytest.raises(ValueError, match="other settings or data; empty its folder"):
             fit(panel, short.model_copy(update={"seed": 9}), ignore, tmp_path)
 
-    def test_progress_tells_step_and_loss(self, panel: Panel) -> None:
+    def test_progress_reports_step_and_loss(self, panel: Panel) -> None:
         lines: list[tuple[str, float]] = []
         fit(panel, TINY.model_copy(update={"windows": 64 * 4}), lambda line, done: lines.append((line, done)))
         assert [done for _, done in lines] == [0.25, 0.5, 0.75, 1.0]
         assert lines[-1][0].startswith("step 4 of 4, loss ")
 
-    def test_refuses_a_history_without_a_window(self, panel: Panel) -> None:
+    def test_rejects_a_history_too_short_for_a_window(self, panel: Panel) -> None:
         with pytest.raises(ValueError, match="50 days of sales, training needs"):
             fit(panel.rewind(DAYS - 50), TINY, ignore)
 
@@ -288,7 +288,7 @@ class TestFiles:
         assert (loaded.config, loaded.vocabularies, loaded.curve) == (model.config, model.vocabularies, model.curve)
         assert loaded.trained_through == panel.origin.date()
 
-    def test_refuses_weights_of_another_model(self, panel: Panel, model: LSTMModel, tmp_path: Path) -> None:
+    def test_rejects_weights_of_another_model(self, panel: Panel, model: LSTMModel, tmp_path: Path) -> None:
         model.save(tmp_path / "one")
         fit(panel, TINY.model_copy(update={"windows": 64}), ignore).save(tmp_path / "two")
         (tmp_path / "one" / "weights.pt").write_bytes((tmp_path / "two" / "weights.pt").read_bytes())
@@ -299,7 +299,7 @@ class TestFiles:
         ("key", "value", "message"),
         [("format", 0, "its format is 0"), ("vocabularies", None, "size mismatch|NoneType")],
     )
-    def test_refuses_a_description_that_does_not_fit(
+    def test_rejects_a_description_that_does_not_match(
         self, model: LSTMModel, tmp_path: Path, key: str, value: object, message: str
     ) -> None:
         model.save(tmp_path)
@@ -308,7 +308,7 @@ class TestFiles:
         with pytest.raises(ValueError, match=message):
             LSTMModel.load(tmp_path)
 
-    def test_refuses_a_folder_without_a_model(self, tmp_path: Path) -> None:
+    def test_rejects_a_folder_without_a_model(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"config\.json: not a usable LSTM model"):
             LSTMModel.load(tmp_path)
 
@@ -324,10 +324,10 @@ class TestFiles:
         torch.save({"members": Code()}, weights)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_sha256": digest}))
-        with pytest.raises(ValueError, match="holds more than tensors"):
+        with pytest.raises(ValueError, match="contains more than tensors"):
             LSTMModel.load(tmp_path)
         assert not mark.exists()
-        pickle.loads(pickle.dumps(Code()))  # noqa: S301 (shows that the mark is a real one)
+        pickle.loads(pickle.dumps(Code()))  # noqa: S301 (shows that unpickling would create the mark)
         assert mark.exists()
 
 
@@ -350,17 +350,17 @@ class TestSettings:
             ({"device": "tpu"}, "hyperparameter device='tpu': .* 'auto', 'cpu' or 'cuda'"),
         ],
     )
-    def test_refuse_what_they_do_not_know(self, values: dict[str, str], message: str) -> None:
+    def test_reject_invalid_values(self, values: dict[str, str], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             LSTMConfig.from_hyperparameters(values)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
-    def test_a_gpu_that_is_not_there_is_an_error(self, panel: Panel) -> None:
+    def test_a_missing_gpu_is_an_error(self, panel: Panel) -> None:
         with pytest.raises(ValueError, match="no usable GPU"):
             fit(panel, TINY.model_copy(update={"device": "cuda"}), ignore)
 
 
-def test_few_series_are_learnt_from_fewer_windows() -> None:
+def test_few_series_are_trained_on_fewer_windows() -> None:
     config = LSTMConfig()
     assert config.for_series(30_490) == config
     assert config.for_series(600).windows == 36_000

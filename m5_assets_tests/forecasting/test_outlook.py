@@ -1,4 +1,4 @@
-"""The outlook of a series: worked examples, and laws that hold for any panel."""
+"""Tests of the outlook: worked examples, and invariants that hold for any panel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def forecasts_of(panel: Panel, value: float = 0.5) -> dict[str, np.ndarray]:
 
 
 def one_series(sales: list[float], price: list[float], release: int = -400) -> pd.Series:
-    """Return the outlook of one series with these sales and prices."""
+    """Return the outlook of a single series with these sales and prices."""
     model = make_panel(0, 1, 1, len(sales))
     panel = Panel(
         model.series,
@@ -31,7 +31,7 @@ def one_series(sales: list[float], price: list[float], release: int = -400) -> p
     return outlook(panel, forecasts_of(panel)).iloc[0]
 
 
-def test_what_sold_lately_is_summed() -> None:
+def test_recent_sales_are_summed() -> None:
     days = 400
     sales = np.zeros(days)
     sales[-28:], sales[-56:-28], sales[days - 364 : days - 336] = 2, 3, 5
@@ -49,7 +49,7 @@ def test_what_sold_lately_is_summed() -> None:
     assert pd.isna(found["next_price_date"])
 
 
-def test_a_price_change_ahead_is_the_first_one() -> None:
+def test_the_next_price_is_the_first_change_ahead() -> None:
     days = 60
     price = [2.0] * days + [2.0] * 9 + [np.nan] * 2 + [1.5] * 7 + [2.5] * 10
     found = one_series([1.0] * days, price)
@@ -57,7 +57,7 @@ def test_a_price_change_ahead_is_the_first_one() -> None:
     assert found["next_price_date"] == make_panel(0, 1, 1, days).calendar["date"][days + 11]
 
 
-def test_a_new_item_is_judged_by_the_days_since_it_is_on_offer() -> None:
+def test_a_new_item_is_measured_since_its_release() -> None:
     days, release = 400, 390
     sales = [0.0] * 394 + [3.0, 3.0, 0.0, 0.0, 3.0, 0.0]
     found = one_series(sales, [np.nan] * release + [4.0] * (days - release + HORIZON), release)
@@ -66,7 +66,7 @@ def test_a_new_item_is_judged_by_the_days_since_it_is_on_offer() -> None:
     assert pd.isna(found["last_year_28"])
 
 
-def test_an_item_that_is_only_announced_has_sold_nothing() -> None:
+def test_an_unreleased_item_has_no_sales() -> None:
     days = 400
     found = one_series([0.0] * days, [np.nan] * (days + 7) + [4.0] * (HORIZON - 7), days + 7)
     assert (found["last_28"], found["zero_days"], found["usual_28"]) == (0, 0, 0)
@@ -76,14 +76,14 @@ def test_an_item_that_is_only_announced_has_sold_nothing() -> None:
     assert pd.isna(found["first_sale"])
 
 
-def test_a_year_that_the_panel_does_not_reach_is_unknown() -> None:
+def test_last_year_is_null_beyond_the_panel() -> None:
     assert pd.isna(one_series([1.0] * 363, [1.0] * (363 + HORIZON))["last_year_28"])
     assert one_series([1.0] * 364, [1.0] * (364 + HORIZON))["last_year_28"] == 28
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), days=st.integers(56, 420))
-def test_laws(seed: int, days: int) -> None:
+def test_invariants_of_random_panels(seed: int, days: int) -> None:
     panel = make_panel(seed, 4, 3, days)
     found = outlook(panel, forecasts_of(panel))
     pd.testing.assert_frame_equal(found[list(panel.series.columns)], panel.series[found.columns[:5]])
@@ -96,15 +96,15 @@ def test_laws(seed: int, days: int) -> None:
     assert (found["next_price"] != found["sell_price"]).all()
     sold = (panel.sales > 0).any(axis=1)
     assert (found["first_sale"].notna() == sold).all()
-    # a week later, nothing that was known has changed but the window
-    last_week = outlook(panel.rewind(28), forecasts_of(panel)) if days >= 84 else None
-    if last_week is not None:
-        assert (last_week["last_28"] == found["previous_28"]).all()
+    # 28 days earlier, the last window is what is now the previous one
+    earlier = outlook(panel.rewind(28), forecasts_of(panel)) if days >= 84 else None
+    if earlier is not None:
+        assert (earlier["last_28"] == found["previous_28"]).all()
 
 
-def test_forecasts_of_other_series_are_refused() -> None:
+def test_forecasts_with_the_wrong_shape_are_rejected() -> None:
     panel = make_panel(1, 2, 2, 60)
-    with pytest.raises(ValueError, match=r"forecasts of other shapes: .'gbm': .3, 28.."):
+    with pytest.raises(ValueError, match=r"forecasts with the wrong shape: .'gbm': .3, 28.."):
         outlook(panel, {**forecasts_of(panel), "gbm": np.zeros((3, 28))})
     with pytest.raises(ValueError, match="4 series and 55 days"):
         outlook(panel.rewind(5), forecasts_of(panel))

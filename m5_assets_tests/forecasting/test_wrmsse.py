@@ -1,4 +1,4 @@
-"""The hierarchy and the WRMSSE: laws that hold of any data, a naive double, and the competition's own figures."""
+"""Tests of the hierarchy and the WRMSSE: invariants, a naive reimplementation, and the competition's own figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ real_data = pytest.mark.skipif(
 
 
 def series_of(stores: int = 3, items: int = 4) -> pd.DataFrame:
-    """Return a small store-item grid with two departments a category and two stores a state."""
+    """Return a small store-item grid with two departments per category and two stores per state."""
     rows = []
     for store, item in product(range(stores), range(items)):
         category, department, state = f"CAT{item % 2}", f"CAT{item % 2}_{item % 4}", "WXYZ"[store // 2]
@@ -39,7 +39,7 @@ def series_of(stores: int = 3, items: int = 4) -> pd.DataFrame:
 
 
 def naive_groups(series: pd.DataFrame) -> list[list[list[int]]]:
-    """Return, level by level, the rows of every group, found by comparing keys one by one."""
+    """Return, for each level, the rows of every group, found by comparing keys one by one."""
     levels = []
     for level in LEVELS:
         keys = [tuple(row[key] for key in level.keys) for _, row in series.iterrows()]
@@ -48,7 +48,7 @@ def naive_groups(series: pd.DataFrame) -> list[list[list[int]]]:
 
 
 def naive_wrmsse(series: pd.DataFrame, sales: Floats, price: Floats, forecast: Floats, actual: Floats) -> float:
-    """The definition, group by group and day by day."""
+    """Return the WRMSSE by its definition, group by group and day by day."""
     score = 0.0
     for groups in naive_groups(series):
         for rows in groups:
@@ -71,13 +71,13 @@ def naive_wrmsse(series: pd.DataFrame, sales: Floats, price: Floats, forecast: F
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[pd.DataFrame, Floats, Floats, Floats, Floats]:
-    """Draw series, sales (N, 70) with silent series and late starts, prices with gaps, forecasts and actuals."""
+    """Draw series, sales (N, 70) with late starts and unsold series, prices with gaps, forecasts and actuals."""
     series = series_of(draw(st.integers(1, 3)), draw(st.integers(1, 4)))
     count = len(series)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     sales = rng.poisson(1.5, (count, 70)).astype(float)
     start = rng.integers(0, 80, count)
-    start[draw(st.integers(0, count - 1))] = 0  # one series at least has revenue
+    start[draw(st.integers(0, count - 1))] = 0  # at least one series has revenue
     sales[np.arange(70) < start[:, None]] = 0
     sales[:, -1] += start == 0
     price = rng.uniform(1, 9, (count, 28))
@@ -93,7 +93,7 @@ def score_of(series: pd.DataFrame, sales: Floats, price: Floats, forecast: Float
 
 @settings(deadline=None)
 @given(cases())
-def test_the_definition_computed_naively_agrees(case: tuple[pd.DataFrame, Floats, Floats, Floats, Floats]) -> None:
+def test_the_score_matches_a_naive_computation(case: tuple[pd.DataFrame, Floats, Floats, Floats, Floats]) -> None:
     score = score_of(*case)
     assert score.wrmsse == pytest.approx(naive_wrmsse(*case), rel=1e-9)
     assert score.wrmsse == pytest.approx(score.levels.mean(), rel=1e-9)
@@ -109,7 +109,7 @@ def test_a_perfect_forecast_scores_zero(case: tuple[pd.DataFrame, Floats, Floats
 
 
 @settings(deadline=None)
-@given(cases(), st.integers(-6, 6).map(lambda power: 2.0**power))  # a power of two: exact in binary
+@given(cases(), st.integers(-6, 6).map(lambda power: 2.0**power))  # powers of two are exact in binary
 def test_the_unit_of_measure_does_not_matter(
     case: tuple[pd.DataFrame, Floats, Floats, Floats, Floats], unit: float
 ) -> None:
@@ -131,7 +131,7 @@ def test_the_order_of_the_series_does_not_matter(
 
 @settings(deadline=None)
 @given(cases())
-def test_each_levels_weights_are_a_twelfth(case: tuple[pd.DataFrame, Floats, Floats, Floats, Floats]) -> None:
+def test_each_levels_weights_sum_to_a_twelfth(case: tuple[pd.DataFrame, Floats, Floats, Floats, Floats]) -> None:
     series, sales, price, _, _ = case
     hierarchy = Hierarchy.of(series)
     weight = wrmsse.weights(sales[:, -28:], price, hierarchy)
@@ -152,7 +152,7 @@ def test_one_series_by_hand() -> None:
 def test_scales_do_not_depend_on_where_a_block_of_days_ends() -> None:
     rng = np.random.default_rng(1)
     series, sales = series_of(), rng.poisson(0.3, (12, 150)).astype(float)
-    sales[3, :128] = 0  # a first sale on, after and before a block's edge
+    sales[3, :128] = 0  # a first sale before, on and after a block's edge
     sales[4, :64] = 0
     sales[5, :63] = 0
     hierarchy = Hierarchy.of(series)
@@ -193,12 +193,12 @@ def test_labels_and_sums_of_a_subset_of_stores() -> None:
         (lambda s: pd.concat([s, s.iloc[[5]]]), "more than once in store"),
     ],
 )
-def test_series_that_are_no_hierarchy_are_refused(change: object, message: str) -> None:
+def test_series_without_a_hierarchy_are_rejected(change: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Hierarchy.of(change(series_of()))  # type: ignore[operator]  # a lambda of the table above
 
 
-def test_forecasts_that_cannot_be_scored_are_refused() -> None:
+def test_forecasts_that_cannot_be_scored_are_rejected() -> None:
     hierarchy, one = Hierarchy.of(series_of(1, 1)), np.ones(12)
     with pytest.raises(ValueError, match="hierarchy of 1 series"):
         wrmsse.evaluate(np.ones((2, 28)), np.ones((2, 28)), hierarchy, one, one)
@@ -210,7 +210,7 @@ def test_forecasts_that_cannot_be_scored_are_refused() -> None:
         wrmsse.weights(np.zeros((1, 28)), np.ones((1, 28)), hierarchy)
 
 
-def test_a_table_of_other_groups_is_refused() -> None:
+def test_a_table_of_other_groups_is_rejected() -> None:
     hierarchy = Hierarchy.of(series_of())
     table = pd.DataFrame(
         {
@@ -224,7 +224,7 @@ def test_a_table_of_other_groups_is_refused() -> None:
     assert weight.tolist() == table["weight"].tolist()
     with pytest.raises(ValueError, match="1 groups missing"):
         wrmsse.from_table(table.iloc[1:], hierarchy)
-    with pytest.raises(ValueError, match="1 groups missing, unknown or twice"):
+    with pytest.raises(ValueError, match="1 groups missing, unknown or duplicate"):
         wrmsse.from_table(pd.concat([table, table.iloc[[0]]]), hierarchy)
 
 
@@ -316,7 +316,7 @@ def test_scales_of_whole_departments_are_the_official_ones(official: pd.DataFram
     assert found[departments].tolist() == pytest.approx(expected[departments].tolist(), rel=1e-9)
     items = found.xs(12)
     difference = (items / expected.xs(12).reindex(items.index) - 1).abs()
-    assert (difference < 1e-9).mean() > 0.99  # the table's first days of sale are known to a few weeks for 0.6%
+    assert (difference < 1e-9).mean() > 0.99  # for 0.6%, the table's first day of sale is known only to a few weeks
 
 
 @real_data

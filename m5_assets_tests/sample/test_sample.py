@@ -1,4 +1,4 @@
-"""The generated sample: the same bytes each time, M5's form and M5's laws."""
+"""Tests of the generated sample: reproducible bytes, M5's file format, M5's statistics."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def mean_where(units: npt.NDArray[np.int32], chosen: pd.Series) -> float:
     return float(units[:, chosen.to_numpy(bool)].mean())
 
 
-def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_the_bytes_depend_on_the_arguments_alone(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         write_sample(tmp_path / name, items=9, weeks=4, seed=seed)
     one, again, other = (digests(tmp_path / name) for name in ("one", "again", "other"))
     assert one == again
-    assert one[0] == other[0]  # the calendar knows no chance
+    assert one[0] == other[0]  # the calendar is not random
     assert one[1] != other[1]
     assert one[2] != other[2]
 
 
-def test_files_are_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_files_are_replaced_and_no_others_are_left(tmp_path: Path) -> None:
     (tmp_path / "sell_prices.csv").write_text("old")
     write_sample(tmp_path, items=7, weeks=1, seed=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
     assert Landing(str(tmp_path)).sell_prices().num_rows > 0
 
 
-def test_a_failure_leaves_the_old_files_alone(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_old_files(tmp_path: Path) -> None:
     (tmp_path / "calendar.csv").write_text("old")
     (tmp_path / "sales_train_evaluation.csv.tmp").mkdir()
     with pytest.raises(IsADirectoryError):
@@ -77,7 +77,7 @@ def test_a_failure_leaves_the_old_files_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"items": 6}, "items is 6; give at least 7"),
         ({"weeks": 0}, "weeks is 0; give 1 to 277"),
@@ -86,16 +86,16 @@ def test_a_failure_leaves_the_old_files_alone(tmp_path: Path) -> None:
         ({"last_day": date(2016, 5, 21)}, "2016-05-21, a Saturday; give a Sunday"),
     ],
 )
-def test_arguments_out_of_range_are_refused_before_anything_is_written(
-    tmp_path: Path, change: dict[str, int], says: str
+def test_arguments_out_of_range_are_rejected_before_writing(
+    tmp_path: Path, change: dict[str, int], message: str
 ) -> None:
     arguments: dict[str, int] = {"items": 7, "weeks": 1, "seed": 0} | change
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         write_sample(tmp_path / "new", **arguments)  # type: ignore[arg-type]  # last_day is a date in one of the cases
     assert not (tmp_path / "new").exists()
 
 
-def test_the_landing_reader_accepts_it_and_finds_the_span(folder: Path, sales: LandedSales, days: pd.DataFrame) -> None:
+def test_the_landing_reader_accepts_the_files(folder: Path, sales: LandedSales, days: pd.DataFrame) -> None:
     landing = Landing(str(folder))
     assert sales.units.shape == (ITEMS * 10, WEEKS * 7)
     assert sales.last_day == 1941
@@ -108,7 +108,7 @@ def test_the_landing_reader_accepts_it_and_finds_the_span(folder: Path, sales: L
     assert (last == calendar["wm_yr_wk"].iloc[-1]).all()
 
 
-def test_rows_stand_in_the_order_of_the_published_files(folder: Path) -> None:
+def test_rows_are_in_the_order_of_the_published_files(folder: Path) -> None:
     sales = pd.read_csv(folder / "sales_train_evaluation.csv", usecols=["dept_id", "store_id"])
     assert sales["store_id"].unique().tolist() == [
         *[f"CA_{n}" for n in range(1, 5)],
@@ -122,7 +122,7 @@ def test_rows_stand_in_the_order_of_the_published_files(folder: Path) -> None:
     assert lines[0] == "store_id,item_id,wm_yr_wk,sell_price"
     assert len({line.rpartition(",")[0].rpartition(",")[0] for line in lines[1:]}) == ITEMS * 10
     runs = sum(a.rpartition(",")[0][:-6] != b.rpartition(",")[0][:-6] for a, b in pairwise(lines))
-    assert runs == ITEMS * 10  # each series in one piece
+    assert runs == ITEMS * 10  # each series' rows are contiguous
 
 
 def test_items_are_divided_as_in_m5() -> None:
@@ -130,12 +130,12 @@ def test_items_are_divided_as_in_m5() -> None:
 
 
 @given(st.integers(7, 40_000))
-def test_every_number_of_items_is_divided_in_proportion(items: int) -> None:
+def test_any_number_of_items_is_divided_in_proportion(items: int) -> None:
     counts = items_by_department(items)
     assert sum(counts) == items
     assert min(counts) >= 1
     shares = [department.items / 3049 for department in DEPARTMENTS]
-    slack = 1 if items > 25 else 3  # of few items, the largest departments give one to each empty one
+    slack = 1 if items > 25 else 3  # with few items, large departments give one to each empty one
     assert all(abs(count - items * share) < slack for count, share in zip(counts, shares, strict=True))
 
 
@@ -165,11 +165,11 @@ def test_the_stores_are_closed_at_christmas(sales: LandedSales, days: pd.DataFra
 def test_demand_is_intermittent_and_uneven(sales: LandedSales) -> None:
     assert 0.4 < (sales.units == 0).mean() < 0.8
     mean = np.sort(sales.units.mean(axis=1))
-    assert mean[-len(mean) // 10 :].sum() > 0.3 * mean.sum()  # a tenth of the series sells a third or more
-    assert sales.units.var(axis=1).sum() > 1.5 * mean.sum()  # more than a Poisson count varies
+    assert mean[-len(mean) // 10 :].sum() > 0.3 * mean.sum()  # a tenth of the series sells at least 30%
+    assert sales.units.var(axis=1).sum() > 1.5 * mean.sum()  # overdispersed relative to Poisson
 
 
-def test_weekends_snap_days_and_events_move_sales(sales: LandedSales, days: pd.DataFrame) -> None:
+def test_weekends_snap_days_and_events_affect_sales(sales: LandedSales, days: pd.DataFrame) -> None:
     weekend = days["date"].dt.day_of_week >= 5
     assert 1.1 < mean_where(sales.units, weekend) / mean_where(sales.units, ~weekend) < 1.5
     food = (sales.series["cat_id"] == "FOODS").to_numpy()
@@ -185,7 +185,7 @@ def test_weekends_snap_days_and_events_move_sales(sales: LandedSales, days: pd.D
     assert mean_where(sales.units, thanksgiving) < 0.75 * sales.units.mean()
 
 
-def test_prices_change_now_and_then_and_demand_answers(folder: Path, sales: LandedSales, days: pd.DataFrame) -> None:
+def test_prices_change_occasionally_and_affect_demand(folder: Path, sales: LandedSales, days: pd.DataFrame) -> None:
     prices = Landing(str(folder)).sell_prices().to_pandas()
     assert (
         0.003
@@ -226,24 +226,24 @@ def test_walmart_weeks_begin_on_saturday_and_count_without_gaps() -> None:
         ("MemorialDay", date(2021, 5, 31)),
     ],
 )
-def test_movable_feasts_fall_where_they_did(name: str, day: date) -> None:
+def test_movable_holidays_fall_on_their_dates(name: str, day: date) -> None:
     found = {event for year in (day.year - 1, day.year) for event in events_of(year)}
     assert day in {when for when, event, _ in found if event == name}
 
 
-def test_the_calendar_is_the_real_one() -> None:
+def test_the_calendar_matches_the_real_one() -> None:
     shared = Path(os.environ.get("M5_SHARED") or Path(__file__).parents[3] / "shared" / "m5")
     if not (shared / "calendar.csv").exists():
-        pytest.skip(f"no real calendar.csv in {shared}; name its folder in M5_SHARED")
+        pytest.skip(f"no real calendar.csv in {shared}; set M5_SHARED to its folder")
     real = pd.read_csv(shared / "calendar.csv", keep_default_na=False)
-    made = sample_calendar(date(2016, 6, 19)).astype(real.dtypes)
+    generated = sample_calendar(date(2016, 6, 19)).astype(real.dtypes)
     events = ["event_name_1", "event_type_1", "event_name_2", "event_type_2"]
-    pd.testing.assert_frame_equal(made.drop(columns=events), real.drop(columns=events))
+    pd.testing.assert_frame_equal(generated.drop(columns=events), real.drop(columns=events))
 
     def pairs(calendar: pd.DataFrame) -> set[tuple[str, str, str]]:
         columns = [calendar["date"], *(calendar[name] for name in events)]
         rows = list(zip(*columns, strict=True))
         return {(row[0], *row[at : at + 2]) for row in rows for at in (1, 3) if row[at]}
 
-    assert len(pairs(made) & pairs(real)) >= 0.95 * len(pairs(real))
-    assert {event[1:] for event in pairs(made)} == {event[1:] for event in pairs(real)}
+    assert len(pairs(generated) & pairs(real)) >= 0.95 * len(pairs(real))
+    assert {event[1:] for event in pairs(generated)} == {event[1:] for event in pairs(real)}

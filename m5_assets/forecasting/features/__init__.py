@@ -1,7 +1,4 @@
-"""Features of a series, a day and a horizon, as they were known at the origin.
-
-Here: the package's public names. Not here: formulas (one module a family), the panel (`forecasting.panel`).
-"""
+"""Features of a series, a target day and a horizon, as known at the origin; one module per family of features."""
 
 from m5_assets.forecasting.features.aggregates import Aggregates
 from m5_assets.forecasting.features.base import Feature, Rows

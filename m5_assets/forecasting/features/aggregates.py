@@ -1,8 +1,8 @@
-"""What the features of a series look at of all other series: totals of the hierarchy's groups and their mean prices.
+"""Totals and mean prices of the hierarchy's groups: all that a series' features need to know about other series.
 
-Here: how the panels of stores, one after the other, are added up, so that no more than one is held. Not here: a series'
-own arrays (`context`). The order of the stores and their division into panels do not change a bit: sums of units are
-exact, and a sum of prices is either within one store or has one price a store, added in the order of the stores.
+The stores' panels are added up one after the other, so only one is in memory. The result does not depend, to the bit,
+on how the stores are divided into panels: sums of units are exact, and each sum of prices is either within one store or
+has one price per store, added in store order.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "item": ("item_id",),
     "item_state": ("item_id", "state_id"),
 }
-"""Levels of the hierarchy above the series, and the keys that name their groups."""
+"""Levels of the hierarchy above the series, and the columns that identify their groups."""
 
 PRICED = ("store_dept", "store_cat", "item")
-"""Levels whose mean price is known."""
+"""Levels that have a mean price."""
 
 Keys = list[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Aggregates:
-    """Groups of all series, over T known days and the 28 days after them.
+    """Aggregates of all series, over T known days and the 28 days after them.
 
     Attributes:
         keys: for each level of `GROUPS`, the sorted keys of its groups.
-        totals: for each level, (groups, T) units sold by the group.
+        totals: for each level, (groups, T) daily units sold by the group.
         sums: for each level, (groups, T + 1) units sold by the group before each day.
-        mean_price: for the levels of `PRICED`, (groups, T + 28) the mean price on offer.
-        offered: (items, T + 28) stores that offer the item.
+        mean_price: for each level of `PRICED`, (groups, T + 28) mean price of the series on offer.
+        offered: (items, T + 28) number of stores that offer the item.
     """
 
     keys: dict[str, Keys]
@@ -59,7 +59,7 @@ class Aggregates:
 
     @classmethod
     def of(cls, panels: Iterable[Panel]) -> Aggregates:
-        """Add up panels of whole stores, given in the order of their names; memory grows with the groups alone."""
+        """Add up panels of whole stores, in the order of their names; memory grows only with the number of groups."""
         units = {level: _Sums() for level in GROUPS}
         prices = {level: _Sums() for level in PRICED}
         counts = {level: _Sums() for level in PRICED}
@@ -83,10 +83,10 @@ class Aggregates:
         )
 
     def codes(self, series: pd.DataFrame) -> dict[str, Integers]:
-        """Return for each level (N,) the group of each series, a place in the level's `keys`.
+        """Return, for each level, (N,) the group of each series as a position in the level's `keys`.
 
         Raises:
-            ValueError: a series of a group that was not added up.
+            ValueError: a series belongs to a group that was not added up.
         """
         found = {}
         for level, groups in _groups(series).items():
@@ -95,20 +95,20 @@ class Aggregates:
                 codes = [place[key] for key in groups]
             except KeyError as unknown:
                 name = "/".join(unknown.args[0])
-                raise ValueError(f"no aggregates of {level} {name}; they must be of all stores") from None
+                raise ValueError(f"no aggregates of {level} {name}; they must cover all stores") from None
             found[level] = np.array(codes, np.int32)
         return found
 
 
 class _Sums:
-    """Rows of sums by key, in the order in which the keys came."""
+    """Rows of sums by key, in order of first appearance."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, ...], int] = {}
         self._rows: npt.NDArray[Any] | None = None
 
     def add(self, keys: Keys, rows: npt.NDArray[Any]) -> None:
-        """Add a row to each of these keys, none of which comes twice."""
+        """Add a row to the sum of each key; the keys must be distinct."""
         if self._rows is None:
             self._rows = np.zeros((0, rows.shape[1]), rows.dtype)
         places = [self._places.setdefault(key, len(self._places)) for key in keys]
@@ -142,7 +142,7 @@ def _groups(series: pd.DataFrame) -> dict[str, Keys]:
 
 
 def _different(groups: Keys) -> tuple[Keys, Integers]:
-    """Return the different groups, and (N,) the place of each series' among them."""
+    """Return the distinct groups, and (N,) the position of each series' group among them."""
     place = {key: number for number, key in enumerate(dict.fromkeys(groups))}
     return list(place), np.array([place[key] for key in groups], np.int32)
 
@@ -163,7 +163,7 @@ def _add(values: Matrix, code: Integers, total: Matrix) -> None:
 
 
 def _sum_known(price: Matrix, code: Integers, groups: int) -> tuple[npt.NDArray[np.float64], Integers]:
-    """Return (groups, days) sums of the prices that are known, and their numbers."""
+    """Return (groups, days) the sums and counts of the prices that are not NaN."""
     total, count = np.zeros((groups, price.shape[1])), np.zeros((groups, price.shape[1]), np.int32)
     _add_known(price, code, total, count)
     return total, count
@@ -180,7 +180,7 @@ def _add_known(price: Matrix, code: Integers, total: npt.NDArray[np.float64], co
 
 
 def _mean(total: npt.NDArray[np.float64], count: Integers) -> Matrix:
-    """Return total / count, and NaN where nothing was counted."""
+    """Return total / count, or NaN where the count is zero."""
     mean = np.full(total.shape, np.nan)
     np.divide(total, count, out=mean, where=count.astype(bool))
     return mean.astype(np.float32)

@@ -1,9 +1,4 @@
-"""What every family of features shares: a feature's description, the rows it is computed for, the kernel decorator.
-
-Here: types without knowledge of any feature. Not here: the panel's arrays (`context`) and the features themselves
-(one module a family). Adding a family is one module with `FEATURES` and `compute`, and its name in
-`catalogue.FAMILIES`.
-"""
+"""What all families of features share: the description of a feature, the rows to compute and the kernel decorator."""
 
 from __future__ import annotations
 
@@ -30,10 +25,10 @@ class Feature:
 
     Attributes:
         name: the column's name.
-        family: the family it belongs to, as in `catalogue.FAMILIES`.
-        definition: what it is, for target day t, origin o = t - h and the series' units sold y.
+        family: the family it belongs to.
+        definition: what it is, in terms of target day t, origin o = t - h and the series' units sold y.
         unit: units/day, ratio, days, code, ...
-        known_from: "origin" if it needs the sales up to o; "horizon" if it is known 28 days in advance.
+        known_from: "origin" if it needs sales up to o, "horizon" if it is known 28 days in advance.
     """
 
     name: str
@@ -50,12 +45,12 @@ def describe(family: str, known_from: KnownFrom, *features: tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Rows:
-    """R rows to compute features for: a series, a target day and the horizon it is seen from.
+    """R rows to compute features for, each a series, a target day and a horizon.
 
     Attributes:
         series: (R,) int32, positions in the panel.
         day: (R,) int32, target days t, as day numbers of the panel; at most T + 27.
-        horizon: (R,) int32, h = 1..28; the origin o = t - h is a day of the panel with known sales.
+        horizon: (R,) int32, h = 1..28; the origin o = t - h must be a day of the panel with known sales.
     """
 
     series: Integers
@@ -79,9 +74,9 @@ class Rows:
 
 
 def _cache_folder() -> Path:
-    """Return the place of the compiled functions, one for each state of these modules.
+    """Return the cache folder of the compiled functions, a new one whenever any of these modules changes.
 
-    numba compiles anew when a function's own file has changed, and keeps it when that of a function it calls has.
+    numba recompiles a function when its own file changes, but not when the file of a function that it calls does.
     """
     here = Path(__file__).parent
     content = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(here.glob("*.py"))))
@@ -92,17 +87,17 @@ numba.config.CACHE_DIR = str(_cache_folder())
 
 
 def kernel(function: Function) -> Function:
-    """Compile a function with numba, without the GIL, cached on disk where a place for the cache exists."""
+    """Compile a function with numba, without the GIL, and cache it on disk where possible."""
     try:
         compiled: Function = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # numba found no writable place, as in a read-only image
+    except RuntimeError:  # numba found no writable folder, as in a read-only image
         compiled = numba.njit(nogil=True, error_model="numpy")(function)
     return compiled
 
 
 @kernel
 def ratio(numerator: float, denominator: float) -> float:
-    """Return numerator / denominator, and NaN where that has no meaning."""
+    """Return numerator / denominator, or NaN unless the denominator is positive."""
     if denominator > 0:
         return numerator / denominator
     return np.nan
@@ -110,13 +105,13 @@ def ratio(numerator: float, denominator: float) -> float:
 
 @kernel
 def latest_same_weekday(day: int, horizon: int) -> int:
-    """Return the last day up to the origin with the target's weekday."""
+    """Return the latest day up to the origin that has the target day's weekday."""
     return day - 7 * ((horizon + 6) // 7)
 
 
 @kernel
 def look_up(table: Matrix, day: Integers, out: Matrix) -> None:
-    """Copy the day's row of a table (days, columns) to each row of `out`."""
+    """Copy each row's day from a (days, columns) table to `out`."""
     for column in range(table.shape[1]):
         for row in range(len(day)):
             out[row, column] = table[day[row], column]

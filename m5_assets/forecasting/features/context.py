@@ -1,7 +1,6 @@
-"""The arrays that features are computed from: a panel's own, and those of the groups that its series belong to.
+"""The arrays that features are computed from: the panel's own and those of its series' groups.
 
-Here: codes, calendar arrays; all of them may be read at any day, so a kernel decides what is known at a row's origin.
-Not here: the groups' totals and prices (`aggregates`), and anything that depends on an origin.
+They cover all days, so each kernel must read only what is known at a row's origin.
 """
 
 from __future__ import annotations
@@ -25,29 +24,29 @@ EVENT_NAMES = (
     *("OrthodoxEaster", "Pesach End", "PresidentsDay", "Purim End", "Ramadan starts", "StPatricksDay", "SuperBowl"),
     *("Thanksgiving", "ValentinesDay", "VeteransDay"),
 )
-"""The events of the M5 calendar; an event's code is its place here, from 1. A fixed list keeps codes stable."""
+"""The events of the M5 calendar. An event's code is its position here, from 1; a fixed list keeps codes stable."""
 
 EVENT_TYPES = ("Cultural", "National", "Religious", "Sporting")
 
 
 @dataclass(frozen=True)
 class Context:
-    """Arrays over N series, T known days and the 28 days after them; groups are numbered over all series there are.
+    """Arrays over N series, T known days and the 28 days after them; the groups are those of all stores.
 
     Attributes:
-        sales: (N, T) units sold.
-        price: (N, T + 28) price, NaN where not offered.
+        sales: (N, T) daily units sold.
+        price: (N, T + 28) price; NaN where not offered.
         release: (N,) first day with a price.
-        first_sale: (N,) first day of the panel with a sale; T where none.
+        first_sale: (N,) the panel's first day with a sale; T if there is none.
         codes: for each level of `aggregates.GROUPS`, (N,) the series' group, numbered in the order of the sorted keys.
-        totals: for each level, (groups, T) units sold by the group.
+        totals: for each level, (groups, T) daily units sold by the group.
         sums: for each level, (groups, T + 1) units sold by the group before each day.
-        mean_price: for the levels store_dept, store_cat and item, (groups, T + 28) the mean price on offer.
-        offered: (items, T + 28) stores that offer the item.
-        snap: (S, T + 28) SNAP days of the states, 0 or 1.
+        mean_price: for the levels store_dept, store_cat and item, (groups, T + 28) mean price of the series on offer.
+        offered: (items, T + 28) number of stores that offer the item.
+        snap: (S, T + 28) SNAP days of each state, 0 or 1.
         dates: (T + 28,) datetime64[D].
-        event: (T + 28, 3) codes of the first event, of its type and of the second event; 0 is none.
-        holiday_distance: (T + 28, len(holidays.NAMES)) days from each holiday, NaN far from it.
+        event: (T + 28, 3) codes of the first event, its type and the second event; 0 for none.
+        holiday_distance: (T + 28, len(holidays.NAMES)) days since each holiday; NaN far from it.
         holiday_nearest: (T + 28, 2) days to the next and since the last holiday.
         series: N rows with the keys of the series.
     """
@@ -80,11 +79,11 @@ class Context:
 
     @classmethod
     def build(cls, panel: Panel, aggregates: Aggregates | None = None) -> Context:
-        """Return the context of a panel; takes about as much memory again as the panel.
+        """Return the context of a panel; it takes about as much memory as the panel itself.
 
         Args:
-            panel: all series; or some of them, such as a store's.
-            aggregates: of all series; without them the panel is taken to hold all.
+            panel: all series, or some of them, such as one store's.
+            aggregates: aggregates of all series; None if the panel contains all of them.
         """
         groups = aggregates or Aggregates.of([panel])
         sales, price = np.ascontiguousarray(panel.sales), np.ascontiguousarray(panel.price)
@@ -109,7 +108,7 @@ class Context:
         )
 
     def horizon_rows(self, store: str) -> Rows:
-        """Return the prediction rows of a store: its series in the panel's order, days T..T+27 within each."""
+        """Return a store's prediction rows: its series in the panel's order, each with the days T..T+27."""
         series = np.flatnonzero(self.series["store_id"].to_numpy(str) == store).astype(np.int32)
         if not len(series):
             raise ValueError(f"no series of store {store!r} in the panel; its stores are {', '.join(self.stores)}")
@@ -130,6 +129,6 @@ def _events(calendar: pd.DataFrame) -> Integers:
 
 
 def _event_codes(names: pd.Series, known: tuple[str, ...]) -> Integers:
-    """Return 0 for no event, the place in `known` from 1, and one more than the last for any other event."""
+    """Return each name's position in `known`, from 1; 0 for no event, and one more than the last for unknown events."""
     places = {"": 0} | {name: place for place, name in enumerate(known, start=1)}
     return np.array([places.get(name, len(known) + 1) for name in names], np.int32)

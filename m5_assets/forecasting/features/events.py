@@ -1,7 +1,7 @@
-"""Events of the calendar on and around the target day, and the distance to the holidays that move sales.
+"""Calendar events on and around the target day, and distances to the holidays that affect sales.
 
-Here: events by their code (see `context.EVENT_NAMES`), read no further than the 28th day after the origin; holidays by
-rule (`holidays`), whose dates are known years ahead. Not here: SNAP days (`snap`).
+Events are coded as in `context.EVENT_NAMES` and read at most 28 days past the origin. Holidays follow rules
+(`holidays`), so their dates are known years ahead.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ FEATURES = (
     *describe(
         "events",
         "horizon",
-        ("event", "code", "event of t, 0 for none"),
-        ("event_type", "code", "type of the event of t: cultural, national, religious, sporting; 0 for none"),
-        ("second_event", "code", "second event of t, 0 for none"),
-        ("event_previous_day", "code", "event of t - 1"),
-        ("event_next_day", "code", "event of t + 1, if that is at most 28 days after o"),
-        ("event_type_next_day", "code", "type of the event of t + 1, if that is at most 28 days after o"),
+        ("event", "code", "event on t, 0 for none"),
+        ("event_type", "code", "type of the event on t: cultural, national, religious, sporting; 0 for none"),
+        ("second_event", "code", "second event on t, 0 for none"),
+        ("event_previous_day", "code", "event on t - 1"),
+        ("event_next_day", "code", "event on t + 1, if at most 28 days after o"),
+        ("event_type_next_day", "code", "type of the event on t + 1, if at most 28 days after o"),
         ("days_to_event", "days", "days from t to the next event at most 28 days after o, 0 on an event"),
         ("days_since_event", "days", "days since the last event up to t, 0 on an event"),
         ("events_nearby", "days", f"days with an event from t - {NEAR} to t + {NEAR}, at most 28 days after o"),
-        ("days_to_holiday", "days", "days from t to the next holiday that moves sales, 0 on a holiday"),
-        ("days_since_holiday", "days", "days since the last holiday that moves sales, 0 on a holiday"),
+        ("days_to_holiday", "days", "days from t to the next holiday that affects sales, 0 on a holiday"),
+        ("days_since_holiday", "days", "days since the last holiday that affects sales, 0 on a holiday"),
     ),
     *describe(
         "events",
@@ -72,7 +72,7 @@ def _events(event: Integers, day: Integers, origin: Integers, out: Matrix) -> No
 
 @kernel
 def _around(event: Integers) -> tuple[Integers, Integers, Integers]:
-    """Return the last day with an event up to each day, -1 if none; the next from it on; how many there are before."""
+    """Return for each day the last event day up to it (-1 if none), the next from it on, and the number before it."""
     days = len(event)
     previous, following = np.empty(days, np.int32), np.empty(days, np.int32)
     before = np.zeros(days + 1, np.int32)

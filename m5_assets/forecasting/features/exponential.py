@@ -1,7 +1,4 @@
-"""Exponential means of the sales: recent days count more.
-
-Here: weights that fade from the origin back over 364 days. Not here: windows of equal weights (`rolling`).
-"""
+"""Exponentially weighted means of the sales over the 364 days up to the origin."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Levels and trends of the groups above the series, and the series' share in them.
+"""Levels and trends of the groups above the series, and the series' shares in them.
 
-Here: group totals up to the origin. Not here: their weekday and yearly profiles (`season`), their prices (`price`).
+Not here: the groups' weekday and yearly profiles (`season`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _divide(numerator: Sums, denominator: Sums) -> Sums:
 
 @kernel
 def _window_means(sums: Sums, group: Integers, origin: Integers) -> Sums:
-    """Return (rows, windows) means of the days up to the origin that the panel holds."""
+    """Return (rows, windows) means over the days up to the origin; a window is cut at the panel's first day."""
     means = np.empty((len(group), len(WINDOWS)))
     for row in range(len(group)):
         for window in range(len(WINDOWS)):
@@ -62,7 +62,7 @@ def _window_means(sums: Sums, group: Integers, origin: Integers) -> Sums:
 
 @kernel
 def _own_means(sales: Matrix, series: Integers, origin: Integers) -> Sums:
-    """Return the same of the series themselves."""
+    """Return the same as `_window_means` for the series themselves."""
     means = np.empty((len(series), len(WINDOWS)))
     sums = np.empty((1, sales.shape[1] + 1))
     last = -1

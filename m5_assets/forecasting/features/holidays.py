@@ -1,6 +1,6 @@
-"""Dates of US holidays by rule, so that the distance to the next one needs no calendar beyond the horizon.
+"""Dates of US holidays by rule, so that distances to them need no calendar beyond the horizon.
 
-Here: rules and distances. Not here: the events of the panel's calendar (`events`), which decide what day is an event.
+Not here: the events in the panel's calendar (`events`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 BEFORE, AFTER = 28, 7
-"""Days before and after a holiday within which its distance is a feature: further away it would only name the date."""
+"""Days before and after a holiday within which its distance is a feature; further out it would only encode the date."""
 
 
 def dates_of(year: int) -> dict[str, dt.date]:
-    """Return the holidays of a year that move retail sales, by name.
+    """Return the holidays of a year that affect retail sales, by name.
 
-    The Super Bowl is the first Sunday of February (true of 2004 to 2021); Easter follows the anonymous Gregorian
+    The Super Bowl is on the first Sunday of February (true from 2004 to 2021); Easter follows the anonymous Gregorian
     computus.
     """
     return {
@@ -38,7 +38,7 @@ def dates_of(year: int) -> dict[str, dt.date]:
 
 
 def distances(dates: npt.NDArray[np.datetime64]) -> npt.NDArray[np.float32]:
-    """Return (days, len(NAMES)) days from each holiday: negative before it, NaN far from it."""
+    """Return (days, len(NAMES)) days since each holiday: negative before it, NaN far from it."""
     table = np.full((len(dates), len(NAMES)), np.nan, np.float32)
     for column, occurrences in enumerate(_occurrences(dates).T):
         gap = (dates[:, None] - occurrences[None, :]).astype("timedelta64[D]").astype(int)
@@ -77,4 +77,4 @@ def _easter(year: int) -> dt.date:
 
 
 NAMES = tuple(dates_of(2016))
-"""The holidays, in the order of the year."""
+"""Names of the holidays, in calendar order."""

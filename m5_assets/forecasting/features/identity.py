@@ -1,7 +1,4 @@
-"""Which series a row is of, as codes: the order of the sorted names in the panel.
-
-Here: codes and nothing else. Not here: what groups sell (`hierarchy`).
-"""
+"""The state, store, category and department of the series as codes, in alphabetical order."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Zeros: how often the series sells, how long it has not, and how surprising that is.
+"""Intermittency: how often the series sells, how long it has not, and how surprising that is.
 
-Here: the demand's intermittency up to the origin, after Syntetos and Boylan (2005), "The accuracy of intermittent
-demand estimates": mean interval between sales (ADI) and squared coefficient of variation of the sizes. Not here:
-moments of all days (`rolling`).
+Source: Syntetos and Boylan, "The accuracy of intermittent demand estimates" (2005), for the mean interval between sales
+(ADI) and the squared coefficient of variation of their sizes.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def _shares(sales: Matrix, release: Integers, series: Integers, origin: Integers
 
 @kernel
 def _count_sales(sales: Matrix, s: int, sold_days: npt.NDArray[np.int64]) -> None:
-    """Fill (T + 1,) the number of days with a sale before each day."""
+    """Fill `sold_days` (T + 1,) with the number of days with a sale before each day."""
     sold_days[0] = 0
     for d in range(sales.shape[1]):
         sold_days[d + 1] = sold_days[d] + (sales[s, d] > 0)
@@ -88,7 +87,7 @@ def _runs(sales: Matrix, release: Integers, series: Integers, origin: Integers, 
 
 @kernel
 def _zeros(sales: Matrix, s: int, o: int, start: int) -> tuple[float, float]:
-    """Return the days since the last sale within a year, and the longest run of zeros of the last 91 days."""
+    """Return the days since the last sale within a year, and the longest run of zeros in the last 91 days."""
     if o < start:
         return np.nan, np.nan
     since = np.nan

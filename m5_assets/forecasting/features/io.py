@@ -1,7 +1,6 @@
-"""The features of one store's prediction rows as a Parquet file.
+"""Reads and writes the features of one store's prediction rows as a Parquet file.
 
-Here: the file's columns, written and read. Not here: what the features are (`catalogue`). The bytes follow from the
-panel alone: no time stamp, no index, one thread's order of rows.
+The bytes depend on the panel alone: no timestamp, no index, and a row order that does not depend on threads.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from m5_assets.forecasting.features.registry import NAMES, compute
 from m5_assets.forecasting.panel import SERIES_COLUMNS
 
 KEY_COLUMNS = (*SERIES_COLUMNS, "date")
-"""The columns that name a row; the horizon is a feature, so it stands among the feature columns."""
+"""The columns that identify a row. The horizon is a feature, so it is among the feature columns."""
 
 
 def horizon_table(context: Context, store: str, *, threads: int = 2) -> pa.Table:
-    """Return a store's prediction rows: `KEY_COLUMNS` and every feature of the catalogue as float32.
+    """Return a store's prediction rows: `KEY_COLUMNS` and all features as float32.
 
-    28 rows a series, in the order of the panel's series and then of the days.
+    There are 28 rows per series, ordered by the panel's series, then by day.
     """
     rows = context.horizon_rows(store)
     values = compute(context, rows, threads=threads)
@@ -38,7 +37,7 @@ def horizon_table(context: Context, store: str, *, threads: int = 2) -> pa.Table
 
 
 def write_horizon(context: Context, store: str, path: Path, *, threads: int = 2) -> int:
-    """Write a store's prediction rows and return their number; the file appears when it is complete."""
+    """Write a store's prediction rows and return their number; the file appears only when it is complete."""
     table = horizon_table(context, store, threads=threads)
     partial = path.with_name(path.name + ".partial")
     pq.write_table(table, partial, compression="zstd", compression_level=1, use_dictionary=True, write_statistics=False)
@@ -47,10 +46,10 @@ def write_horizon(context: Context, store: str, path: Path, *, threads: int = 2)
 
 
 def read_horizon(source: Path | pa.BufferReader) -> pa.Table:
-    """Read the rows written by `write_horizon`, from a file or from a buffer (the body of a request).
+    """Read rows written by `write_horizon`, from a file or a buffer (such as a request's body).
 
     Raises:
-        ValueError: columns are missing, named in the message.
+        ValueError: columns are missing; the message names them.
     """
     table = pq.read_table(source)
     missing = [name for name in (*KEY_COLUMNS, *NAMES) if name not in table.column_names]

@@ -1,7 +1,4 @@
-"""Single past days: the last days before the origin, the same day some weeks ago, the last same weekdays.
-
-Here: sales of one day each. Not here: means over days (`rolling`, `weekday`).
-"""
+"""Sales of single past days: the days up to the origin, fixed lags of the target day, the last same weekdays."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ FEATURES = describe(
     "lags",
     "origin",
     *(
-        (f"origin_lag_{k}", "units", f"y of o + 1 - {k}: lag {k} of the first day after the origin")
+        (f"origin_lag_{k}", "units", f"y on o + 1 - {k}: lag {k} of the first day after the origin")
         for k in ORIGIN_LAGS
     ),
-    *((f"lag_{k}", "units", f"y of t - {k}") for k in TARGET_LAGS),
+    *((f"lag_{k}", "units", f"y on t - {k}") for k in TARGET_LAGS),
     *(
-        (f"same_weekday_last_{k}", "units", f"y of the {k}. last day up to o with the weekday of t")
+        (f"same_weekday_last_{k}", "units", f"y on t's weekday, number {k} counting back from o")
         for k in range(1, SAME_WEEKDAYS + 1)
     ),
 )

@@ -1,8 +1,4 @@
-"""How old the series is: since its release, its first sale, and how far the item has spread over the stores.
-
-Here: ages, and whether the series is on sale at all on the target day. Not here: how regularly it sells
-(`intermittency`).
-"""
+"""The series' age since its release and its first sale, and the number of stores that offer the item."""
 
 from __future__ import annotations
 

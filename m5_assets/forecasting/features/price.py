@@ -1,6 +1,6 @@
-"""The price of the target day: its level, its movement, and where it stands among its neighbours.
+"""The price on the target day: its level, its changes, and its relation to other prices.
 
-Here: prices up to the target day, all known 28 days in advance. Not here: how sales answered them.
+Prices are known 28 days in advance.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ NEIGHBOURS = ("store_dept", "store_cat", "item")
 FEATURES = describe(
     "price",
     "horizon",
-    ("price", "dollars", "price of t"),
-    ("price_cents", "cents", "the cents of the price of t"),
-    ("price_momentum_7", "ratio", "price of t ÷ of t - 7"),
-    ("price_momentum_28", "ratio", "price of t ÷ of t - 28"),
-    ("price_momentum_91", "ratio", "price of t ÷ of t - 91"),
-    ("price_ratio_origin", "ratio", "price of t ÷ of o"),
-    *((f"price_ratio_mean_{w}", "ratio", f"price of t ÷ mean of the {w} days up to t on offer") for w in MEANS),
-    ("price_ratio_max_364", "ratio", "price of t ÷ maximum of the 364 days up to t"),
-    ("price_ratio_min_364", "ratio", "price of t ÷ minimum of the 364 days up to t"),
+    ("price", "dollars", "price on t"),
+    ("price_cents", "cents", "cents part of the price on t"),
+    ("price_momentum_7", "ratio", "price on t ÷ price on t - 7"),
+    ("price_momentum_28", "ratio", "price on t ÷ price on t - 28"),
+    ("price_momentum_91", "ratio", "price on t ÷ price on t - 91"),
+    ("price_ratio_origin", "ratio", "price on t ÷ price on o"),
+    *((f"price_ratio_mean_{w}", "ratio", f"price on t ÷ mean of the {w} days up to t on offer") for w in MEANS),
+    ("price_ratio_max_364", "ratio", "price on t ÷ maximum of the 364 days up to t"),
+    ("price_ratio_min_364", "ratio", "price on t ÷ minimum of the 364 days up to t"),
     *((f"price_volatility_{w}", "ratio", f"standard deviation ÷ mean, {w} days up to t") for w in VOLATILITIES),
-    ("price_changes_364", "changes", "changes of price in the 364 days up to t"),
-    ("days_since_price_change", "days", "days since the price of t came into force, at most 363"),
-    ("price_last_change", "ratio", "price of t ÷ the price before it"),
+    ("price_changes_364", "changes", "price changes in the 364 days up to t"),
+    ("days_since_price_change", "days", "days since the price on t took effect, at most 363"),
+    ("price_last_change", "ratio", "price on t ÷ the price before it"),
     ("price_discount_share_28", "share", "share of the 28 days up to t below the maximum of the 364 days up to t"),
-    *((f"price_ratio_{level}", "ratio", f"price of t ÷ mean price of the {level} on t") for level in NEIGHBOURS),
+    *((f"price_ratio_{level}", "ratio", f"price on t ÷ mean price of the {level} on t") for level in NEIGHBOURS),
     ("price_relative_momentum_28", "ratio", "price_momentum_28 ÷ that of the store's department"),
 )
 
@@ -71,7 +71,7 @@ def _history(price: Matrix, series: Integers, day: Integers, origin: Integers, o
 
 @kernel
 def _find_changes(price: Vector, since: Integers) -> None:
-    """Fill for each day the first day of the same price without a break, or of none."""
+    """Fill `since` with the day from which each day's price (or lack of one) has held without a break."""
     since[0] = 0
     for day in range(1, len(price)):
         same = price[day] == price[day - 1] or (np.isnan(price[day]) and np.isnan(price[day - 1]))
@@ -80,11 +80,11 @@ def _find_changes(price: Vector, since: Integers) -> None:
 
 @kernel
 def _year(price: Vector, since: Integers, t: int, out: Vector) -> None:
-    """Fill the columns 6 to 17, in one pass from t back over the year, from price to price."""
+    """Fill columns 6 to 17 in one pass over the year before t, backwards, one price at a time."""
     now = price[t]
     highest, lowest, after = now, now, now
     changes, window = 0, 0
-    # Sums of differences to the price of t: the spread of a constant price is exactly zero.
+    # Sums of differences from the price of t, so that a constant price has a spread of exactly zero.
     count, total, square = 0, 0.0, 0.0
     out[15], out[16] = 0, np.nan
     days, k = min(YEAR, t + 1), 0
@@ -117,7 +117,7 @@ def _year(price: Vector, since: Integers, t: int, out: Vector) -> None:
 
 @kernel
 def _add_days(total: float, square: float, difference: float, days: int) -> tuple[float, float]:
-    """Add one day after the other, as a product would be rounded differently."""
+    """Add day by day, because a product would round differently."""
     if difference != 0:
         for _ in range(days):
             total += difference

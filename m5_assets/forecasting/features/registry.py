@@ -1,7 +1,6 @@
-"""All features, the subset that models use, and the one function that computes them.
+"""The catalogue of all features, the subset that the GBM uses, and the function that computes them.
 
-Here: the list of families and what follows from it. Not here: any formula (one module a family). A new family is one
-more module in `FAMILIES`.
+To add a family, write a module with `FEATURES` and `compute` and list it in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from m5_assets.forecasting.panel import HORIZON
 
 
 class Family(Protocol):
-    """A module of features that are computed together."""
+    """A module of features computed together."""
 
     FEATURES: tuple[Feature, ...]
 
@@ -48,7 +47,7 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 CATALOGUE: tuple[Feature, ...] = tuple(feature for family in FAMILIES for feature in family.FEATURES)
-"""Every feature, in the order of the columns."""
+"""All features, in column order."""
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 
@@ -67,27 +66,27 @@ MODEL_FEATURES: tuple[str, ...] = (
     *("store_dept_ratio_7_28", "store_dept_ratio_28_91", "store_dept_weekday_profile_8"),
     *("store_dept_year_index_1", "store_dept_year_index_2", "store_dept_year_day_1", "store_dept_year_growth_1"),
 )
-"""The features that the gradient-boosted model uses: the choice is reasoned in `docs/model-features.md`."""
+"""The features that the GBM uses; `docs/model-features.md` explains the choice."""
 
 CHUNK = 16_368
-"""Rows computed at a time: small enough to stay in the cache of a core, large enough to hide the calls' cost; an odd
-number of cache lines, as the columns would else share the cache's sets."""
+"""Rows computed at a time: few enough to fit a core's cache, many enough to amortize the calls. An odd number of cache
+lines, because otherwise the columns would compete for the same cache sets."""
 
 
 def compute(context: Context, rows: Rows, names: Sequence[str] = NAMES, *, threads: int = 2) -> Matrix:
-    """Compute features of any rows, each as of its own origin.
+    """Compute the features of any rows, each as of its own origin.
 
     Args:
         context: the arrays of the whole panel.
         rows: R rows; days up to T + 27, origins from 0 to T - 1.
-        names: the F columns wanted, in this order.
-        threads: chunks computed at the same time; the result does not depend on it.
+        names: the F wanted columns, in this order.
+        threads: chunks to compute in parallel; the result does not depend on it.
 
     Returns:
-        (R, F) float32, column after column in memory as files and LightGBM take them; NaN where a value is missing.
+        (R, F) float32, in column-major order as files and LightGBM need it; NaN where a value is missing.
 
     Raises:
-        ValueError: an unknown name, or a row outside of the panel.
+        ValueError: a name is unknown, or a row is outside the panel.
     """
     _check(context, rows)
     plan = _plan(names)
@@ -110,16 +109,16 @@ def compute(context: Context, rows: Rows, names: Sequence[str] = NAMES, *, threa
 
 @kernel
 def _copy(columns: Matrix, sources: Integers, targets: Integers, out: Matrix) -> None:
-    """Copy the wanted columns; without the GIL, unlike numpy's fancy index."""
+    """Copy the wanted columns; unlike NumPy's fancy indexing, without the GIL."""
     for place in range(len(sources)):
         out[targets[place]] = columns[sources[place]]
 
 
 def _plan(names: Sequence[str]) -> list[tuple[Family, Integers, Integers]]:
-    """Return the families needed, which of their features are wanted, and each one's place among the names."""
+    """Return the families needed, which of their features are wanted, and the position of each among the names."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        raise ValueError(f"unknown features: {', '.join(unknown)}; features.catalogue.NAMES lists them all")
+        raise ValueError(f"unknown features: {', '.join(unknown)}; features.NAMES lists all")
     plan = []
     for family in FAMILIES:
         place = {feature.name: number for number, feature in enumerate(family.FEATURES)}

@@ -1,8 +1,7 @@
-"""Moments of the sales of the last days: mean, standard deviation, maximum, ratios.
+"""Rolling means, standard deviations, maxima and their ratios.
 
-Here: windows that end at the origin, and three that end at t - 28. A window is cut at the release and at the panel's
-first day, and missing when nothing is left. Not here: skewness (`skewness`), exponential means (`exponential`), windows
-of one weekday (`weekday`), of zeros (`intermittency`).
+Windows end at the origin, three of them at t - 28. They are cut at the release and at the panel's first day; a value is
+missing if no day is left.
 """
 
 from __future__ import annotations
@@ -97,9 +96,9 @@ def _ratios(out: Matrix) -> None:
 
 @kernel
 def _two(sums: Sums, last: int, start: int, window: int) -> tuple[float, float]:
-    """Return mean and standard deviation (n - 1) of the window that ends on the day `last`."""
+    """Return the mean and standard deviation (n - 1) of the window that ends on day `last`."""
     n = known_days(last, start, window)
-    end = max(last + 1, 0)  # t - 28 may lie before the panel, where n is 0
+    end = max(last + 1, 0)  # t - 28 may be before the panel, where n is 0
     first = end - n
     total, square = sums[0, end] - sums[0, first], sums[1, end] - sums[1, first]
     return mean_of(n, total), deviation_of(n, total, square)

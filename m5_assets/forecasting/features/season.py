@@ -1,7 +1,6 @@
-"""Weekly and yearly profiles of the groups that the series belongs to.
+"""Weekly and yearly profiles of the series' groups: a weekday's or a season's sales relative to the level at the time.
 
-Here: how the target's weekday, and the same days of the last years, stand to the level of their time. Not here: the
-series' own weekdays (`weekday`).
+Not here: the series' own weekdays (`weekday`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Skewness of the sales of the last days: how far rare large days stand out.
+"""Rolling skewness of the sales: how far rare days with large sales stand out.
 
-Here: windows that end at the origin, cut at the release and at the panel's first day. Not here: the lower moments
-(`rolling`).
+Windows end at the origin and are cut at the release and at the panel's first day.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ def _skewness(sales: Matrix, release: Integers, series: Integers, origin: Intege
 
 @kernel
 def _adjusted(n: float, s1: float, s2: float, s3: float) -> float:
-    """Return the adjusted Fisher-Pearson skewness (none of a constant) from sums."""
+    """Return the adjusted Fisher-Pearson skewness from the sums of three powers; NaN for a constant."""
     if n < 3:
         return np.nan
     mean = s1 / n
     m2 = max(s2 / n - mean * mean, 0.0)
-    # The sums are exact whole numbers, so what is left of a constant series is rounding of the mean alone.
+    # The sums are exact whole numbers, so only rounding of the mean can make a constant series' variance non-zero.
     if m2 <= 1e-12 * max(mean * mean, 1e-12):
         return np.nan
     m3 = s3 / n - 3 * mean * s2 / n + 2 * mean**3

@@ -1,7 +1,4 @@
-"""SNAP days (food stamps are paid out) of the state, and how much more is sold on them.
-
-Here: SNAP around the target day, and the lift measured up to the origin. Not here: other days of the calendar.
-"""
+"""SNAP days of the state (days when food stamps are paid out), and how much more the series sells on them."""
 
 from __future__ import annotations
 
@@ -24,14 +21,14 @@ FEATURES = (
         ("snap_share_7", "share", "share of SNAP days in t - 6 .. t"),
         ("snap_share_28", "share", "share of SNAP days in t - 27 .. t"),
         ("days_since_snap", "days", "days since the last SNAP day up to t, 0 on a SNAP day"),
-        ("snap_days_before", "days", "SNAP days in t - 14 .. t - 1: how far this month's payout has come"),
+        ("snap_days_before", "days", "SNAP days in t - 14 .. t - 1: how far this month's payout has progressed"),
         ("snap_states", "states", "states with a SNAP day on t"),
     ),
     *describe(
         "snap",
         "origin",
         ("snap_lift_91", "ratio", "mean sales on SNAP days ÷ on other days, 91 days up to o"),
-        ("store_dept_snap_lift_91", "ratio", "the same of the store's department"),
+        ("store_dept_snap_lift_91", "ratio", "the same for the store's department"),
     ),
 )
 
@@ -73,7 +70,7 @@ def _days(snap: Matrix, state: Integers, day: Integers, origin: Integers, out: M
 
 @kernel
 def _lift(sales: Matrix, group: Integers, snap: Matrix, state: Integers, origin: Integers, out: Vector) -> None:
-    sums = np.empty((3, sales.shape[1] + 1))  # of units, of units on SNAP days and of SNAP days, before each day
+    sums = np.empty((3, sales.shape[1] + 1))  # units, units on SNAP days, and SNAP days before each day
     last = -1
     for row in range(len(group)):
         g, end = group[row], origin[row] + 1

@@ -1,7 +1,4 @@
-"""The target day's place in the week, month and year, and how far ahead it lies.
-
-Here: what follows from the date alone. Not here: events and holidays (`events`), SNAP days (`snap`).
-"""
+"""The target day's position in the week, month and year, and its horizon."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ def compute(context: Context, rows: Rows, out: Matrix) -> None:
 
 @lru_cache(maxsize=2)
 def _table(first: np.datetime64, days: int) -> Matrix:
-    """Return the features of consecutive days; kept, as every chunk of rows asks for the same ones."""
+    """Return the features of consecutive days; cached, as every chunk of rows needs the same ones."""
     dates = pd.DatetimeIndex(first + np.arange(days))
     columns = [
         dates.day_of_week,

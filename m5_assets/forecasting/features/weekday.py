@@ -1,6 +1,6 @@
-"""What the series sold on the target's weekday in the last weeks.
+"""Sales of the series on the target day's weekday in recent weeks.
 
-Here: the series' own weekdays. Not here: weekday profiles of groups (`season`), single days (`lags`).
+Not here: weekday profiles of groups (`season`), single days (`lags`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _same_weekday(
 
 @kernel
 def _highest(sales: Matrix, s: int, latest: int, n: int) -> float:
-    """Return the maximum of the last n days of a weekday."""
+    """Return the maximum over the last n days with this weekday."""
     if n == 0:
         return np.nan
     highest: float = sales[s, latest]
@@ -83,7 +83,7 @@ def _highest(sales: Matrix, s: int, latest: int, n: int) -> float:
 
 @kernel
 def _accumulate_weekdays(sales: Matrix, s: int, start: int, sums: Sums) -> None:
-    """Fill (3, T + 7) sums of y, of y² and of days with a sale: of the day d, d - 7, ... from `start` on, at d + 7."""
+    """Fill (3, T + 7) sums of y, of y² and of days with a sale: at d + 7 over days d, d - 7, ... back to `start`."""
     sums[:, : start + 7] = 0.0
     for d in range(start, sales.shape[1]):
         y = np.float64(sales[s, d])

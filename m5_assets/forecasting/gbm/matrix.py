@@ -1,9 +1,7 @@
-"""A table of features on disk, which LightGBM reads batch by batch.
+"""A table of features on disk, which LightGBM reads in batches.
 
-A training needs each row three times: for the bounds of the bins, for the bins of the global member, for those of its
-department. On disk it is computed once and not held in memory.
-
-Here: `DiskMatrix`, `BatchDataset`. Not here: what its rows are (`rows`), and what LightGBM makes of them (`training`).
+Training needs each row three times: for the bin bounds, for the global member's bins and for its department's bins. On
+disk, it is computed once and does not take up memory.
 """
 
 from __future__ import annotations
@@ -21,26 +19,30 @@ from m5_assets.forecasting.features.base import Matrix
 
 
 class DiskMatrix:
-    """(R, F) float32 in a temporary file, row after row. The file has no name, so that no end of the process leaves it.
+    """(R, F) float32 in a temporary file, in row-major order.
 
-    It lies where temporary files do: /tmp, a job's scratch space on SageMaker too, or the folder that TMPDIR names.
-    Source: the SageMaker developer guide's page "SageMaker AI environment variables and the default paths for training
-    storage locations".
+    The file has no name, so nothing is left behind however the process ends. It is in the folder for temporary files:
+    TMPDIR, or else /tmp, which is also the scratch space of SageMaker jobs (SageMaker developer guide, "SageMaker AI
+    environment variables and the default paths for training storage locations").
     """
 
     def __init__(self, rows: int, columns: int) -> None:
-        """Make room for the rows.
+        """Open the file.
+
+        Args:
+            rows: R.
+            columns: F.
 
         Raises:
-            OSError: there is not enough.
+            OSError: the disk has not enough free space for the rows.
         """
         self.rows, self.columns = rows, columns
         folder, needed = tempfile.gettempdir(), rows * columns * 4
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise OSError(
-                f"{folder} has {free / 1e9:,.1f} GB free and the training rows take {needed / 1e9:,.1f} GB; make room, "
-                "let TMPDIR name another folder, or train with a smaller max_rows"
+                f"{folder} has {free / 1e9:,.1f} GB free, but the training rows need {needed / 1e9:,.1f} GB; free some "
+                "space, set TMPDIR to another folder, or train with a smaller max_rows"
             )
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `__exit__`
 
@@ -51,16 +53,16 @@ class DiskMatrix:
         self._file.close()
 
     def write(self, first: int, values: Matrix) -> None:
-        """Write rows at their place."""
+        """Write rows, starting at row `first`."""
         self._file.seek(first * self.columns * 4)
         self._file.write(np.ascontiguousarray(values, np.float32).data)
         self._file.flush()
 
     def read(self, first: int, stop: int) -> Matrix:
-        """Return rows that were written.
+        """Return the rows from `first` to `stop`.
 
         Raises:
-            EOFError: they were not.
+            EOFError: they were not written.
         """
         values = np.empty((stop - first, self.columns), np.float32)
         if os.preadv(self._file.fileno(), [values.data], first * self.columns * 4) < values.nbytes:
@@ -68,19 +70,19 @@ class DiskMatrix:
         return values
 
     def part(self, first: int, stop: int) -> lgb.Sequence:
-        """Return rows as LightGBM takes them."""
+        """Return the rows from `first` to `stop` as LightGBM's sequence."""
         return _Part(self, first, stop)
 
 
 class BatchDataset(lgb.Dataset):  # type: ignore[misc]  # the library is untyped
-    """A dataset read in batches that gets the bins of one that is given at once.
+    """A dataset read in batches that gets the same bins as one in memory.
 
-    LightGBM derives the seed of its sample from `seed`, and leaves out features of which `min_data_in_leaf` would leave
-    nothing. Of a dataset of batches it is told the dataset's own parameters alone, and would do neither.
+    When it creates bins, LightGBM derives its sampling seed from `seed` and drops features that `min_data_in_leaf`
+    makes useless. For a batched dataset it uses only the dataset's own parameters, so both would be lost.
     """
 
     def get_params(self) -> dict[str, Any]:
-        """Return all parameters."""
+        """Return all parameters instead of only the dataset's own."""
         return dict(self.params or {})
 
 
@@ -98,4 +100,4 @@ class _Part(lgb.Sequence):  # type: ignore[misc]  # the library is untyped
             raise TypeError("rows are read one by one or in a slice")
         first = self._first + int(index)
         row: npt.NDArray[np.float64] = self._matrix.read(first, first + 1)[0].astype(np.float64)
-        return row  # LightGBM takes the rows that bins are made from as doubles
+        return row  # LightGBM samples rows for its bins as doubles

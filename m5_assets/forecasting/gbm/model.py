@@ -1,8 +1,4 @@
-"""The trained GBM: its boosters, predict, save and load.
-
-Here: what needs no training rows. Not here: how it is trained (`training`), the features (`features`), the blend with
-other models (`ensemble`).
-"""
+"""The trained GBM: its boosters, `predict`, `save` and `load`."""
 
 from __future__ import annotations
 
@@ -28,13 +24,13 @@ class GBMModel:
     """Trained boosters and what they were trained on.
 
     Attributes:
-        boosters: by member: `GLOBAL`, and the name of each department that was on sale on the training days.
-        features: the F columns, in the order of the matrix.
-        departments: names in the order of the feature `dept`.
-        stores: names in the order of the feature `store`.
-        config: the configuration it was trained with.
-        trained_through: the last day whose sales it has seen, ISO 8601.
-        training_rows: rows it was trained on.
+        boosters: one per member: `GLOBAL` and each department that was on sale on the training days.
+        features: names of the F features, in the matrix's column order.
+        departments: names of the departments, in the order of the codes of the feature `dept`.
+        stores: names of the stores, in the order of the codes of the feature `store`.
+        config: the hyperparameters it was trained with.
+        trained_through: the last day whose sales it was trained on, ISO 8601.
+        training_rows: number of rows it was trained on.
     """
 
     boosters: dict[str, lgb.Booster]
@@ -46,17 +42,22 @@ class GBMModel:
     training_rows: int
 
     def predict(self, features: npt.NDArray[np.float32], departments: npt.NDArray[np.str_]) -> npt.NDArray[np.float32]:
-        """Forecast units of each row; zero before the release and on 25 December, when the stores are closed.
+        """Forecast the units of each row; zero before the release and on 25 December, when the stores are closed.
 
         Args:
             features: (R, F) in the order of `self.features`.
-            departments: (R,) names.
+            departments: (R,) names of the departments.
 
         Returns:
-            (R,) units, not negative.
+            (R,) daily units, not negative.
+
+        Raises:
+            ValueError: the number of features is wrong, or a department was not in the training data.
         """
         if features.ndim != 2 or features.shape[1] != len(self.features):
-            raise ValueError(f"the model needs {len(self.features)} features a row; found an array {features.shape}")
+            raise ValueError(
+                f"the model needs {len(self.features)} features per row; found an array of {features.shape}"
+            )
         members = []
         if GLOBAL in self.boosters:
             members.append(self._predict(GLOBAL, features))
@@ -69,10 +70,10 @@ class GBMModel:
         return np.asarray(units, np.float32)
 
     def predict_frame(self, table: pa.Table) -> npt.NDArray[np.float32]:
-        """Forecast the rows of a feature file (see `features.io`): key columns and feature columns.
+        """Forecast the rows of a feature file (see `features.io`), with its key and feature columns.
 
         Raises:
-            ValueError: a column is missing, or the codes mean other stores or departments than in training.
+            ValueError: a column is missing, or the codes stand for other stores or departments than in training.
         """
         return self.predict(*self.rows_of(table))
 
@@ -94,7 +95,7 @@ class GBMModel:
         return matrix, departments
 
     def importance(self) -> dict[str, float]:
-        """Return each feature's share of the gain, mean over the members, largest first; the sum is 1."""
+        """Return each feature's share of the gain, averaged over the members, largest first; they sum to 1."""
         shares = []
         for member in self.boosters.values():
             gain = member.feature_importance("gain")
@@ -103,7 +104,7 @@ class GBMModel:
         return {self.features[place]: round(float(mean[place]), 6) for place in np.argsort(-mean, kind="stable")}
 
     def save(self, directory: Path) -> None:
-        """Write the boosters as LightGBM's text, and the description last: a directory without it is no model."""
+        """Write the boosters in LightGBM's text format, then the description; a directory without it has no model."""
         directory.mkdir(parents=True, exist_ok=True)
         for member, booster in self.boosters.items():
             write_text(directory / _file(member), booster.model_to_string())
@@ -124,7 +125,7 @@ class GBMModel:
         """Read a model written by `save`.
 
         Raises:
-            ValueError: the directory holds no model, or one whose features are not this version's.
+            ValueError: the directory has no model, or one that is damaged or whose features are not this version's.
         """
         path = directory / DESCRIPTION
         if not path.is_file():
@@ -164,7 +165,7 @@ class GBMModel:
         wrong = ~inside | (np.array(names)[np.where(inside, codes, 0)] != found)
         if wrong.any():
             raise ValueError(
-                f"{found[wrong][0]!r} is not what the model knows as {feature} {codes[wrong][0]}: the stores or "
+                f"{found[wrong][0]!r} does not match the model's {feature} {codes[wrong][0]}: the stores or "
                 "departments have changed since it was trained; train a new model for this week"
             )
 
@@ -181,10 +182,10 @@ class GBMModel:
         return units
 
     def member_of(self, department: str) -> str:
-        """Return the department's own member, or `GLOBAL` for one that was not on sale on the training days.
+        """Return the department's own member, or `GLOBAL` if the department was not on sale on the training days.
 
         Raises:
-            ValueError: the department is new since the training.
+            ValueError: the department was not in the training data.
         """
         if department not in self.departments:
             raise ValueError(

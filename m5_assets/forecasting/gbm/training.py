@@ -1,7 +1,6 @@
-"""How the GBM is trained: the features of its rows, and a booster for each member.
+"""Trains the GBM: computes the features of its rows and fits a booster per member.
 
-Here: `fit`. Not here: which rows these are (`rows`), where their features are kept (`matrix`), what an interrupted
-training leaves (`checkpoints`), the program that runs inside a job (`containers`).
+Not here: which rows are drawn (`training_rows`).
 """
 
 from __future__ import annotations
@@ -24,25 +23,25 @@ from m5_assets.forecasting.progress import Progress, phases
 logger = logging.getLogger(__name__)
 
 FEATURES_EFFORT = 17
-"""What computing a row's features costs, in the time a tree takes for a row."""
+"""Cost of computing a row's features, in units of the time a tree takes per row."""
 
 
 def fit(rows: TrainingRows, progress: Progress, checkpoints: Path | None = None) -> GBMModel:
-    """Train on rows, with the configuration that they were drawn by.
+    """Train on rows, with the hyperparameters that they were drawn with.
 
-    The same rows and configuration give the same model, byte for byte, however the stores are divided into panels.
-    Memory holds one panel at a time, the groups' aggregates and, of up to `max_rows` rows, where they lie and
-    LightGBM's bins; their features go through a temporary file (`matrix`).
+    The same rows and hyperparameters give the same model, byte for byte, however the stores are divided into panels.
+    Memory holds one panel at a time, the groups' aggregates, and the positions and LightGBM bins of up to `max_rows`
+    rows; their features go through a temporary file (`matrix`).
 
     Args:
-        rows: drawn from the panels' last days; the panels are gone through again.
-        progress: told of each step.
-        checkpoints: a folder. With it each finished booster is kept there, and a training that finds boosters of an
-            earlier one with the same settings and data takes them, to the same model.
+        rows: rows drawn from the panels' last days; the panels are iterated again.
+        progress: called after each step.
+        checkpoints: folder in which to keep finished boosters. Boosters found there from an earlier run with the same
+            hyperparameters and data are reused, which gives the same model. None keeps nothing.
 
     Raises:
-        ValueError: the panels cannot be gone through again, or no member would forecast a department that has no rows.
-        OSError: there is no room for the temporary file.
+        ValueError: the panels cannot be iterated again, or a department has no rows and there is no global member.
+        OSError: there is no space for the temporary file.
     """
     logger.info("training on %s rows of %s features", f"{len(rows):,}", len(MODEL_FEATURES))
     finished = FinishedBoosters(checkpoints, training_digest(rows.digests, rows.config))
@@ -58,16 +57,16 @@ def _boosters(
     parts = dict(zip(rows.departments, rows.of_departments, strict=True)) if config.family != GLOBAL else {}
     trees = {name: config.department_iterations * (part.stop - part.start) for name, part in parts.items()}
     whole = config.iterations * len(rows) if config.family != "departments" else 0
-    made, fitted, *told = phases(progress, [FEATURES_EFFORT * len(rows), whole, *trees.values()])
-    units = _write_features(rows, matrix, config.threads, made)
+    on_features, on_global, *on_departments = phases(progress, [FEATURES_EFFORT * len(rows), whole, *trees.values()])
+    units = _write_features(rows, matrix, config.threads, on_features)
 
     boosters = {}
     if config.family != "departments":
         parameters = config.booster_parameters(config.leaves, config.min_leaf_rows)
         every = matrix.part(0, len(rows))
-        boosters[GLOBAL] = _train(GLOBAL, every, units, parameters, config.iterations, fitted, finished)
+        boosters[GLOBAL] = _train(GLOBAL, every, units, parameters, config.iterations, on_global, finished)
     parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
-    for (name, part), report in zip(parts.items(), told, strict=True):
+    for (name, part), report in zip(parts.items(), on_departments, strict=True):
         if part.start == part.stop:
             _without_rows(name, boosters)
             continue
@@ -79,7 +78,7 @@ def _boosters(
 def _write_features(
     rows: TrainingRows, matrix: DiskMatrix, threads: int, progress: Progress
 ) -> npt.NDArray[np.float32]:
-    """Fill the matrix and return (R,) units sold."""
+    """Fill the matrix and return (R,) the units sold."""
     units, done = np.empty(len(rows), np.float32), 0
     for context, parts in rows.by_panel():
         for part in parts:
@@ -94,7 +93,7 @@ def _write_features(
 def _without_rows(department: str, boosters: dict[str, lgb.Booster]) -> None:
     if GLOBAL not in boosters:
         raise ValueError(f"department {department!r} was not on sale on the training days; train with family=both")
-    logger.warning("department %s was not on sale on the training days: the global member forecasts it", department)
+    logger.warning("department %s was not on sale on the training days; the global member forecasts it", department)
 
 
 def _train(
@@ -108,7 +107,7 @@ def _train(
 ) -> lgb.Booster:
     known = finished.load(name)
     if known is not None:
-        progress(f"{name}: taken from a checkpoint", 1.0)
+        progress(f"{name}: loaded from a checkpoint", 1.0)
         return lgb.Booster(model_str=known)
 
     def report(environment: lgb.callback.CallbackEnv) -> None:

@@ -1,10 +1,8 @@
-"""The rows that the GBM is trained on: which are drawn, and how their features are computed a store at a time.
+"""Draws the GBM's training rows, whose features are then computed one store at a time.
 
-Every training row is a series, a day and a horizon drawn from 1 to 28, with the features as of that day's origin: one
-model then serves all horizons, and sees recent sales where they are known. The rows lie in the order of department,
-store, series and day, so that a department's lie together; how the stores are divided into panels changes nothing.
-
-Here: `TrainingRows`. Not here: where the features are kept (`matrix`), what is trained on them (`training`).
+A training row is a series, a day and a random horizon from 1 to 28, with the features as of that day's origin. One
+model thus serves all horizons and sees recent sales where they are known. Rows are ordered by department, store, series
+and day, so a department's rows are contiguous, and how the stores are divided into panels makes no difference.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from m5_assets.forecasting.gbm.config import GBMConfig
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 MIN_HISTORY = 56
-"""Days of the panel before the first training day, so that the windows hold something."""
+"""Days in the panel before the first training day, so that rolling windows are not empty."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,15 @@ class TrainingRows:
     """R rows of D departments, drawn from P panels.
 
     Attributes:
-        config: what they were drawn by.
-        panels: of whole stores, in the order of their names; gone through again for the features.
-        aggregates: of all their series.
-        departments: D names in the order of their codes.
-        stores: their names in the order of their codes.
+        config: the hyperparameters that they were drawn with.
+        panels: panels of whole stores, in the order of their names; iterated again to compute the features.
+        aggregates: aggregates of all their series.
+        departments: D names, in the order of their codes.
+        stores: names of the stores, in the order of their codes.
         origin: the last day whose sales are known, ISO 8601.
-        digests: of the panels, as checkpoints know them.
+        digests: digests of the panels, for checkpoints (`checkpoints.panel_digest`).
         rows: the rows; a series is a position in its panel.
-        bounds: (D, P + 1); the rows of department d and panel p are those from bounds[d, p] to bounds[d, p + 1].
+        bounds: (D, P + 1) row numbers; department d and panel p have the rows bounds[d, p] to bounds[d, p + 1] - 1.
     """
 
     config: GBMConfig
@@ -57,34 +55,34 @@ class TrainingRows:
 
     @property
     def of_departments(self) -> list[slice]:
-        """D places of the departments' rows."""
+        """The slice of each of the D departments."""
         return [slice(*ends) for ends in self.bounds[:, [0, -1]].tolist()]
 
     def by_panel(self) -> Iterator[tuple[Context, list[slice]]]:
-        """Return the context of each panel, one at a time, and the D places of its rows.
+        """Yield the context of each panel and the slices of its rows, one per department.
 
         Raises:
-            ValueError: there are not as many panels as when the rows were drawn.
+            ValueError: the number of panels is not the same as when the rows were drawn.
         """
         found = 0
         for found, panel in enumerate(self.panels, start=1):
             ends = self.bounds[:, found - 1 : found + 1].tolist()
             yield Context.build(panel, self.aggregates), [slice(*each) for each in ends]
         if found != len(self.digests):
-            raise ValueError(f"rows were drawn from {len(self.digests)} panels, of which {found} came again")
+            raise ValueError(f"rows were drawn from {len(self.digests)} panels, but only {found} could be read again")
 
     @classmethod
     def draw(cls, panels: Iterable[Panel], config: GBMConfig) -> TrainingRows:
-        """Draw rows from the last days: series on sale, not on 25 December, each with a horizon drawn from 1 to 28.
+        """Draw rows of series on sale on the last days, except 25 December, each with a random horizon from 1 to 28.
 
-        Memory grows with the rows, of which there are `config.max_rows` at most, and with the groups of series.
+        Memory grows with the number of rows (at most `config.max_rows`) and of groups of series.
 
         Args:
-            panels: of whole stores, in the order of their names; can be gone through more than once.
-            config: see `GBMConfig`.
+            panels: panels of whole stores, in the order of their names; must be iterable more than once.
+            config: the hyperparameters.
 
         Raises:
-            ValueError: the panels are too short to train on, of different days, or of nothing on sale.
+            ValueError: the panels are too short to train on, cover different days, or have nothing on sale.
         """
         first_pass = _FirstPass()
         aggregates = Aggregates.of(first_pass.over(panels))
@@ -96,7 +94,7 @@ class TrainingRows:
 
 
 class _FirstPass:
-    """What drawing needs of the panels, gathered while their aggregates are added up."""
+    """What drawing needs to know about the panels, collected while their aggregates are added up."""
 
     def __init__(self) -> None:
         self.days = 0
@@ -106,10 +104,10 @@ class _FirstPass:
         self.digests: list[str] = []
 
     def over(self, panels: Iterable[Panel]) -> Iterator[Panel]:
-        """Pass the panels on.
+        """Yield the panels unchanged.
 
         Raises:
-            ValueError: their days differ.
+            ValueError: their days or calendars differ.
         """
         calendar = None
         for panel in panels:
@@ -123,7 +121,7 @@ class _FirstPass:
             yield panel
 
     def draw(self, departments: list[str], config: GBMConfig) -> tuple[Rows, npt.NDArray[np.int64]]:
-        """Return the rows, and the bounds, of `TrainingRows`."""
+        """Return the `rows` and `bounds` of `TrainingRows`."""
         first = max(self.days - config.training_days, MIN_HISTORY)
         if first >= self.days:
             raise ValueError(f"the panel has {self.days} days; training needs more than {MIN_HISTORY}")

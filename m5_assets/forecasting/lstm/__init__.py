@@ -1,4 +1,4 @@
 """The sequence-to-sequence LSTM with attention: `training.fit` trains a `model.LSTMModel` on a panel.
 
-Import from the modules: `config` needs no PyTorch.
+Import from the modules, as `config` does not need PyTorch.
 """

@@ -1,14 +1,11 @@
-"""Training and prediction windows of the LSTM, gathered from a panel when they are needed.
+"""The LSTM's inputs: windows for training and prediction, built from a panel on demand.
 
-Here: what the network is told about a series at an origin, and nothing it could not know then. Not here: what the
-network makes of it (`network`), and which windows are drawn (`training`).
+A window has an origin t, the number of days known: the days before t are its history, the days t .. t+27 its horizon.
+Sales are read only before t; the calendar, prices and releases of the horizon are known in advance.
 
-A window has an origin t: the days before t are its history (t is the number of days known), the days t .. t+27 its
-horizon. Sales are read before t only; the calendar, prices and releases of the horizon are known in advance.
-
-A series sells too little to show its store's rhythm: its own weekday means are mostly noise, and what is wrong in all
-series of a store-department adds up at the upper levels of the hierarchy. So the trends, the weekday profiles and the
-effect of SNAP days are computed of the series and of its store-department, which sells hundreds of times as much.
+A single series sells too little to show its store's rhythm: its own weekday means are mostly noise, and errors shared
+by all series of a store-department add up at the upper levels of the hierarchy. So trends, weekday profiles and SNAP
+effects are computed both for the series and for its store-department, which sells hundreds of times as much.
 """
 
 from __future__ import annotations
@@ -26,35 +23,35 @@ from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, Panel
 
 IDENTITIES = ("item_id", "dept_id", "store_id")
 LEVEL_WEIGHTS = {14: 0.2, 28: 0.5, 91: 0.3}
-"""Weight of the mean of the last so many days in a series' level (days before the release or of closure left out)."""
+"""Weights, by length in days, of the recent means that make up a series' level (without days closed or unreleased)."""
 LEVEL_FLOOR = 0.02
-"""Units a day, added to every level: a series that has not sold has a positive level too."""
+"""Daily units added to every level, so that it is positive even for a series that has not sold yet."""
 TRENDS = ((7, 28), (14, 28), (28, 91))
-"""Days of the two means whose ratio is a trend."""
+"""Lengths, in days, of the two means whose ratio is a trend."""
 PROFILE_WEEKS = (8, 13)
 SNAP_DAYS = 182
-"""Days before the origin from which the effect of SNAP days is computed: about sixty of them."""
+"""Days before the origin over which the effect of SNAP days is computed; about sixty of them are SNAP days."""
 PRIOR_DAYS = 5
-"""Days of mean sales that every effect is shrunk by: a handful of days shows little."""
+"""Days of mean sales that shrink every effect, as a handful of days says little."""
 EFFECT_SCALE = 4.0
-"""Effects, and the trends of a store-department, are mostly below 0.25: this brings them to the other inputs' scale."""
+"""Effects and store-department trends are mostly below 0.25; this factor brings them to the other inputs' scale."""
 ENCODER_CHANNELS = 3
 DECODER_CHANNELS = 4 + 2 * (len(PROFILE_WEEKS) + 1)
 STATIC_CHANNELS = 4 + 2 * len(TRENDS)
 CALENDAR_CHANNELS = 10
 _NEW_DAYS = 182
-"""A series older than this counts as established: the panel's length must not show in its age."""
+"""Age, in days, at which a series counts as established; a cap, so that the panel's length does not affect the age."""
 
-UNHEARD_EVENTS = "Religious"
-"""Type of the events that the network is not told. They change sales little and a year of history has each once: what
-would be learnt is the chance of those days, and of another feast that they fell beside in that year."""
+IGNORED_EVENTS = "Religious"
+"""Type of the events left out. They affect sales little, and a year of history has each only once, so the network would
+learn the noise of those days and the effect of other events that fell next to them that year."""
 
 Vocabularies = dict[str, list[str]]
-"""The known words of each of `IDENTITIES` and of "event", sorted; word i has the index i + 1, unknown words 0."""
+"""The known words for each of `IDENTITIES` and for "event", sorted; word i has index i + 1, unknown words have 0."""
 
 
 def learn_vocabularies(panel: Panel) -> Vocabularies:
-    """Return the items, departments, stores and events (names and types) of the panel's known days."""
+    """Return the panel's items, departments and stores, and the events (names and types) of its known days."""
     events = _events(panel)[: panel.days]
     words = {column: np.unique(panel.series[column].to_numpy(str)).tolist() for column in IDENTITIES}
     return words | {"event": [word for word in np.unique(events).tolist() if word]}
@@ -62,12 +59,12 @@ def learn_vocabularies(panel: Panel) -> Vocabularies:
 
 @dataclass(frozen=True)
 class Calendar:
-    """The calendar as each state sees it: S states, D days.
+    """The calendar of S states and D days.
 
     Attributes:
-        days: (S, D, CALENDAR_CHANNELS) float: weekday (one-hot, 7), SNAP, sine and cosine of the day of the month.
-            No input has the year's period: a history of little more than a year cannot tell season from growth.
-        events: (D, 4) int64, the day's event names and types.
+        days: (S, D, CALENDAR_CHANNELS) float: weekday (one-hot, 7), sine and cosine of the day of the month, SNAP.
+            No input has a yearly period, as a history of little more than a year cannot tell season from growth.
+        events: (D, 4) int64, codes of each day's event names and types.
     """
 
     days: Tensor
@@ -80,15 +77,15 @@ class Windows:
 
     Attributes:
         identities: (B, 3) int64, item, department and store.
-        static: (B, STATIC_CHANNELS) float: level and price (logarithms), age, non-zero share; `_trends` of the series
+        static: (B, STATIC_CHANNELS) float: logarithms of level and price, age, non-zero share; `_trends` of the series
             and of its store-department.
         encoder: (B, E, ENCODER_CHANNELS) float: log(1 + sales / level), log(price / mean price), released.
-        decoder: (B, 28, DECODER_CHANNELS) float: log(price / mean price), released, and log(1 + same-weekday mean /
+        decoder: (B, 28, DECODER_CHANNELS) float: log(price / mean price), released, log(1 + same-weekday mean /
             level) over the last four weeks and over the whole history; `_rhythm` of the series and of its
             store-department.
         calendar_rows: (B, E + 28) int64, rows of the calendar's (S * D) table.
-        level: (B, 1) float, units a day, positive.
-        offered: (B, 28) float, 1 where the item is released and the stores are open: elsewhere the forecast is 0.
+        level: (B, 1) float, daily units, positive.
+        offered: (B, 28) float, 1 where the item is released and the stores are open, else 0, where the forecast is 0.
     """
 
     identities: Tensor
@@ -101,9 +98,9 @@ class Windows:
 
 
 class WindowSource:
-    """The panel's arrays as tensors on one device, from which windows are gathered.
+    """The panel's arrays as tensors on one device, from which windows are built.
 
-    The panel holds whole stores, else a store-department is the part of it that the panel holds.
+    The panel should contain whole stores, because store-departments are summed over the panel's series.
 
     Raises:
         ValueError: the panel has fewer days than the encoder reads, or a state without a SNAP column.
@@ -113,7 +110,7 @@ class WindowSource:
         if panel.days < encoder_days:
             raise ValueError(
                 f"the panel has {panel.days} days of sales and the encoder reads {encoder_days}: "
-                "bring a longer history or train with a smaller encoder_days"
+                "provide a longer history or train with a smaller encoder_days"
             )
         states = panel.series["state_id"].to_numpy(str)
         strange = sorted(set(states.tolist()) - set(panel.states))
@@ -138,7 +135,7 @@ class WindowSource:
         self.calendar = _calendar(panel, vocabularies["event"], device)
 
     def windows(self, rows: Tensor, origins: Tensor) -> Windows:
-        """Return the windows of the series `rows` at `origins`, (B,) int64 each; encoder_days <= origin <= T."""
+        """Return the windows of series `rows` at `origins`, (B,) int64 each; encoder_days <= origin <= T."""
         past = origins[:, None] + torch.arange(-max(self.encoder_days, SNAP_DAYS), 0, device=self.device)
         ahead = origins[:, None] + torch.arange(HORIZON, device=self.device)
         span = torch.cat([past[:, -self.encoder_days :], ahead], dim=1)
@@ -203,23 +200,23 @@ class WindowSource:
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the (B,) means of the counted days; 0 where there are none."""
+    """Return (B,) the means over the counted days; 0 where there are none."""
     return (values * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
 def _trends(sales: Tensor, counted: Tensor) -> Tensor:
-    """Return (B, len(TRENDS)): how the mean of the last days stands to that of the longer time before the origin."""
+    """Return (B, len(TRENDS)) logarithms of a recent mean divided by a longer one, both up to the origin."""
     lengths = {days for pair in TRENDS for days in pair}
     means = {days: _mean(sales[:, -days:], counted[:, -days:]) + LEVEL_FLOOR for days in lengths}
     return torch.stack([(means[short] / means[long]).log() for short, long in TRENDS], dim=1)
 
 
 def _rhythm(sales: Tensor, counted: Tensor, snap: Tensor, snap_ahead: Tensor) -> Tensor:
-    """Return (B, 28, len(PROFILE_WEEKS) + 1): the effect of each day's weekday, and of SNAP if it has it or not.
+    """Return (B, 28, len(PROFILE_WEEKS) + 1) the effects of each day's weekday, and of its being a SNAP day or not.
 
     Args:
-        sales: (B, P) units of the days before the origin.
-        counted: (B, P) 1 where a day counts.
+        sales: (B, P) units on the days before the origin.
+        counted: (B, P) 1 where a day counts, else 0.
         snap: (B, P) SNAP days before the origin.
         snap_ahead: (B, 28) SNAP days of the horizon.
     """
@@ -234,7 +231,12 @@ def _rhythm(sales: Tensor, counted: Tensor, snap: Tensor, snap_ahead: Tensor) ->
 
 
 def _effect(sales: Tensor, counted: Tensor) -> Tensor:
-    """Return (B, K) for the (B, D, K) days of K kinds: how a kind's mean stands to that of all, shrunk to none."""
+    """Return (B, K) effects of K kinds of days: log of a kind's mean divided by the overall mean, shrunk, and scaled.
+
+    Args:
+        sales: (B, D, K) units on the days of each kind.
+        counted: (B, D, K) 1 where a day counts, else 0.
+    """
     sums, days = (sales * counted).sum(dim=1), counted.sum(dim=1)
     mean = (sums.sum(dim=1) / days.sum(dim=1).clamp(min=1))[:, None]
     shrunk = (sums + PRIOR_DAYS * mean) / (days + PRIOR_DAYS)
@@ -257,7 +259,7 @@ def _calendar(panel: Panel, events: list[str], device: torch.device) -> Calendar
 
 
 def _events(panel: Panel) -> npt.NDArray[np.str_]:
-    """Return (T + 28, 4) event names and types; empty where none is or the network is not told."""
+    """Return (T + 28, 4) event names and types; empty where there is none or it is ignored."""
     words = panel.calendar[list(EVENT_COLUMNS)].to_numpy(str)
-    unheard = words[:, 1::2] == UNHEARD_EVENTS
-    return np.where(unheard.repeat(2, axis=1), "", words)
+    ignored = words[:, 1::2] == IGNORED_EVENTS
+    return np.where(ignored.repeat(2, axis=1), "", words)

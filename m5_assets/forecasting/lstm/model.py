@@ -1,7 +1,4 @@
-"""A trained LSTM: its forecasts and its file form.
-
-Here: `LSTMModel`, what a Training job leaves and a Batch Transform job loads. Not here: how it is trained (`training`).
-"""
+"""The trained LSTM: its forecasts and its file format."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from m5_assets.forecasting.lstm.network import Seq2SeqLSTM
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 FORMAT = 3
-"""Version of the file form; a change that older code could not read raises it."""
+"""Version of the file format; increase it with any change that older code cannot read."""
 WEIGHTS_FILE = "weights.pt"
 DESCRIPTION_FILE = "config.json"
 PREDICTION_BATCH = 2048
@@ -40,12 +37,12 @@ class LSTMModel:
     """Trained networks and what their forecasts depend on.
 
     Attributes:
-        config: The settings of the training.
-        vocabularies: The words that the embeddings know.
-        members: The weights of each member, on the CPU.
-        trained_through: The last day whose sales were trained on.
-        curve: (step, training loss) of the members, one after the other.
-        versions: Versions of the libraries that trained it.
+        config: the hyperparameters it was trained with.
+        vocabularies: the words that the embeddings know.
+        members: weights of each member, on the CPU.
+        trained_through: the last day whose sales it was trained on.
+        curve: (step, training loss) pairs of the members, one after the other.
+        versions: versions of the libraries it was trained with.
     """
 
     config: LSTMConfig
@@ -57,15 +54,18 @@ class LSTMModel:
 
     @property
     def parameters(self) -> int:
-        """Number of weights of one member."""
+        """Number of weights in one member."""
         return sum(weight.numel() for weight in self.members[0].values())
 
     def predict(self, panel: Panel) -> npt.NDArray[np.float32]:
-        """Forecast the 28 days after the panel's origin: (N, 28) float32, units a day, not negative.
+        """Forecast the 28 days after the panel's origin.
 
-        A store is forecast on its own, so a panel may hold any of them, each with all of its series. Items, stores and
-        departments that the training did not know take the embedding of the unknown; days before the release and
-        25 December are 0.
+        Each store is forecast on its own, so the panel may contain any stores, but each with all of its series. Items,
+        departments and stores that were not in the training data get the embedding for unknown words. The forecast is
+        0 before the release and on 25 December.
+
+        Returns:
+            (N, 28) daily units, not negative.
 
         Raises:
             ValueError: the panel has fewer days than the encoder reads, or lacks a state's SNAP days.
@@ -103,8 +103,9 @@ class LSTMModel:
         """Read a model written by `save`.
 
         Raises:
-            ValueError: a file is missing, damaged, of another version, or does not fit the other; the message says
-                which. Weights are read as plain tensors: a pickle that holds anything else is refused, not run.
+            ValueError: a file is missing, damaged, in another version's format or does not match the other; the
+                message says which. Weights are read as plain tensors, so a pickle with anything else is rejected
+                without being run.
         """
         path = directory / DESCRIPTION_FILE
         try:
@@ -132,16 +133,16 @@ class LSTMModel:
 def _read_description(path: Path) -> dict[str, Any]:
     description: dict[str, Any] = json.loads(path.read_text())
     if description["format"] != FORMAT:
-        raise ValueError(f"its format is {description['format']}, this version reads {FORMAT}: train again")
+        raise ValueError(f"its format is {description['format']}, but this version reads {FORMAT}; train again")
     return description
 
 
 @contextmanager
 def computing(config: LSTMConfig) -> Iterator[torch.device]:
-    """Choose the device and fix what the result depends on (threads, algorithms); both are restored at the end.
+    """Choose the device and fix the threads and algorithms that the result depends on, until the block ends.
 
     Raises:
-        ValueError: the settings ask for a GPU and there is none.
+        ValueError: `config.device` is "cuda" and there is no usable GPU.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("hyperparameter device='cuda': this machine has no usable GPU; choose auto or cpu")
@@ -149,7 +150,8 @@ def computing(config: LSTMConfig) -> Iterator[torch.device]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(not cuda)  # cuDNN's recurrent kernels have no deterministic form
-    # Torch would overwrite every new tensor first, so that reading one unwritten repeats too: a quarter of the time.
+    # PyTorch would fill every new tensor, so that even reading uninitialized memory is deterministic: a quarter of the
+    # training time.
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # set at run time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
@@ -162,7 +164,7 @@ def computing(config: LSTMConfig) -> Iterator[torch.device]:
 
 
 def write_tensors(values: dict[str, Any], path: Path) -> str:
-    """Write plain values and tensors to a file in one switch, and return its SHA-256."""
+    """Write plain values and tensors to a file that appears only when complete, and return its SHA-256."""
     temporary = path.with_name(f"{path.name}.tmp")
     torch.save(values, temporary)
     digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
@@ -171,14 +173,14 @@ def write_tensors(values: dict[str, Any], path: Path) -> str:
 
 
 def read_tensors(path: Path, digest: str | None = None) -> Any:
-    """Read a file of `write_tensors` onto the CPU, and check its SHA-256 where one is given.
+    """Read a file written by `write_tensors` onto the CPU, and check its SHA-256 if one is given.
 
     Raises:
-        ValueError: the file is another one than expected, damaged, or holds more than tensors and plain values.
+        ValueError: the SHA-256 differs, or the file is damaged or contains more than tensors and plain values.
     """
     if digest is not None and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         raise ValueError(f"{path.name} is not the file that {DESCRIPTION_FILE} describes (SHA-256 differs)")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path.name} is damaged or holds more than tensors") from error
+        raise ValueError(f"{path.name} is damaged or contains more than tensors") from error

@@ -1,17 +1,17 @@
-"""The sequence-to-sequence LSTM with attention, from top to bottom.
-
-Here: what the network computes. Not here: how its inputs are made (`data`) and how it is trained (`training`).
+"""The network: a sequence-to-sequence LSTM with attention.
 
     history + weekdays, SNAP ──────── encoder LSTM ─ states ─┐            (E days)
                                         │ last state         ├─ attention
     known future + weekdays, SNAP ─── decoder LSTM ─ states ─┘            (28 days)
     decoder state, attended history, identity, events ─ head ─ log residual: forecast = level x exp(residual)
 
-The decoder is direct: it sees what is known of all 28 days and none of its own forecasts, so errors do not feed back.
-Events enter at the head only, the day and its neighbours. In the recurrent states they would tell the season (a month
-after Easter it is May), and a season seen once is learnt as if it came back, which costs more than it brings.
-Sequence to sequence: Sutskever et al., 2014; attention: Vaswani et al., 2017; Tweedie deviance in sales forecasting:
-the M5 competition's third place (Jeon and Seong, 2022), with the same power.
+The decoder is direct: it reads what is known about all 28 days and none of its own forecasts, so errors do not feed
+back. Events enter only at the head, those of the day and its neighbours. In the recurrent states they would reveal the
+season (a month after Easter it is May), and the network would take a season seen once for a recurring one, which costs
+more accuracy than it gains.
+
+Sources: Sutskever et al., 2014 (sequence to sequence); Vaswani et al., 2017 (attention); Jeon and Seong, 2022, third
+place in the M5 competition (Tweedie deviance for sales, with the same power).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ TWEEDIE_POWER = 1.2
 IDENTITY_SIZES = {"item_id": 16, "dept_id": 4, "store_id": 4}
 EVENT_SIZE = 8
 EVENT_REACH = 1
-"""Days before and after an event that feel it; seen once a year, further ones would learn the chance of those days."""
+"""Days before and after an event that it can affect. An event occurs once a year, so further days would learn noise."""
 
 
 class EventEncoder(nn.Module):
-    """Describe each day by the events of it and of the days around it."""
+    """Encodes each day by its own events and those of the days around it."""
 
     def __init__(self, events: int) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class EventEncoder(nn.Module):
         self.neighbours = nn.Conv1d(EVENT_SIZE, EVENT_SIZE, 2 * EVENT_REACH + 1, padding=EVENT_REACH, bias=False)
 
     def forward(self, events: Tensor) -> Tensor:
-        """Return the (D, EVENT_SIZE) table of the days from their (D, 4) events; zeros where none is near."""
-        days = self.embedding(events).sum(dim=1)  # two events of a day add up
+        """Return (D, EVENT_SIZE) codes of the days from their (D, 4) events; zeros where none is near."""
+        days = self.embedding(events).sum(dim=1)  # two events on one day add up
         table: Tensor = self.neighbours(days.T).T
         return table
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention of the 28 decoder states on the E encoder states, in several heads."""
+    """Multi-head scaled dot-product attention from the 28 decoder states to the E encoder states."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Attention(nn.Module):
 
 
 class Seq2SeqLSTM(nn.Module):
-    """The network: windows in, expected sales of the 28 days out."""
+    """The network, from windows to the expected sales of the 28 days."""
 
     def __init__(self, hidden: int, vocabularies: Vocabularies) -> None:
         super().__init__()
@@ -99,12 +99,12 @@ class Seq2SeqLSTM(nn.Module):
         )
         for embedding in self.identities:
             nn.init.normal_(embedding.weight, std=0.05)  # type: ignore[arg-type]  # ModuleList loses the element type
-        nn.init.zeros_(self.events.embedding.weight)  # an event that training has not met has no effect
-        nn.init.zeros_(self.head[2].weight)  # type: ignore[arg-type]  # the first forecast is the level itself
+        nn.init.zeros_(self.events.embedding.weight)  # an event that does not occur in training has no effect
+        nn.init.zeros_(self.head[2].weight)  # type: ignore[arg-type]  # the first forecast is the level
         nn.init.zeros_(self.head[2].bias)  # type: ignore[arg-type]
 
     def forward(self, calendar: Calendar, windows: Windows) -> tuple[Tensor, Tensor]:
-        """Return the expected sales (B, 28), units a day, not negative, and the attention weights (B, HEADS, 28, E)."""
+        """Return the expected sales (B, 28), daily units, not negative, and the attention weights (B, HEADS, 28, E)."""
         identity = [embed(windows.identities[:, i]) for i, embed in enumerate(self.identities)]
         about = torch.cat([*identity, windows.static], dim=1)
         days = F.embedding(windows.calendar_rows, calendar.days.flatten(0, 1))
@@ -116,15 +116,15 @@ class Seq2SeqLSTM(nn.Module):
         encoded, last = self.encoder(history, (hidden.contiguous(), cell.contiguous()))
         decoded, _ = self.decoder(future, last)
         attended, weights = self.attention(decoded, encoded)
-        told = torch.cat([decoded, attended, about[:, None].expand(-1, decoded.shape[1], -1), future, events], dim=2)
-        residual = self.head(told)[:, :, 0].float()
+        inputs = torch.cat([decoded, attended, about[:, None].expand(-1, decoded.shape[1], -1), future, events], dim=2)
+        residual = self.head(inputs)[:, :, 0].float()
         return windows.level * residual.clamp(-8, 4).exp() * windows.offered, weights
 
 
 def tweedie_loss(forecast: Tensor, sales: Tensor, offered: Tensor) -> Tensor:
     """Return the mean Tweedie deviance of the offered days, up to a constant (power 1.2, between Poisson and gamma).
 
-    d(mu) = -y mu^(1-p) / (1-p) + mu^(2-p) / (2-p); Jorgensen, The Theory of Dispersion Models, 1997.
+    d(mu) = -y mu^(1-p) / (1-p) + mu^(2-p) / (2-p). Source: Jorgensen, "The Theory of Dispersion Models", 1997.
     """
     mean = forecast.clamp(min=1e-6)
     power = TWEEDIE_POWER

@@ -1,7 +1,4 @@
-"""The training of the LSTM: which windows are drawn, the optimiser, the average of the last weights, checkpoints.
-
-Not here: the network (`network`), what a window holds (`data`) and what becomes of the result (`model`).
-"""
+"""Trains the LSTM: draws windows, optimizes, averages the last weights and writes checkpoints."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ from m5_assets.forecasting.progress import Progress
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINTS = 20
-"""Checkpoints and lines of progress of each member."""
+"""Number of checkpoints and progress lines per member."""
 AVERAGED = 0.15
-"""Share of the steps, the last ones, whose weights are averaged (Izmailov et al., 2018)."""
+"""Share of the steps, at the end, whose weights are averaged (Izmailov et al., 2018)."""
 FINAL_RATE = 0.05
-"""The learning rate at the end as a share of the highest: the averaged weights still differ."""
+"""Final learning rate as a share of the highest; above zero, so that the averaged weights still differ."""
 UNKNOWN_SHARE = 0.1
-"""Share of the identities hidden in training, so that the embedding of the unknown is learnt."""
+"""Share of identities hidden in training, so that the embedding for unknown words is learned."""
 CLIP = 1.0
 
 
@@ -39,19 +36,19 @@ def fit(panel: Panel, config: LSTMConfig, progress: Progress, checkpoints: Path 
     """Train on all windows that lie within the panel's known days.
 
     Args:
-        panel: Sales through the last day to train on; at least encoder_days + 28 days.
-        config: The settings.
-        progress: Told a line (step, loss) and the share done, 0 to 1.
-        checkpoints: A folder. With it the state is written there from time to time, and a training that finds the
-            state of an earlier one with the same settings and data goes on from it, to the same weights.
+        panel: sales through the last day to train on; at least encoder_days + 28 days.
+        config: the hyperparameters.
+        progress: called with a line (step, loss) and the share done, 0 to 1.
+        checkpoints: folder in which to write the state from time to time. A state found there from an interrupted run
+            with the same hyperparameters and data is resumed, which gives the same weights. None writes nothing.
 
     Raises:
-        ValueError: the panel is too short, has no series that sells in it, or the checkpoint is of another training.
+        ValueError: the panel is too short or has no series on sale, or the checkpoint is another training run's.
     """
     if panel.days < config.encoder_days + HORIZON:
         raise ValueError(
             f"the panel has {panel.days} days of sales, training needs encoder_days + {HORIZON} = "
-            f"{config.encoder_days + HORIZON}: bring a longer history or lower encoder_days"
+            f"{config.encoder_days + HORIZON}: provide a longer history or lower encoder_days"
         )
     config = config.for_series(len(panel.series))
     with computing(config) as device:
@@ -70,13 +67,13 @@ def fit(panel: Panel, config: LSTMConfig, progress: Progress, checkpoints: Path 
 
 
 class _Sampler:
-    """Draws windows: a series, an origin among those at which at least one day of the horizon is on sale."""
+    """Draws windows: a series and an origin at which the series is on sale for at least one day of the horizon."""
 
     def __init__(self, panel: Panel, config: LSTMConfig) -> None:
         first = np.maximum(panel.release.astype(np.int64) - (HORIZON - 1), config.encoder_days)
         self.rows = np.flatnonzero(first <= panel.days - HORIZON)
         if not len(self.rows):
-            raise ValueError("no series of the panel is on sale before its origin: there is nothing to train on")
+            raise ValueError("no series of the panel is on sale before its origin, so there is nothing to train on")
         self.first = first
         self.last = panel.days - HORIZON
         self.config = config
@@ -84,7 +81,7 @@ class _Sampler:
     def draw(
         self, member: int, step: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Return rows (B,), origins (B,) and hidden identities (B, 3); a function of seed, member and step alone."""
+        """Return rows (B,), origins (B,) and hidden identities (B, 3); they depend on seed, member and step alone."""
         random = np.random.default_rng([self.config.seed, member, step])
         size = self.config.batch_size
         rows = self.rows[random.integers(len(self.rows), size=size)]
@@ -94,7 +91,7 @@ class _Sampler:
 
 @dataclass
 class _State:
-    """All that a training must remember to go on; plain values and tensors."""
+    """Everything needed to resume training, as plain values and tensors."""
 
     members: list[Weights] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
@@ -106,7 +103,7 @@ class _State:
 
 
 class _Checkpoint:
-    """The state's file, bound to the settings and the data of its training."""
+    """The file with the state, valid only for the same hyperparameters and data."""
 
     def __init__(self, folder: Path | None, panel: Panel, config: LSTMConfig) -> None:
         self.path = folder and folder / CHECKPOINT_FILE
@@ -117,7 +114,9 @@ class _Checkpoint:
             return _State()
         values = read_tensors(self.path)
         if values.pop("training", None) != self.training:
-            raise ValueError(f"{self.path}: the checkpoint of a training with other settings or data: empty its folder")
+            raise ValueError(
+                f"{self.path}: this checkpoint belongs to a run with other settings or data; empty its folder"
+            )
         return _State(**values)
 
     def save(self, state: _State) -> None:
@@ -146,13 +145,13 @@ class _Training:
         self.total = self.config.steps * self.config.members
         resumed = len(state.members) * self.config.steps + state.step
         if resumed:
-            self.progress(f"going on from step {resumed:,} of {self.total:,}", resumed / self.total)
+            self.progress(f"resuming from step {resumed:,} of {self.total:,}", resumed / self.total)
         while len(state.members) < self.config.members:
             self._member(state, checkpoint)
         return state
 
     def _member(self, state: _State, checkpoint: _Checkpoint) -> None:
-        """Train one member on from the state, and leave its averaged weights in state.members."""
+        """Train one member from the state on, and append its averaged weights to `state.members`."""
         member = len(state.members)
         network, optimizer, scaler = self._start(state, member)
         loss = torch.zeros((), device=self.source.device)
@@ -180,7 +179,7 @@ class _Training:
             torch.manual_seed(self.config.seed * 1000 + member)
             network = Seq2SeqLSTM(self.config.hidden, self.vocabularies).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=self.config.learning_rate)
-        # cuDNN computes LSTMs in half precision under autocast, whose small gradients vanish unless they are scaled.
+        # Under autocast, cuDNN computes LSTMs in half precision, where small gradients vanish unless scaled.
         scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
         if state.network is not None and state.optimizer is not None and state.scaler is not None:
             network.load_state_dict(state.network)

@@ -1,6 +1,6 @@
-"""The daily totals of the store-departments up to one origin, and the calendar of the 28 days after it.
+"""The daily totals of the store-departments up to one origin, and their file format.
 
-Here: the arrays, their file form, and sums of series into them. Not here: the landing files they come from.
+Not here: building a history from the lake's weekly tables (`weekly`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ GROUP_COLUMNS = ("store_id", "dept_id", "cat_id", "state_id")
 
 @dataclass(frozen=True)
 class TotalsHistory:
-    """Daily units of G store-departments over the T days up to the origin, and what is known of the next 28.
+    """Daily units of G store-departments over the T days up to the origin, and the calendar of the next 28.
 
     Attributes:
         groups: G rows with the columns of `GROUP_COLUMNS`, sorted by store_id, then dept_id; index 0..G-1.
-        units: (G, T) float32, units sold a day, not negative.
-        calendar: T + 28 rows, as `Panel.calendar`: `date`, the columns of `panel.EVENT_COLUMNS` (empty string: none)
-            and one boolean column `snap_<state>` a state; index 0..T+27.
+        units: (G, T) float32, daily units sold, not negative.
+        calendar: T + 28 rows, as `Panel.calendar`: `date`, the columns of `panel.EVENT_COLUMNS` (empty string for
+            none) and one boolean column `snap_<state>` per state; index 0..T+27.
     """
 
     groups: pd.DataFrame
@@ -59,9 +59,9 @@ class TotalsHistory:
         """Sum series into their store-departments.
 
         Args:
-            series: N rows with the columns of `GROUP_COLUMNS` at least.
-            units: (N, T) units a day.
-            calendar: T + 28 rows.
+            series: N rows with at least the columns of `GROUP_COLUMNS`.
+            units: (N, T) daily units.
+            calendar: T + 28 rows, as `TotalsHistory.calendar`.
         """
         groups = series[list(GROUP_COLUMNS)].drop_duplicates(["store_id", "dept_id"])
         groups = groups.sort_values(["store_id", "dept_id"], ignore_index=True).astype(str)
@@ -90,13 +90,13 @@ class TotalsHistory:
         return [c.removeprefix("snap_") for c in self.calendar.columns if c.startswith("snap_")]
 
     def closed(self) -> npt.NDArray[np.bool_]:
-        """Return (T + 28,) the days the stores are closed: 25 December."""
+        """Return (T + 28,) whether the stores are closed, which is on 25 December."""
         return np.char.endswith(np.datetime_as_string(self.dates, unit="D"), "12-25")
 
     def hierarchy(self) -> Hierarchy:
-        """Return the hierarchy of the groups: its levels 1 to 9 are the competition's; the others repeat some.
+        """Return the hierarchy of the groups; levels 1 to 9 are the competition's, the others repeat some of them.
 
-        A department takes the place of the item, as nothing below it is known here.
+        The department stands in for the item, as totals have nothing below it.
         """
         return Hierarchy.of(self.groups.assign(item_id=self.groups["dept_id"]))
 
@@ -112,7 +112,7 @@ def group_codes(series: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.in
     """Return (N,) the row of `groups` that each series belongs to.
 
     Raises:
-        ValueError: a series whose store-department is not among the groups.
+        ValueError: a series' store-department is not among the groups.
     """
     keys = ["store_id", "dept_id"]
     wanted = pd.MultiIndex.from_frame(series[keys].astype(str))
@@ -124,7 +124,7 @@ def group_codes(series: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.in
 
 
 def write_totals(history: TotalsHistory, path: Path) -> None:
-    """Write one Parquet file: a row a store-department, days as fixed-size lists, the calendar in the metadata."""
+    """Write one Parquet file: a row per store-department, days as fixed-size lists, the calendar in the metadata."""
     columns: dict[str, pa.Array] = {
         name: pa.array(history.groups[name].astype(str), pa.string()) for name in GROUP_COLUMNS
     }
@@ -134,10 +134,10 @@ def write_totals(history: TotalsHistory, path: Path) -> None:
 
 
 def read_totals(source: Path | pa.BufferReader) -> TotalsHistory:
-    """Read a history written by `write_totals`, from a file or from a buffer (the body of a request).
+    """Read a history written by `write_totals`, from a file or a buffer (such as a request's body).
 
     Raises:
-        ValueError: another kind of file.
+        ValueError: the file has no calendar in its metadata, or columns are missing.
     """
     table = pq.read_table(source)
     metadata = table.schema.metadata or {}

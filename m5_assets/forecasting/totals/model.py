@@ -1,11 +1,8 @@
-"""The model of the totals: four unlike members, their mean and its level, trained, saved and loaded.
+"""The totals model: the mean of four different members, corrected for its level.
 
-Here: fit, predict, save and load. Not here: the hyperparameters (`config`), what the members do (`ridge`, `trees`), how
-the level is corrected (`level`).
-
-The ridge is fitted anew at every forecast: it takes a fraction of a second, and is then as young as the history. The
-three boosters are what training makes: trees on sales, and two that correct the ridge, one with the memory of all
-training days and one ("recent") of the last year, which follows a drift that four years would average away.
+The ridge is refitted for every forecast, which takes a fraction of a second and uses the newest history. Training fits
+the three boosters: trees on sales, and two that correct the ridge. Of those two, one learns from all training days, the
+other ("recent") from the last year, so that it follows a drift that four years would average away.
 """
 
 from __future__ import annotations
@@ -32,21 +29,21 @@ from m5_assets.forecasting.totals.level import REHEARSAL_DAYS, correction
 logger = logging.getLogger(__name__)
 
 EFFORTS = (26, 37, 37)
-"""How long the parts of a training take: the past ridges, the model that rehearses, the model."""
+"""Relative durations of the phases of training: the past ridges, the rehearsal model, the model."""
 BOOSTER_EFFORTS = (67, 25, 8)
-"""How long the three boosters take."""
+"""Relative durations of training the three boosters."""
 
 RIDGE, TREES, STACK, RECENT, WEEKDAY = "ridge", "trees", "stack", "recent", "weekday"
 BOOSTERS = (TREES, STACK, RECENT)
 DESCRIPTION = "totals.json"
 MIN_HISTORY = 112
-"""Fewest days to train on: below, no origin has 8 weeks before it and all of its 28 days known behind it."""
+"""Fewest days to train on; with less, no past origin has 8 weeks before it and all of its 28 days known."""
 MIN_LEAD = 56
-"""Days before the first origin that is learnt from."""
+"""Days of history before the first training origin."""
 RECENT_DAYS = 364
-"""Days before the origin in which the past origins of the member "recent" lie."""
+"""Days before the origin that contain the training origins of the member "recent"."""
 SHORT_HISTORY = 728
-"""Below two years, in which no season repeats, the same-weekday mean joins the members, and nothing is rehearsed."""
+"""Below two years of history no season repeats: the same-weekday mean joins the members and nothing is rehearsed."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,11 @@ class TotalsModel:
     """Trained boosters and what they were trained on.
 
     Attributes:
-        boosters: by member, those of `BOOSTERS`.
+        boosters: one per member of `BOOSTERS`.
         groups: (store_id, dept_id, cat_id, state_id) of the G store-departments, in the order of the history.
-        config: the configuration it was trained with.
-        trained_through: the last day whose sales it has seen, ISO 8601.
-        level: factor of the members' mean, see `level.correction`.
+        config: the hyperparameters it was trained with.
+        trained_through: the last day whose sales it was trained on, ISO 8601.
+        level: factor on the members' mean; see `level.correction`.
     """
 
     boosters: dict[str, lgb.Booster]
@@ -68,7 +65,7 @@ class TotalsModel:
     level: float
 
     def members_forecast(self, history: TotalsHistory) -> dict[str, npt.NDArray[np.float32]]:
-        """Return each member's forecast (G, 28), by the member's name.
+        """Return each member's forecast, (G, 28) daily units, by member.
 
         Raises:
             ValueError: the history is too short, has other store-departments than the model, or ends before the
@@ -82,7 +79,7 @@ class TotalsModel:
         _check_length(history)
         if str(history.origin.date()) < self.trained_through:
             raise ValueError(
-                f"the model has seen sales through {self.trained_through}, after the history's end "
+                f"the model was trained on sales through {self.trained_through}, after the history's end "
                 f"{history.origin.date()}; use an older model"
             )
         members = {RIDGE: ridge.forecast(history)}
@@ -94,19 +91,22 @@ class TotalsModel:
         return members
 
     def predict(self, history: TotalsHistory) -> npt.NDArray[np.float32]:
-        """Forecast units of each store-department on the 28 days after the history: the members' mean, at the level.
+        """Forecast each store-department for the 28 days after the history: the members' mean times the level.
 
-        The history may end later than the training did (the boosters learn slowly changing relations; 4 weeks are
-        measured); the ridge is fitted on all of it.
+        The history may end later than the training data, as the boosters learn slowly changing relations (measured for
+        4 weeks); the ridge is fitted on all of it.
 
         Returns:
-            (G, 28) units, not negative; zero on 25 December.
+            (G, 28) daily units, not negative; zero on 25 December.
+
+        Raises:
+            ValueError: as `members_forecast`.
         """
         members = np.stack(list(self.members_forecast(history).values()))
         return np.asarray(members.mean(axis=0) * self.level, np.float32)
 
     def save(self, directory: Path) -> None:
-        """Write the boosters as LightGBM's text, and the description last: a directory without it is no model."""
+        """Write the boosters in LightGBM's text format, then the description; a directory without it has no model."""
         directory.mkdir(parents=True, exist_ok=True)
         for member, booster in self.boosters.items():
             write_text(directory / f"{member}.txt", booster.model_to_string())
@@ -123,7 +123,7 @@ class TotalsModel:
         """Read a model written by `save`.
 
         Raises:
-            ValueError: the directory holds no model, or one of another version.
+            ValueError: the directory has no model, or one that is damaged or of another version.
         """
         path = directory / DESCRIPTION
         if not path.is_file():
@@ -148,40 +148,42 @@ class TotalsModel:
 
 
 def fit(history: TotalsHistory, config: TotalsConfig, progress: Progress) -> TotalsModel:
-    """Train the boosters on past origins. The same history and configuration give the same model, byte for byte.
+    """Train the boosters on past origins.
+
+    The same history and hyperparameters give the same model, byte for byte.
 
     Args:
-        history: up to the origin, 112 days at least.
-        config: see `TotalsConfig`.
-        progress: told of each step.
+        history: totals up to the origin, at least 112 days.
+        config: the hyperparameters.
+        progress: called after each step.
 
     Raises:
         ValueError: the history is too short to train on.
     """
     _check_length(history)
-    told = phases(progress, EFFORTS)
+    on_ridges, on_rehearsal, on_model = phases(progress, EFFORTS)
     rehearses = history.days - REHEARSAL_DAYS >= SHORT_HISTORY
     before = history.rewind(REHEARSAL_DAYS if rehearses else 0)
     origins = np.unique(np.concatenate([training_origins(known.days, config) for known in (before, history)]))
-    ridges = _past_ridges(history, origins, told[0])
+    ridges = _past_ridges(history, origins, on_ridges)
     level = 1.0
     if rehearses:
-        level = correction(history, _fit_members(before, config, ridges, level, told[1]).predict)
-        logger.info("the level of the last %d days: the members' mean times %.4f", REHEARSAL_DAYS, level)
-    return _fit_members(history, config, ridges, level, told[2])
+        level = correction(history, _fit_members(before, config, ridges, level, on_rehearsal).predict)
+        logger.info("level correction from the last %d days: %.4f", REHEARSAL_DAYS, level)
+    return _fit_members(history, config, ridges, level, on_model)
 
 
 def training_origins(days: int, config: TotalsConfig) -> npt.NDArray[np.int64]:
-    """Return the past origins to learn from, ascending, as numbers of days known.
+    """Return the past origins to train on, ascending, each as the number of days known.
 
-    They end on the weekday of the origin; of the last one only the first week's sales are known.
+    They have the weekday of the origin. For the last one, only the first week's sales are known.
     """
     first = max(MIN_LEAD, days - config.training_days)
     return np.arange(days - 7, first - 1, -config.origin_step, dtype=np.int64)[::-1]
 
 
 def same_weekday_mean(history: TotalsHistory) -> npt.NDArray[np.float32]:
-    """Return (G, 28) the mean of the last four same weekdays; zero on 25 December."""
+    """Return (G, 28) the mean over the last four same weekdays; zero on 25 December."""
     open_days = ~history.closed()
     recent = history.units[:, -HORIZON:].reshape(-1, 4, 7)
     weight = open_days[history.days - HORIZON : history.days].astype(np.float32).reshape(4, 7)
@@ -192,10 +194,10 @@ def same_weekday_mean(history: TotalsHistory) -> npt.NDArray[np.float32]:
 def _fit_members(
     history: TotalsHistory, config: TotalsConfig, ridges: dict[int, Floats], level: float, progress: Progress
 ) -> TotalsModel:
-    """Train the boosters on the past origins of a history, whose ridges are given."""
+    """Train the boosters on past origins of a history, given the ridge forecasts there."""
     origins = training_origins(history.days, config)
     logger.info("training on %d past origins of %d store-departments", len(origins), len(history.groups))
-    told = phases(progress, BOOSTER_EFFORTS)
+    progress_of = phases(progress, BOOSTER_EFFORTS)
     past = np.stack([ridges[int(origin)] for origin in origins])
     late = origins >= history.days - RECENT_DAYS
     parameters = config.booster_parameters()
@@ -207,12 +209,12 @@ def _fit_members(
             (RECENT, trees.examples(history, origins[late], past[late]), config.stack_iterations),
         )
     ):
-        boosters[member] = trees.train(rows, parameters, iterations, partial(told[place], member))
+        boosters[member] = trees.train(rows, parameters, iterations, partial(progress_of[place], member))
     return TotalsModel(boosters, _groups(history), config, history.origin.date().isoformat(), level)
 
 
 def _past_ridges(history: TotalsHistory, origins: npt.NDArray[np.int64], progress: Progress) -> dict[int, Floats]:
-    """Return (G, 28) what the ridge would have forecast at past origins, by the number of days known."""
+    """Return the ridge's (G, 28) forecast at each past origin, by the number of days known."""
     forecasts = {}
     for place, origin in enumerate(origins.tolist(), start=1):
         forecasts[origin] = ridge.forecast(history.rewind(history.days - origin)).astype(np.float64)
@@ -222,7 +224,7 @@ def _past_ridges(history: TotalsHistory, origins: npt.NDArray[np.int64], progres
 
 def _check_length(history: TotalsHistory) -> None:
     if history.days < MIN_HISTORY:
-        raise ValueError(f"the history of totals has {history.days} days; it takes {MIN_HISTORY} or more")
+        raise ValueError(f"the history of totals has {history.days} days; it needs at least {MIN_HISTORY}")
 
 
 def _groups(history: TotalsHistory) -> tuple[tuple[str, ...], ...]:

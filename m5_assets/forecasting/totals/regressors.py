@@ -1,9 +1,7 @@
-"""What the trees know of a store-department, an origin and a day of the 28 after it.
+"""The trees' features for a store-department, an origin and one of the 28 days after it.
 
-Here: the rows and their features. Not here: the features of items, which have names and a catalogue
-(`m5_assets.forecasting.features`).
-
-Sales are divided by the store-department's mean of the 28 days before the origin, so that all 70 are one problem.
+Sales are divided by their mean over the 28 days before the origin, so one model can serve all store-departments. Not
+here: the ridge's regressors (`special_days`).
 """
 
 from __future__ import annotations
@@ -21,13 +19,12 @@ from m5_assets.forecasting.totals import special_days
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory
 
 YEAR = 364
-"""Whole weeks, so that a day a year ago is the same day of the week."""
+"""Days in a year of whole weeks, so that the same day a year ago has the same weekday."""
 WINDOWS = (7, 14, 56, 91, 182, 364)
 SAME_WEEKDAYS = (1, 2, 4, 8, 13)
 
-
 VIEWS = ("own", "department", "store", "total")
-"""Whose sales are looked at: the store-department's, its department's and its store's, and everything."""
+"""Whose sales the features describe: the store-department's, its department's, its store's, and the total."""
 DAY_FEATURES = (
     *("weekday", "day_of_month", "event", "event_previous_day", "second_event", "days_to_holiday"),
     *("days_since_holiday", *(f"days_from_{name}" for name in holidays.NAMES)),
@@ -44,7 +41,7 @@ def _names() -> tuple[str, ...]:
 
 
 NAMES = _names()
-"""The F features, in the order of the matrix."""
+"""Names of the F features, in the matrix's column order."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Rows:
 
     Attributes:
         matrix: (R, F) float32; NaN where the history is too short.
-        base: (R,) units, the store-department's mean of the 28 days before the origin.
+        base: (R,) the store-department's mean daily units over the 28 days before the origin.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -61,7 +58,7 @@ class Rows:
 
 
 class Builder:
-    """Builds rows for origins of one history; nothing after an origin but the calendar enters its rows."""
+    """Builds rows for origins of one history; they use nothing after their origin but the calendar."""
 
     def __init__(self, history: TotalsHistory) -> None:
         self._history = history
@@ -77,7 +74,7 @@ class Builder:
         self._snap = snap
 
     def build(self, origins: npt.NDArray[np.int64]) -> Rows:
-        """Build the rows of these origins, each the number of days known (28 or more)."""
+        """Build the rows of these origins, each given as the number of days known (28 or more)."""
         parts = [self._origin(int(origin)) for origin in origins]
         return Rows(np.concatenate([p for p, _ in parts]), np.concatenate([b for _, b in parts]))
 
@@ -101,7 +98,7 @@ class Builder:
         return matrix, np.repeat(base, HORIZON)
 
     def _mean(self, view: int, end: int, window: int) -> Floats:
-        """Return (G,) the mean of the days before day `end`; NaN where they begin before the history."""
+        """Return (G,) the mean over the `window` days before day `end`; NaN if they begin before the history."""
         running = self._running[view]
         if end - window < 0:
             return np.full(len(running), np.nan)
@@ -113,7 +110,7 @@ class Builder:
         return _ratio(recent.std(axis=1), recent.mean(axis=1))
 
     def _weekdays(self, view: int, origin: int, scale: Floats) -> list[Floats]:
-        """Return (G, 28) means of the last same weekdays."""
+        """Return (G, 28) means over the last same weekdays, divided by `scale`, one per length."""
         weeks = np.arange(HORIZON) % 7
         means = []
         for count in SAME_WEEKDAYS:
@@ -125,7 +122,7 @@ class Builder:
         return means
 
     def _years(self, view: int, origin: int) -> list[Floats]:
-        """Return (G, 28) the same days one and two years ago, alone and with 3 days around, by the level then."""
+        """Return (G, 28) sales one and two years ago, of the day and of 7 days around it, divided by the level then."""
         values = []
         for year in (1, 2):
             then = origin - year * YEAR
@@ -141,7 +138,7 @@ class Builder:
 
 
 def _day_features(history: TotalsHistory) -> Floats:
-    """Return (T + 28, f) what the calendar says of each day."""
+    """Return (T + 28, len(DAY_FEATURES)) the calendar features of each day."""
     dates = history.dates
     codes = {name: float(code) for code, name in enumerate(EVENT_NAMES, start=1)}
     event = np.array([codes.get(name, 0.0) for name in history.calendar["event_name_1"]])
@@ -151,7 +148,7 @@ def _day_features(history: TotalsHistory) -> Floats:
 
 
 def _sums(units: Floats, keys: npt.NDArray[np.str_]) -> Floats:
-    """Return (G, T) for each group the sum over all groups of its key."""
+    """Return (G, T), for each group, the sum over all groups with the same key."""
     sums: Floats = (keys[:, None] == keys[None, :]).astype(np.float64) @ units
     return sums
 

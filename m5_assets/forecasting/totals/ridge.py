@@ -1,9 +1,7 @@
-"""A ridge regression of the log sales of every aggregate on the calendar, reconciled to the store-departments.
+"""A ridge regression of each aggregate's log sales on the calendar, reconciled to the store-departments.
 
-Here: the fit, the recent level, the reconciliation. Not here: the regressors (`calendar`).
-
-Each aggregate of levels 1 to 9 is forecast on its own: large ones are smooth, and events and seasons are clear in them.
-Weighted least squares then finds the store-departments whose sums lie closest to all of these forecasts (Hyndman &
+Each aggregate of levels 1 to 9 is forecast on its own; large ones are smooth and show events and seasons clearly.
+Weighted least squares then finds the store-department forecasts whose sums are closest to all of these (Hyndman &
 Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed., section 11.3).
 """
 
@@ -20,23 +18,23 @@ from m5_assets.forecasting.totals import special_days
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory
 
 WINDOWS = (546, 1092, 2184)
-"""Days of history of each fit; the forecasts are averaged. A short one follows changes, a long one sees years."""
+"""Days of history in each fit, whose forecasts are averaged. A short one follows changes, a long one covers years."""
 PENALTY = 1.0
-"""Squared coefficients count as much as this many days' squared errors."""
+"""Ridge penalty: the weight of squared coefficients relative to one day's squared error."""
 SMOOTHING = 0.09
-"""Weight of the last day in the level of the recent errors; a day earlier counts (1 - SMOOTHING) times as much."""
+"""Exponential decay of the recent level's weights: each day counts (1 - SMOOTHING) times as much as the next."""
 MIN_YEARLY = 728
-"""Days of history from which season and trend can be told apart."""
+"""Days of history needed to tell season from trend."""
 LEVELS = 9
 """Levels of the hierarchy above the items."""
 FLOOR = 0.5
-"""Units in place of none, before the logarithm."""
+"""Units that replace zero before taking the logarithm."""
 CEILING = 1.5
-"""No forecast exceeds this many times the best day so far: a short history may mistake one event for another."""
+"""Upper limit of forecasts, as a multiple of the best day so far: a short history may confuse events."""
 
 
 def forecast(history: TotalsHistory) -> npt.NDArray[np.float32]:
-    """Return (G, 28) units a day; zero on 25 December. Nothing is learnt in advance: it fits when it is called."""
+    """Fit the ridge on the history and return (G, 28) daily units; zero on 25 December."""
     hierarchy = history.hierarchy()
     summing = hierarchy.summing[: hierarchy.offsets[LEVELS]].toarray()
     sums = summing @ history.units.astype(np.float64)
@@ -51,12 +49,12 @@ def forecast(history: TotalsHistory) -> npt.NDArray[np.float32]:
 
 
 def reconcile(forecasts: Floats, summing: Floats, size: Floats) -> Floats:
-    """Return (G, 28) the bottom forecasts that lie closest to those of all aggregates, none negative.
+    """Return (G, 28) the bottom forecasts closest to those of all aggregates, clipped at zero.
 
     Args:
-        forecasts: (A, 28) of the aggregates.
-        summing: (A, G) of zeros and ones; its last rows may be the bottom itself.
-        size: (A,) mean units of the aggregates, to which the standard deviations of their errors are proportional.
+        forecasts: (A, 28) forecasts of the aggregates.
+        summing: (A, G) matrix of zeros and ones; its last rows may be the bottom groups themselves.
+        size: (A,) mean units of the aggregates; the standard deviations of their errors are taken as proportional.
     """
     precision = 1 / np.maximum(size, FLOOR) ** 2
     normal = (summing.T * precision) @ summing
@@ -65,7 +63,7 @@ def reconcile(forecasts: Floats, summing: Floats, size: Floats) -> Floats:
 
 
 def _by_states(history: TotalsHistory, summing: Floats) -> list[tuple[tuple[str, ...], list[int]]]:
-    """Group the aggregates by the states they sell in, whose SNAP days they share."""
+    """Group the aggregates by the states they sell in; aggregates of the same states share their SNAP days."""
     state = history.groups["state_id"].to_numpy(str)
     known = set(history.states)
     keys = [tuple(sorted(known & set(state[row > 0]))) for row in summing]
@@ -74,7 +72,7 @@ def _by_states(history: TotalsHistory, summing: Floats) -> list[tuple[tuple[str,
 
 
 def _fit(sums: Floats, regressors: Floats, history: TotalsHistory, window: int) -> Floats:
-    """Return (A, 28) forecasts of aggregates that share their regressors, fitted on the last days."""
+    """Return (A, 28) forecasts of aggregates that share their regressors, fitted on the last `window` days."""
     days, closed = history.days, history.closed()
     rows = np.flatnonzero(~closed[:days])
     rows = rows[rows >= days - window]

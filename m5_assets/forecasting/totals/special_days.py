@@ -1,8 +1,4 @@
-"""What the calendar says of a day: the ridge's regressors.
-
-Here: weekdays, days of the month, events and the days around them, SNAP days, the season of the year, the trend. Not
-here: anything that is computed from sales.
-"""
+"""The ridge's regressors: weekdays, days of the month, days around events, SNAP days, yearly season and trend."""
 
 from __future__ import annotations
 
@@ -13,17 +9,17 @@ from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory
 
 EVENT_DAYS = range(-2, 2)
-"""Days around an event, from 2 before to 1 after it, that have an effect of their own."""
+"""Days around an event, from 2 before to 1 after, each with its own effect."""
 HARMONICS = 3
-"""Sine and cosine pairs of the year: more would fit single weeks of the few years there are."""
+"""Sine and cosine pairs for the yearly season; more would fit single weeks of the few years available."""
 
 
 def common(history: TotalsHistory, yearly: bool) -> Floats:
-    """Return (T + 28, p) regressors that all aggregates share: zeros and ones, waves, and the trend in the last column.
+    """Return (T + 28, p) the regressors that all aggregates share: dummies, then waves and the trend.
 
     Args:
-        history: whose calendar is described.
-        yearly: whether the history is long enough for the season of the year and a trend.
+        history: the history with the calendar.
+        yearly: whether to include the yearly season and the trend, which need a long history.
     """
     dates = history.dates
     parts = [one_hot(weekdays(dates), 7), one_hot(days_of_month(dates) - 1, 31), _around_events(history)]
@@ -35,7 +31,7 @@ def common(history: TotalsHistory, yearly: bool) -> Floats:
 
 
 def snap_weekdays(history: TotalsHistory, state: str) -> Floats:
-    """Return (T + 28, 7) the SNAP days of a state, a column a weekday."""
+    """Return (T + 28, 7) the SNAP days of a state, one column per weekday."""
     snap: Floats = history.calendar[f"snap_{state}"].to_numpy(float)[:, None] * one_hot(weekdays(history.dates), 7)
     return snap
 
@@ -58,7 +54,7 @@ def day_of_year(dates: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
 
 
 def one_hot(codes: npt.NDArray[np.int64], count: int) -> Floats:
-    """Return (len(codes), count) a one in each row's column."""
+    """Return (len(codes), count) with a one in each row's column and zeros elsewhere."""
     return np.asarray(codes[:, None] == np.arange(count), np.float64)
 
 

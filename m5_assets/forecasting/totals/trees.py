@@ -1,8 +1,7 @@
-"""Gradient-boosted trees on the totals: one model for all store-departments and horizons.
+"""Gradient-boosted trees on the totals, each one model for all store-departments and horizons.
 
-Here: the rows they learn from, training and forecast, of the members that are trees: "trees", which forecasts sales as
-a multiple of the recent mean; "stack" and "recent", which forecast them as a multiple of the ridge's forecast and so
-learn what the ridge gets wrong. Not here: the features (`features`).
+"trees" forecasts sales as a multiple of the recent mean. "stack" and "recent" forecast them as a multiple of the
+ridge's forecast and so learn the ridge's errors.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from m5_assets.forecasting.totals.daily_totals import TotalsHistory
 from m5_assets.forecasting.totals.regressors import NAMES, Builder
 
 RIDGE_BOUNDS = (0.2, 5.0)
-"""Limits of sales as a multiple of the ridge's forecast, and of that forecast as a multiple of the recent mean."""
+"""Bounds of the ridge's forecast as a multiple of the recent mean; the upper one also bounds the boosters' targets."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows to learn from: features, the target as a multiple, and its weight."""
+    """Training rows: features, the target as a multiple, and its weight."""
 
     matrix: npt.NDArray[np.float32]
     target: Floats
@@ -37,9 +36,9 @@ def examples(history: TotalsHistory, origins: npt.NDArray[np.int64], ridge: Floa
     """Return the rows of past origins whose sales are known, without closed days.
 
     Args:
-        history: up to the origin of the training.
+        history: totals up to the training origin.
         origins: O past origins, as numbers of days known.
-        ridge: (O, G, 28) the ridge's forecasts then, which sales are divided by; None divides by the recent mean.
+        ridge: (O, G, 28) the ridge's forecasts at those origins, to divide sales by; None to divide by the recent mean.
     """
     rows = Builder(history).build(origins)
     count = len(history.groups)
@@ -55,21 +54,21 @@ def examples(history: TotalsHistory, origins: npt.NDArray[np.int64], ridge: Floa
 
 
 def with_ridge(matrix: npt.NDArray[np.float32], base: Floats, ridge: Floats) -> tuple[Floats, npt.NDArray[np.float32]]:
-    """Return the ridge's forecast in bounds, and the features with it as a multiple of the recent mean."""
+    """Return the bounded ridge forecast, and the features with it appended as a multiple of the recent mean."""
     bounded = np.clip(ridge, RIDGE_BOUNDS[0] * base, RIDGE_BOUNDS[1] * base)
     relative = np.divide(bounded, base, out=np.ones_like(base), where=base > 0)
     return bounded, np.column_stack([matrix, relative.astype(np.float32)])
 
 
 def feature_names(with_ridge: bool) -> tuple[str, ...]:
-    """Return the features of a booster in their order, with or without the ridge's forecast."""
+    """Return the names of a booster's features, with or without the ridge's forecast."""
     return (*NAMES, "ridge") if with_ridge else NAMES
 
 
 def train(
     rows: Examples, parameters: dict[str, Any], iterations: int, progress: Callable[[float], None]
 ) -> lgb.Booster:
-    """Train a booster on the rows; `progress` is told the share of the iterations that are done."""
+    """Train a booster on the rows; `progress` is called with the share of iterations that are done."""
 
     def report(environment: lgb.callback.CallbackEnv) -> None:
         done = environment.iteration + 1
@@ -84,13 +83,13 @@ def train(
 def forecast(
     booster: lgb.Booster, history: TotalsHistory, ridge: npt.NDArray[np.float32] | None, threads: int
 ) -> npt.NDArray[np.float32]:
-    """Return (G, 28) units a day after the history; zero on 25 December.
+    """Return (G, 28) daily units after the history; zero on 25 December.
 
     Args:
-        booster: from `train`, on rows with or without the ridge's forecasts.
-        history: up to the origin of the forecast.
-        ridge: (G, 28) the ridge's forecast, if the booster was trained on its multiples.
-        threads: of LightGBM.
+        booster: result of `train`.
+        history: totals up to the origin.
+        ridge: (G, 28) the ridge's forecast if the booster was trained with it, else None.
+        threads: LightGBM's threads.
     """
     rows = Builder(history).build(np.array([history.days]))
     matrix, base = rows.matrix, rows.base

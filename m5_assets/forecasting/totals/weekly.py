@@ -1,4 +1,4 @@
-"""From the lake's weekly tables of totals to their dense history. Not here: the same for items (`history`)."""
+"""Converts the lake's weekly tables of totals to a `TotalsHistory`."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, TotalsHisto
 
 
 def read_weekly_totals(files: Sequence[Path]) -> pd.DataFrame:
-    """Return the rows of weekly tables of totals: store_id, dept_id, cat_id, state_id, date, units."""
+    """Return the rows of weekly tables of totals, with columns store_id, dept_id, cat_id, state_id, date, units."""
     frame: pd.DataFrame = pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
     return frame
 
 
 def history_of(frame: pd.DataFrame, calendar: pa.Table) -> TotalsHistory:
-    """Return the history that rows of totals make.
+    """Return the history in rows of totals.
 
     Args:
-        frame: rows as `read_weekly_totals` returns them.
+        frame: rows as returned by `read_weekly_totals`.
         calendar: as in `history.build_panel`.
 
     Raises:
-        ValueError: a store-department has no row for a day, or two; the message names it.
+        ValueError: a store-department has no row, or more than one, for a day; the message names it. Or the calendar
+            does not cover the days.
     """
     keys = list(GROUP_COLUMNS)
     if frame.duplicated([*keys, "date"]).any():
         row = frame[frame.duplicated([*keys, "date"])].iloc[0]
-        raise ValueError(f"totals of {row['store_id']}, {row['dept_id']} on {row['date']} are given twice")
+        raise ValueError(f"totals of {row['store_id']}, {row['dept_id']} on {row['date']} occur twice")
     wide: Any = frame.pivot(index=keys, columns="date", values="units").sort_index()
     days = pd.date_range(wide.columns[0], wide.columns[-1])
     gaps = wide.reindex(columns=days.date).isna()
