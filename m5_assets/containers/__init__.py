@@ -2,6 +2,6 @@
 
 import os
 
-# Threads of OpenMP that wait by spinning stall each other as soon as two jobs share the cores: LightGBM then took forty
-# times as long. Set before any library that brings OpenMP is loaded.
+# OpenMP threads that spin while waiting block each other when two jobs share the cores: LightGBM took forty times as
+# long. This must be set before any library that uses OpenMP is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,9 +1,8 @@
-"""What SageMaker gives a container and expects of it: paths, hyperparameters, exit files, and the way to Dagster.
+"""SageMaker's contract with a container (paths, hyperparameters, exit files), and reporting to Dagster.
 
-Source: the SageMaker developer guide's pages "How Amazon SageMaker Processing Runs Your Processing Container Image",
-"How Amazon SageMaker Provides Training Information" and "Use Your Own Inference Code with Batch Transform"; for several
-instances, the resourceconfig.json of the first two.
-Not here: the HTTP server of a transform (`serving`) and what any one program computes.
+Source: the SageMaker developer guide, "How Amazon SageMaker Processing Runs Your Processing Container Image", "How
+Amazon SageMaker Provides Training Information" and "Use Your Own Inference Code with Batch Transform"; for several
+instances, resourceconfig.json in the first two.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ _T = TypeVar("_T")
 
 
 def base() -> Path:
-    """Return /opt/ml, or the folder that stands for it where a job runs without a container."""
+    """Return /opt/ml, or the folder that replaces it when a job runs without a container."""
     return Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 
 
 def hyperparameters() -> dict[str, str]:
-    """Return the training job's hyperparameters; SageMaker makes every value a string."""
+    """Return the training job's hyperparameters; SageMaker passes all values as strings."""
     content = json.loads((base() / "input/config/hyperparameters.json").read_text())
     return {str(key): str(value) for key, value in content.items()}
 
 
 def channel(name: str) -> list[Path]:
-    """Return the files of a training channel, in order.
+    """Return the files of a training channel, sorted.
 
     Raises:
         FileNotFoundError: the channel is missing or empty.
@@ -51,7 +50,7 @@ def channel(name: str) -> list[Path]:
 
 
 def processing_input(name: str) -> list[Path]:
-    """Return the files of a processing input, in order.
+    """Return the files of a processing input, sorted.
 
     Raises:
         FileNotFoundError: the input is missing or empty.
@@ -60,14 +59,14 @@ def processing_input(name: str) -> list[Path]:
 
 
 def processing_output(name: str) -> Path:
-    """Return the folder whose files are uploaded when a processing job completes."""
+    """Return the folder of a processing output, whose files are uploaded when the job completes."""
     folder = base() / "processing/output" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def model_folder() -> Path:
-    """Return the folder that becomes model.tar.gz after training, and that a server finds its model in."""
+    """Return the folder that becomes model.tar.gz after training and from which a server loads its model."""
     folder = base() / "model"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -78,20 +77,20 @@ class Place:
     """This instance's place among the job's instances.
 
     Attributes:
-        rank: from 0; the instance of rank 0 does what is to be done once.
-        instances: how many there are.
+        rank: number of this instance, from 0; rank 0 does what must be done only once.
+        instances: number of instances.
     """
 
     rank: int
     instances: int
 
     def share(self, items: Sequence[_T]) -> Sequence[_T]:
-        """Return the items that this instance works on; the shares of all instances together are the items."""
+        """Return the items for this instance to work on; the shares of all instances cover each item once."""
         return items[self.rank :: self.instances]
 
 
 def place() -> Place:
-    """Return this instance's place, from resourceconfig.json; a program that was started without it is alone."""
+    """Return this instance's place from resourceconfig.json; without that file the program is the only instance."""
     for name in _RESOURCE_CONFIGS:
         path = base() / name
         if path.is_file():
@@ -104,12 +103,12 @@ def place() -> Place:
 def _files(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.rglob("*") if p.is_file())
     if not found:
-        raise FileNotFoundError(f"{folder} holds no files; the job's request must name an input that does")
+        raise FileNotFoundError(f"{folder} contains no files; the job's request must name an input that does")
     return found
 
 
 class Report:
-    """What a job tells the outside: progress as log lines, and what it made as a materialisation's metadata."""
+    """Reports from inside a job: progress as log lines, results as an asset materialization."""
 
     def __init__(self, context: pipes.PipesContext | None) -> None:
         self._context = context
@@ -117,9 +116,9 @@ class Report:
         self._first: tuple[float, float] | None = None
 
     def progress(self, text: str, fraction: float) -> None:
-        """Log a line with the share done and the time left, estimated from the time used."""
+        """Log a line with the share done and the estimated time left."""
         now = time.monotonic()
-        self._first = self._first or (now, fraction)  # a job that was resumed begins in the middle
+        self._first = self._first or (now, fraction)  # a resumed job starts above 0
         begun, share = now - self._first[0], fraction - self._first[1]
         left = f", about {begun / share * (1 - fraction):,.0f} s left" if share > 0.02 and fraction < 1 else ""
         line = f"{fraction:4.0%}  {text}  ({now - self._started:,.0f} s{left})"
@@ -129,28 +128,28 @@ class Report:
             log.info(line)
 
     def materialized(self, metadata: Mapping[str, Any]) -> None:
-        """Report the asset as made, with this metadata; lists and maps travel as JSON."""
+        """Report the asset as materialized with this metadata; lists and dicts are sent as JSON."""
         if self._context:
             typed = {
                 k: {"raw_value": v, "type": "json"} if isinstance(v, dict | list) else v for k, v in metadata.items()
             }
             self._context.report_asset_materialization(metadata=typed)
         else:
-            log.info("made: %s", json.dumps(metadata, default=str))
+            log.info("materialized: %s", json.dumps(metadata, default=str))
 
 
 @contextmanager
 def reporting() -> Iterator[Report]:
-    """Open the way to Dagster where the job was started by it, else report to the log.
+    """Report to Dagster through Pipes if Dagster started the job, else to the log.
 
-    The messages of a job have one place, so only its first instance writes there.
+    All instances of a job share one place for Pipes messages, so only the first instance writes there.
     """
     if place().rank != 0 or not _params_loader().is_dagster_pipes_process():
         yield Report(None)
         return
     params = _params_loader().load_context_params()
     if "bucket" in params:
-        import boto3  # only where the messages travel through S3: it takes a third of a second to load
+        import boto3  # needed only when messages go through S3; importing it takes a third of a second
 
         client = boto3.client("s3")
         with pipes.open_dagster_pipes(
@@ -163,11 +162,11 @@ def reporting() -> Iterator[Report]:
 
 
 def _params_loader() -> pipes.PipesEnvVarParamsLoader:
-    return pipes.PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    return pipes.PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]  # untyped in the library
 
 
 def main(program: Callable[[], None], *, failure_file: str = "output/failure") -> NoReturn:
-    """Run a job's program: log to stderr, stop at SIGTERM, leave the reason of a failure where SageMaker reads it."""
+    """Run a job's program: log to stderr, exit on SIGTERM, write a failure to SageMaker's failure file."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _stop)
     try:

@@ -1,15 +1,15 @@
-"""The features job (SageMaker Processing): the lake's tables in, panels and the horizon's features out, a file a store.
+"""The features job (SageMaker Processing): turns the lake's tables into panels and features, one file per store.
 
     python -m m5_assets.containers.features --origin 2016-05-22 2014-03-31 2011-01-24
 
-Inputs `sales` and `totals` (weekly files, none later than the last origin's week), `prices`, `calendar`. For every
-`--origin` an output of its name, with the folders `panel` (what training and the LSTM read), `horizon` (28 rows a
-series: what the GBM predicts from) and `totals` (the store-departments' long history). The inputs are read once; each
-origin is then given what a job of its own would have been given, so that its files are the same bytes.
+The inputs are `sales` and `totals` (weekly files, none after the last origin's week), `prices` and `calendar`. Each
+`--origin` has an output of the same name with the folders `panel` (for training and the LSTM), `horizon` (28 rows per
+series, for the GBM's predictions) and `totals` (the store-departments' long history). The inputs are read only once,
+but each origin gets exactly what its own job would get, so its files are the same bytes.
 
-One store is held at a time: a first pass makes the panels, writes this instance's share of them and adds up what
-features look at of other stores (on several instances each adds up all of them); a second reads the panels of its share
-again and computes their features. So memory does not grow with the stores. Not here: how a feature is computed.
+Memory does not grow with the number of stores, because only one store's panel is held at a time. A first pass builds
+all panels, writes this instance's share and adds up the aggregates of all stores (on every instance); a second pass
+reads the share's panels again and computes their features.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from m5_assets.forecasting.totals.daily_totals import TotalsHistory, write_total
 from m5_assets.forecasting.totals.weekly import history_of, read_weekly_totals
 
 _KEPT_STORES = 12
-"""Stores whose sales and prices stay in memory for the next origin: M5's ten. Of more, the others are read again."""
+"""Stores whose sales and prices stay in memory for the next origin: room for M5's ten; others are read again."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Window:
 
     Attributes:
         origin: the last day whose sales are known.
-        sales_since: the first day of the sales that its features see.
+        sales_since: the first day of the sales that its features use.
         totals_since: the first day of the totals.
     """
 
@@ -58,21 +58,21 @@ class Window:
     totals_since: dt.date
 
     def sees(self, week: WeekFile) -> bool:
-        """Tell whether a week of sales is one that the features see."""
+        """Return whether the features use this week of sales."""
         return self.sales_since <= week.first_day and week.last_day <= self.origin
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The job's inputs, later origins' sales among them: only `panels` and `totals_of` give them to an origin.
+    """The job's inputs for all origins; `panel` and `totals_of` return only what is known at one origin.
 
     Attributes:
-        weeks: of sales, oldest first.
-        prices: the file with those of all calendar weeks.
+        weeks: weeks of sales, oldest first.
+        prices: the file with the prices of all calendar weeks.
         totals: rows of the store-departments' totals.
-        calendar: of all days.
-        keep: number of stores whose tables are kept.
-        kept: those tables.
+        calendar: all days.
+        keep: number of stores whose tables to keep in memory.
+        kept: the tables kept, by store.
     """
 
     weeks: list[WeekFile]
@@ -84,7 +84,7 @@ class Tables:
 
     @classmethod
     def read(cls, keep: int) -> Tables:
-        """Read the inputs but sales and prices, which are read by store."""
+        """Read the inputs, except for sales and prices, which are read by store."""
         (prices,), (calendar,) = processing_input("prices"), processing_input("calendar")
         return cls(
             [WeekFile.of(path) for path in processing_input("sales")],
@@ -95,19 +95,19 @@ class Tables:
         )
 
     def stores(self, window: Window) -> list[str]:
-        """Return the stores of an origin, in alphabetical order.
+        """Return the stores known at an origin, in alphabetical order.
 
         Raises:
-            ValueError: the sales do not end on the origin.
+            ValueError: the sales do not end at the origin.
         """
         weeks = [week for week in self.weeks if window.sees(week)]
         last = max((week.last_day for week in weeks), default=None)
         if last != window.origin:
-            raise ValueError(f"the sales end on {last}, but the features are those of {window.origin}")
+            raise ValueError(f"the sales end on {last}, but the features are for {window.origin}")
         return sorted(set().union(*(week.stores for week in weeks)))
 
     def panel(self, window: Window, store: str) -> Panel:
-        """Return a store's panel of an origin."""
+        """Return a store's panel as of an origin."""
         weeks, prices = self._tables_of(store)
         known = [units for week, units in zip(self.weeks, weeks, strict=True) if window.sees(week)]
         return build_panel(join_weeks(known), prices, self.calendar)
@@ -121,7 +121,7 @@ class Tables:
         return found
 
     def totals_of(self, window: Window) -> TotalsHistory:
-        """Return the totals of an origin."""
+        """Return the totals as of an origin."""
         dates = self.totals["date"]
         known = self.totals[(dates >= window.totals_since) & (dates <= window.origin)]
         return history_of(known, self.calendar)
@@ -131,14 +131,14 @@ def run() -> None:
     """Compute the features of one or several origins."""
     windows = _windows()
     with reporting() as report:
-        report.progress(f"looking at {len(processing_input('sales'))} weeks of sales", 0.0)
+        report.progress(f"reading {len(processing_input('sales'))} weeks of sales", 0.0)
         tables = Tables.read(keep=_KEPT_STORES if len(windows) > 1 else 0)
-        made = []
+        written = []
         for number, window in enumerate(windows):
             begun = 0.1 + 0.9 * number / len(windows)
-            made.append(_write(tables, window, report, begun, 0.9 / len(windows)))
-        # What is shown of several origins is the newest one's; only the rows are all of them.
-        report.materialized({**made[-1], "dagster/row_count": HORIZON * sum(each["series"] for each in made)})
+            written.append(_write(tables, window, report, begun, 0.9 / len(windows)))
+        # The metadata describe the newest origin; only the row count covers all of them.
+        report.materialized({**written[-1], "dagster/row_count": HORIZON * sum(each["series"] for each in written)})
 
 
 def _windows() -> list[Window]:
@@ -150,29 +150,29 @@ def _windows() -> list[Window]:
         action="append",
         required=True,
         metavar=("ORIGIN", "SALES_SINCE", "TOTALS_SINCE"),
-        help="the last day whose sales are known, the first day of the sales seen, the first day of the totals",
+        help="last day with known sales, first day of the sales to use, first day of the totals",
     )
     return [Window(*days) for days in parser.parse_args().origin]
 
 
 def _write(tables: Tables, window: Window, report: Report, begun: float, share: float) -> dict[str, Any]:
-    """Write the files of one origin and return what is worth to be shown; `share` of the job's work is this."""
+    """Write the files of one origin and return its metadata; progress goes from `begun` to `begun + share`."""
     folders = {name: processing_output(f"{window.origin}/{name}") for name in ("panel", "horizon", "totals")}
     stores = tables.stores(window)
     own = place().share(stores)
     totals = tables.totals_of(window)
     if place().rank == 0:
         write_totals(totals, folders["totals"] / "totals.parquet")
-    shown: dict[str, Any] = {"series": 0, "live_series": 0}
+    metadata: dict[str, Any] = {"series": 0, "live_series": 0}
 
     def panels() -> Iterator[Panel]:
         for number, store in enumerate(stores, start=1):
             panel = tables.panel(window, store)
             if store in own:
                 write_panel(panel, folders["panel"] / f"{store}.parquet")
-            shown["series"] += len(panel.series)
-            shown["live_series"] += int((panel.release < panel.days).sum())
-            shown["days_of_history"] = panel.days
+            metadata["series"] += len(panel.series)
+            metadata["live_series"] += int((panel.release < panel.days).sum())
+            metadata["days_of_history"] = panel.days
             yield panel
             report.progress(f"{window.origin}: panel of {store}", begun + share * 0.4 * number / len(stores))
 
@@ -181,9 +181,9 @@ def _write(tables: Tables, window: Window, report: Report, begun: float, share: 
         context = Context.build(read_panel(folders["panel"] / f"{store}.parquet"), aggregates)
         write_horizon(context, store, folders["horizon"] / f"{store}.parquet")
         report.progress(f"{window.origin}: features of {store}", begun + share * (0.4 + 0.6 * number / len(own)))
-    first_day = window.origin - dt.timedelta(days=shown["days_of_history"] - 1)
+    first_day = window.origin - dt.timedelta(days=metadata["days_of_history"] - 1)
     return {
-        **shown,
+        **metadata,
         "first_day": first_day.isoformat(),
         "stores": len(stores),
         "days_of_totals": totals.days,

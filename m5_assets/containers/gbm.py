@@ -1,8 +1,6 @@
-"""The GBM's container: `train` reads the channel `panel`, `serve` answers feature files with forecasts.
+"""The GBM's container: `train` trains on the channel `panel`, `serve` answers feature files with forecasts.
 
-    python -m m5_assets.containers.gbm train|serve
-
-Not here: the model itself (`m5_assets.forecasting.gbm`).
+python -m m5_assets.containers.gbm train|serve
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from m5_assets.forecasting.panel import SERIES_COLUMNS, PanelFiles
 
 
 def train() -> None:
-    """Train on the panel and leave the model where SageMaker collects it."""
+    """Train on the panel and save the model where SageMaker collects it."""
     with reporting() as report:
         config = GBMConfig.from_hyperparameters(hyperparameters())
         panels = PanelFiles(channel("panel"))
@@ -43,7 +41,11 @@ def train() -> None:
 
 
 def predict_with(model: GBMModel, body: bytes) -> pa.Table:
-    """Answer one store's feature file with its forecasts: the keys, `date` and `units`."""
+    """Return the forecasts for one store's feature file, with columns for the keys, `date` and `units`.
+
+    Raises:
+        BadBody: the body is not a feature file of this model.
+    """
     try:
         features = pq.read_table(pa.BufferReader(body))
         units = model.predict_frame(features)

@@ -1,8 +1,6 @@
-"""The LSTM's container: `train` reads the channel `panel`, `serve` answers panel files with forecasts.
+"""The LSTM's container: `train` trains on the channel `panel`, `serve` answers panel files with forecasts.
 
-    python -m m5_assets.containers.lstm train|serve
-
-Not here: the model itself (`m5_assets.forecasting.lstm`).
+python -m m5_assets.containers.lstm train|serve
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from m5_assets.forecasting.panel import concat, read_panel
 
 
 def train() -> None:
-    """Train on the panel and leave the model where SageMaker collects it."""
+    """Train on the panel and save the model where SageMaker collects it."""
     with reporting() as report:
         config = LSTMConfig.from_hyperparameters(hyperparameters())
         panel = concat([read_panel(path) for path in channel("panel")])
@@ -39,7 +37,11 @@ def train() -> None:
 
 
 def predict_with(model: LSTMModel, body: bytes) -> pa.Table:
-    """Answer one store's panel with its forecasts: the keys, `date` and `units`."""
+    """Return the forecasts for one store's panel file, with columns for the keys, `date` and `units`.
+
+    Raises:
+        BadBody: the body is not a panel file.
+    """
     try:
         panel = read_panel(pa.BufferReader(body))
     except (pa.ArrowInvalid, KeyError, ValueError) as problem:

@@ -1,7 +1,7 @@
 """The HTTP server of a batch transform: /ping, /execution-parameters and /invocations on port 8080.
 
 Source: the SageMaker developer guide, "Use Your Own Inference Code with Batch Transform". A body is one whole Parquet
-object, so the job's strategy is SingleRecord and its split type None. Not here: what a model predicts from a body.
+object, so the job's batch strategy must be SingleRecord and its split type None.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ log = logging.getLogger("m5.serving")
 
 
 class BadBody(ValueError):
-    """The body of a request is not what the model predicts from; answered with 400."""
+    """The body of a request cannot be used for predictions; answered with 400."""
 
 
 def application(predict: Callable[[bytes], pa.Table]) -> Starlette:
     """Return the server's application.
 
     Args:
-        predict: from a request's body to the table of the answer; raises BadBody for a body it cannot read.
+        predict: function from a request's body to the answer's table; raises BadBody for an unusable body.
     """
 
     async def ping(_: Request) -> Response:
@@ -49,7 +49,7 @@ def application(predict: Callable[[bytes], pa.Table]) -> Starlette:
         try:
             table = await anyio.to_thread.run_sync(predict, body)
         except BadBody as problem:
-            log.warning("refused a body of %d bytes: %s", len(body), problem)
+            log.warning("rejected a body of %d bytes: %s", len(body), problem)
             return Response(str(problem), status_code=400, media_type="text/plain")
         log.info("answered %d bytes with %d rows", len(body), table.num_rows)
         return Response(to_parquet(table), media_type=PARQUET)
@@ -65,8 +65,8 @@ def application(predict: Callable[[bytes], pa.Table]) -> Starlette:
 def serve(predict: Callable[[bytes], pa.Table]) -> None:
     """Serve until SIGTERM.
 
-    The address is loopback unless the image says otherwise (`M5_SERVE_HOST=0.0.0.0`): SageMaker reaches a container
-    from outside, a process on this machine must not be reachable so.
+    The server listens on loopback, so that a local process cannot be reached from outside. Images set
+    `M5_SERVE_HOST=0.0.0.0`, because SageMaker calls a container from outside.
     """
     host = os.environ.get("M5_SERVE_HOST", "127.0.0.1")
     port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))

@@ -1,8 +1,6 @@
-"""The totals' container: `train` reads the channel `totals`, `serve` answers a history of totals with forecasts.
+"""The totals' container: `train` trains on the channel `totals`, `serve` answers totals files with forecasts.
 
-    python -m m5_assets.containers.totals train|serve
-
-Not here: the models themselves (`m5_assets.forecasting.totals`).
+python -m m5_assets.containers.totals train|serve
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from m5_assets.forecasting.totals.model import TotalsModel, fit
 
 
 def train() -> None:
-    """Train on the totals and leave the model where SageMaker collects it."""
+    """Train on the totals and save the model where SageMaker collects it."""
     with reporting() as report:
         config = TotalsConfig.from_hyperparameters(hyperparameters())
         (path,) = channel("totals")
@@ -36,7 +34,11 @@ def train() -> None:
 
 
 def predict_with(model: TotalsModel, body: bytes) -> pa.Table:
-    """Answer a history of totals with their forecasts: the groups' columns, `date` and `units`."""
+    """Return the forecasts for a totals file, with columns for the groups, `date` and `units`.
+
+    Raises:
+        BadBody: the body is not a totals file.
+    """
     try:
         history = read_totals(pa.BufferReader(body))
     except (pa.ArrowInvalid, KeyError, ValueError) as problem:

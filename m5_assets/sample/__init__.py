@@ -1,7 +1,6 @@
-"""The generated sample: a data set in the exact form of Kaggle's M5 files, for trials, demonstrations and tests.
+"""The generated sample: a data set in the exact format of Kaggle's M5 files, for demos and tests.
 
-Here: the three files, written store by store, so that memory does not grow with their number. Not here: how days come
-about (`calendar`) and how prices and sales do (`demand`). No figure in it is Walmart's.
+Files are written store by store, so memory does not grow with the number of stores. No number in them is Walmart's.
 """
 
 from __future__ import annotations
@@ -33,33 +32,33 @@ from m5_assets.sample.trading_days import FIRST_DAY, sample_calendar
 log = logging.getLogger(__name__)
 
 HORIZON = timedelta(28)
-"""How far calendar and prices reach beyond the sales, as in M5."""
+"""How far the calendar and prices extend beyond the sales, as in M5."""
 
 LAST_DAY = date(2016, 5, 22)
 """d_1941 of M5, the origin of its newest forecast week."""
 
 _BLOCK = 512
-"""Items drawn at a time: some tens of megabytes for M5's whole history."""
+"""Items drawn at a time; they need a few tens of megabytes for M5's whole history."""
 
 _NO_QUOTES = pa_csv.WriteOptions(include_header=False, quoting_style="none")
 
 
 def write_sample(directory: Path, *, items: int, weeks: int, seed: int, last_day: date = LAST_DAY) -> None:
-    """Write calendar.csv, sell_prices.csv and sales_train_evaluation.csv; files of these names are replaced.
+    """Write calendar.csv, sell_prices.csv and sales_train_evaluation.csv, replacing existing files.
 
     The same arguments give the same bytes. The files are written under temporary names and renamed when all are
     complete.
 
     Args:
-        directory: where to; made if need be.
-        items: number of products, at least 7; each is sold in M5's 10 stores, so there are 10 series an item.
-        weeks: length of the sales history, in weeks from Monday to Sunday. The calendar begins with M5's d_1 in any
-            case, and prices with it or with the item's release.
+        directory: the output folder, created if missing.
+        items: number of items, at least 7; each is sold in M5's 10 stores, so there are 10 series per item.
+        weeks: length of the sales history, in weeks from Monday to Sunday. The calendar always starts at M5's d_1;
+            prices start there or at the item's release.
         seed: seed of the random numbers.
-        last_day: the last day of sales, a Sunday; calendar and prices run on for 28 days.
+        last_day: the last day of sales, a Sunday; the calendar and prices extend 28 days further.
 
     Raises:
-        ValueError: for arguments out of range.
+        ValueError: an argument is out of range.
     """
     first = (last_day - FIRST_DAY).days + 1 - 7 * weeks
     if last_day.weekday() != 6:
@@ -87,7 +86,7 @@ def _write_stores(price_file: BinaryIO, sales_file: BinaryIO, span: Span, counts
     started = time.monotonic()
     for number, store in enumerate(STORES):
         for block, assortment in _blocks(counts, len(week_names), seed):
-            # One stream of random numbers a store and block: none depends on how many were drawn before.
+            # One random stream per store and block, so that no draw depends on earlier ones.
             rng = np.random.default_rng([seed, *block, 1 + number])
             cents, units = draw_store(rng, assortment, store, span)
             pa_csv.write_csv(_price_rows(assortment, store, cents, week_names), price_file, _NO_QUOTES)
@@ -101,7 +100,7 @@ def _blocks(counts: list[int], weeks: int, seed: int) -> Iterator[tuple[tuple[in
     for index, (department, count) in enumerate(zip(DEPARTMENTS, counts, strict=True)):
         for start in range(0, count, _BLOCK):
             numbers = np.arange(start, min(start + _BLOCK, count)) + 1
-            # Drawn again for every store, the same each time: cheaper than keeping all of them.
+            # The same items are drawn again for every store, which is cheaper than keeping all of them.
             rng = np.random.default_rng([seed, index, start, 0])
             yield (index, start), draw_assortment(rng, department, numbers, weeks)
 
@@ -138,7 +137,7 @@ def _sales_rows(assortment: Assortment, store: str, units: npt.NDArray[np.int64]
 
 @contextmanager
 def _replacing(paths: list[Path]) -> Iterator[list[BinaryIO]]:
-    """Open files beside these paths; rename them to the paths when the block succeeds, else remove them."""
+    """Open temporary files next to these paths; rename them when the block succeeds, else remove them."""
     temporary = [path.with_name(path.name + ".tmp") for path in paths]
     try:
         with ExitStack() as stack:

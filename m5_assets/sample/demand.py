@@ -1,13 +1,12 @@
 """The sample's items, prices and demand: M5's behaviour in a few equations with random parameters.
 
-Here: what is sold where, at which price, and how much. Not here: days and events (`calendar`), files (`sample`).
+Daily units of a series are negative binomial: a Poisson count whose rate is a gamma variate around
 
-Units of a series on a day are negative binomial, a Poisson count whose rate is a gamma variate around
+    log rate = base + weekday + season + trend + level(week) + SNAP + events + elasticity * log(price / usual price).
 
-    log rate = base + weekday + season + trend + level(week) + SNAP + events + elasticity * log(price / usual price),
-
-and zero before the item's release, after it is discontinued and while it is out of stock. Sizes follow what M5 shows:
-6 of 10 cells are zero, the median series sells 0.6 units a day, a percent above 11; weekends +20%.
+They are zero before the item's release, after it is discontinued and while it is out of stock. The parameters follow
+M5: 6 of 10 values are zero, the median series sells 0.6 units per day, 1% of the series sell more than 11, and weekends
+sell 20% more.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ Bools = npt.NDArray[np.bool_]
 
 STORES = {"CA_1": 1.15, "CA_2": 0.95, "CA_3": 1.6, "CA_4": 0.65, "TX_1": 0.85, "TX_2": 1.0, "TX_3": 0.95}
 STORES |= {"WI_1": 0.9, "WI_2": 1.15, "WI_3": 0.9}
-"""The stores, in the files' order, and how much they sell relative to each other."""
+"""The stores, in the order of the files, and their relative sales."""
 
 _SNAP_LIFT = {"CA": 0.08, "TX": 0.14, "WI": 0.24}
-"""Effect of a SNAP day on food, as a logarithm."""
+"""Effect of a SNAP day on food sales, as a logarithm."""
 
-# Effects on sales as logarithms: on food, on everything else.
+# Effects on sales, as logarithms: on food, and on everything else.
 _EVENTS = {
     "SuperBowl": (0.15, -0.10),
     "Easter": (-0.20, -0.35),
@@ -39,16 +38,16 @@ _EVENTS = {
     "Halloween": (-0.10, -0.10),
     "Thanksgiving": (-0.50, -0.60),
     "NewYear": (-0.20, -0.15),
-    "Christmas": (-8.0, -8.0),  # the stores are closed; M5 has a few stray units
+    "Christmas": (-8.0, -8.0),  # the stores are closed; M5 has a few stray sales
 }
 
 _CHANGES_A_WEEK, _PROMOTIONS_A_WEEK = 0.006, 0.015
 _LAST_RELEASE = 8
-"""Weeks before the calendar's end after which no item is released: the newest sales know every item, as in M5."""
+"""Weeks before the calendar's end without releases, so that the newest sales include every item, as in M5."""
 
 _LEVEL_SPREAD, _LEVEL_MEMORY = 0.15, 0.9
 _DISPERSION = 2.0
-"""Shape of the gamma variates: the variance of a count of mean m is m + m²/2."""
+"""Shape of the gamma variates: a count with mean m has variance m + m²/2."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,11 @@ class Department:
 
     Attributes:
         name: its dept_id.
-        items: how many of M5's 3,049 items it has.
-        units: median of the items' units a day in an average store in 2011.
-        spread: standard deviation of their logarithm.
+        items: number of its items among M5's 3,049.
+        units: median of the items' daily units in an average store in 2011.
+        spread: standard deviation of the logarithm of those units.
         price: median price, in USD.
-        winter: how much more is sold in December than in June, as a logarithm.
+        winter: how much more it sells in December than in June, as a logarithm.
     """
 
     name: str
@@ -73,7 +72,7 @@ class Department:
 
     @property
     def food(self) -> bool:
-        """Whether SNAP pays for its items."""
+        """Whether SNAP covers its items."""
         return self.name.startswith("FOODS")
 
 
@@ -86,13 +85,17 @@ DEPARTMENTS = (
     Department("FOODS_2", 398, 0.73, 0.95, 2.98, 0.10),
     Department("FOODS_3", 823, 0.95, 1.15, 2.50, -0.05),
 )
-"""The departments, in the files' order."""
+"""The departments, in the order of the files."""
 
 
 def items_by_department(items: int) -> list[int]:
-    """Divide this many items among the departments as M5 does, by largest remainder; at least one each."""
+    """Divide items among the departments in M5's proportions, by largest remainder, with at least one each.
+
+    Raises:
+        ValueError: there are fewer items than departments.
+    """
     if items < len(DEPARTMENTS):
-        raise ValueError(f"items is {items}; give at least {len(DEPARTMENTS)}, one a department")
+        raise ValueError(f"items is {items}; give at least {len(DEPARTMENTS)}, one per department")
     weights = np.array([department.items for department in DEPARTMENTS])
     counts, remainder = np.divmod(items * weights, weights.sum())
     counts[np.argsort(-remainder, kind="stable")[: items - counts.sum()]] += 1
@@ -104,15 +107,15 @@ def items_by_department(items: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Assortment:
-    """Some items of one department: what they have in common in all stores.
+    """Some items of one department, with what they have in common in all stores.
 
     Attributes:
         department: their department.
-        numbers: (n,) their numbers within it, from 1.
-        base: (n,) logarithm of their units a day in an average store.
-        weeks: (n,) the week of their release, counted from d_1.
-        price: (n, W) their regular price each week, in USD, not yet rounded.
-        elasticity: (n,) change of log units with log price.
+        numbers: (n,) their numbers within the department, from 1.
+        base: (n,) logarithm of their daily units in an average store.
+        weeks: (n,) week of their release, counted from d_1.
+        price: (n, W) their regular price each week, in USD, unrounded.
+        elasticity: (n,) price elasticity of demand (change of log units per change of log price).
     """
 
     department: Department
@@ -123,14 +126,14 @@ class Assortment:
     elasticity: Floats
 
     def names(self) -> list[str]:
-        """Return their item_ids."""
+        """Return the items' item_ids."""
         return [f"{self.department.name}_{number:03d}" for number in self.numbers]
 
 
 def draw_assortment(
     rng: np.random.Generator, department: Department, numbers: npt.NDArray[np.int64], weeks: int
 ) -> Assortment:
-    """Draw the items of these numbers, with their prices in `weeks` weeks."""
+    """Draw the items with these numbers, with their prices over `weeks` weeks."""
     n = len(numbers)
     launched_later = rng.random(n) < 0.6
     release = np.where(launched_later, (weeks - _LAST_RELEASE) * rng.random(n) ** 1.3, 0).astype(np.int64)
@@ -148,12 +151,12 @@ def draw_assortment(
 
 @dataclass(frozen=True)
 class Span:
-    """The days whose sales are made, within the calendar.
+    """The days with sales, as a part of the calendar.
 
     Attributes:
         calendar: the whole calendar, as `sample_calendar` returns it.
-        first: index of the first day of sales.
-        stop: index after the last day of sales.
+        first: index of the first day with sales.
+        stop: index after the last day with sales.
     """
 
     calendar: pd.DataFrame
@@ -162,22 +165,22 @@ class Span:
 
     @property
     def days(self) -> pd.DataFrame:
-        """The calendar of the days of sales."""
+        """The calendar of the days with sales."""
         return self.calendar.iloc[self.first : self.stop]
 
     @property
     def week(self) -> npt.NDArray[np.int64]:
-        """(T,) week of each day of sales, counted from d_1: d_1 begins Walmart's week."""
+        """(T,) the week of each day with sales, counted from d_1, which begins a Walmart week."""
         return np.arange(self.first, self.stop) // 7
 
 
 def draw_store(
     rng: np.random.Generator, assortment: Assortment, store: str, span: Span
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Draw the prices and the sales of these items in one store.
+    """Draw prices and sales of the items in one store.
 
     Returns:
-        (n, W) prices in cents, 0 before the release, and (n, T) units.
+        (n, W) prices in cents, 0 before the release, and (n, T) daily units.
     """
     n, weeks = assortment.price.shape
     delay = np.where(assortment.weeks > 0, rng.geometric(0.6, n) - 1, 0)
@@ -197,7 +200,7 @@ def draw_store(
 
 
 def _cents(rng: np.random.Generator, price: Floats) -> npt.NDArray[np.int64]:
-    """Return what stands on the shelf: promotions of two weeks for one item in five, prices that end in 8 cents."""
+    """Return (n, W) shelf prices: one item in five has two-week promotions, and all prices end in 8 cents."""
     n, weeks = price.shape
     promoted = rng.random((n, 1)) < 0.2
     starts = rng.random((n, weeks)) < _PROMOTIONS_A_WEEK
@@ -208,7 +211,7 @@ def _cents(rng: np.random.Generator, price: Floats) -> npt.NDArray[np.int64]:
 
 
 def _levels(rng: np.random.Generator, n: int, weeks: int) -> Floats:
-    """Return (n, W) slow wandering of the series' levels: a stationary AR(1) process by week."""
+    """Return (n, W) slow changes of the series' levels, a stationary AR(1) process by week."""
     shocks = rng.normal(0, _LEVEL_SPREAD * np.sqrt(1 - _LEVEL_MEMORY**2), (n, weeks))
     levels = np.empty((n, weeks))
     levels[:, 0] = rng.normal(0, _LEVEL_SPREAD, n)
@@ -218,7 +221,7 @@ def _levels(rng: np.random.Generator, n: int, weeks: int) -> Floats:
 
 
 def _common_effects(department: Department, store: str, span: Span) -> Floats:
-    """Return (T,) what moves all items of the department in the store: weekday, season, trend, SNAP, events."""
+    """Return (T,) effects on all items of the department in the store: weekday, season, trend, SNAP, events."""
     days = span.days
     dates = pd.DatetimeIndex(days["date"])
     state = store[:2]
@@ -234,14 +237,14 @@ def _common_effects(department: Department, store: str, span: Span) -> Floats:
 
 
 def _on_shelf(rng: np.random.Generator, release: npt.NDArray[np.int64], span: Span) -> Bools:
-    """Return (n, T) the days on which the items can be bought: released, not discontinued, not out of stock."""
+    """Return (n, T) whether each item is on the shelf: released, not discontinued and not out of stock."""
     n, days = len(release), span.stop - span.first
     day = np.arange(days)
     on_shelf = span.week >= release[:, None]
-    # The price of a discontinued item stays listed, as in M5. 2% of the series end within the span.
+    # 2% of the series are discontinued within the span; their prices stay listed, as in M5.
     end = np.where(rng.random(n) < 0.02, rng.integers(0, days, n), days)
     on_shelf &= day < end[:, None]
-    # One gap a year for one series in three, of one to ten weeks.
+    # Each year, one series in three is out of stock once, for one to ten weeks.
     for year in range(-(-days // 365)):
         begins = rng.integers(0, 365, n) + 365 * year
         lasts = np.where(rng.random(n) < 1 / 3, rng.integers(7, 70, n), 0)

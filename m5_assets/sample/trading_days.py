@@ -1,7 +1,4 @@
-"""The sample's calendar: days, Walmart's weeks, SNAP days, and events computed by their rules.
-
-Here: everything that is known of a day before it comes. Not here: what the events do to sales (`demand`).
-"""
+"""The sample's calendar: days, Walmart's weeks, SNAP days, and events computed by rule."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _MONDAY, _WEDNESDAY, _THURSDAY, _FRIDAY, _SATURDAY, _SUNDAY = 0, 2, 3, 4, 5, 6
 
 
 def sample_calendar(last_day: date) -> pd.DataFrame:
-    """Return the calendar from d_1 to this day, in the columns of Kaggle's calendar.csv."""
+    """Return the calendar from d_1 to `last_day`, with the columns of Kaggle's calendar.csv."""
     dates = pd.date_range(FIRST_DAY, last_day)
     events: dict[date, list[tuple[str, str]]] = {}
     for year in range(FIRST_DAY.year, last_day.year + 1):
@@ -49,9 +46,9 @@ def sample_calendar(last_day: date) -> pd.DataFrame:
 
 
 def walmart_week(day: date) -> int:
-    """Return the number of Walmart's week that holds this day: 1yyww, weeks from Saturday to Friday.
+    """Return the number of the Walmart week that contains this day: 1yyww, weeks from Saturday to Friday.
 
-    Week 1 begins on the last Saturday up to 1 February, which reproduces wm_yr_wk of every day of M5.
+    Week 1 begins on the last Saturday up to 1 February; this rule reproduces wm_yr_wk for every day of M5.
     """
     saturday = day - timedelta((day.weekday() - _SATURDAY) % 7)
     year = saturday.year if saturday >= _fiscal_start(saturday.year) else saturday.year - 1
@@ -59,9 +56,9 @@ def walmart_week(day: date) -> int:
 
 
 def events_of(year: int) -> list[tuple[date, str, str]]:
-    """Return the events of a year as (day, name, type), in the names and types of M5.
+    """Return the events of a year as (day, name, type), with M5's names and types.
 
-    The days of the NBA finals follow from the games; here they run from the first Thursday to the third Sunday of June.
+    The dates of the NBA finals depend on the games; here they last from the first Thursday to the third Sunday of June.
     """
     return [
         (date(year, 1, 1), "NewYear", "National"),
@@ -113,7 +110,7 @@ def _christian(year: int) -> list[tuple[date, str, str]]:
 def _jewish(year: int) -> list[tuple[date, str, str]]:
     new_year, next_new_year = _rosh_hashanah(year), _rosh_hashanah(year + 1)
     passover = new_year - timedelta(163)
-    # Hanukkah begins on 25 Kislev; the month before has a 30th day in years of 355 or 385 days only.
+    # Hanukkah begins on 25 Kislev; the month before has a 30th day only in years of 355 or 385 days.
     hanukkah = new_year + timedelta(83 + ((next_new_year - new_year).days % 30 == 25))
     return [
         (passover - timedelta(30), "Purim End", "Religious"),
@@ -133,7 +130,7 @@ def _muslim(year: int) -> list[tuple[date, str, str]]:
 
 
 def _easter(year: int) -> date:
-    """Return Easter Sunday (the Gregorian computus of Meeus, Jones and Butcher)."""
+    """Return Easter Sunday, by the Gregorian computus of Meeus, Jones and Butcher."""
     a, (b, c) = year % 19, divmod(year, 100)
     h = (19 * a + b - b // 4 - (b - (b + 8) // 25 + 1) // 3 + 15) % 30
     weekday = (32 + 2 * (b % 4) + 2 * (c // 4) - h - c % 4) % 7
@@ -142,14 +139,14 @@ def _easter(year: int) -> date:
 
 
 def _orthodox_easter(year: int) -> date:
-    """Return Orthodox Easter (Meeus's Julian computus; the calendars are 13 days apart until 2099)."""
+    """Return Orthodox Easter, by Meeus's Julian computus; the calendars are 13 days apart until 2099."""
     full_moon = (19 * (year % 19) + 15) % 30
     weekday = (2 * (year % 4) + 4 * (year % 7) - full_moon + 34) % 7
     return date(year, 3, 22) + timedelta(full_moon + weekday + 13)
 
 
 def _rosh_hashanah(year: int) -> date:
-    """Return the Jewish new year that falls in this year (the calendar's four postponements; epoch 1 Tishri AM 1)."""
+    """Return the Jewish new year in this year, by the calendar's four postponements and epoch 1 Tishri AM 1."""
 
     def elapsed(hebrew: int) -> int:
         months = (235 * hebrew - 234) // 19
@@ -164,6 +161,6 @@ def _rosh_hashanah(year: int) -> date:
 
 
 def _islamic(year: int, month: int, day: int) -> date:
-    """Return a day of the tabular Islamic calendar (30-year cycle, epoch 16 July 622)."""
+    """Return a day of the tabular Islamic calendar, with a 30-year cycle and epoch 16 July 622."""
     days = day + -(-59 * (month - 1) // 2) + 354 * (year - 1) + (3 + 11 * year) // 30
     return date.fromordinal(227_014 + days)

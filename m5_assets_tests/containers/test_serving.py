@@ -69,7 +69,7 @@ def test_a_failed_program_writes_its_failure_file(
     environment = os.environ | {"SAGEMAKER_BASE_DIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
-    assert "holds no files" in (tmp_path / failure_file).read_text()
+    assert "contains no files" in (tmp_path / failure_file).read_text()
 
 
 @pytest.mark.parametrize(
