@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a long backfill took and how good its weeks were, from the home of the settings: the year's table and plot.
+"""Writes a report on a long backfill in the current home: the time and accuracy of each week, as table and plot.
 
     M5_HOME=... m5 backfill --from 2015-05-25 --to 2016-05-16
     M5_HOME=... python benchmarks/backfill.py --from 2015-05-25 --to 2016-05-16 --output docs/backfill.md
 
-Reads the instance's runs and the lake, and changes nothing. A week's time is that of its last successful forecast run;
-its accuracy is that of the `accuracy` run where its four weeks ahead were known.
+It only reads the instance's runs and the lake. A week's time is that of its last successful forecast run; its accuracy
+is from the `accuracy` job, for weeks whose four weeks ahead are known.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="first", type=Week.parse, required=True)
     parser.add_argument("--to", dest="last", type=Week.parse, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="a Markdown file; the plot lies beside it")
-    parser.add_argument("--circumstances", default="", help="a paragraph on machine, settings and other work beside it")
+    parser.add_argument("--output", type=Path, required=True, help="Markdown file; the plot is written next to it")
+    parser.add_argument("--circumstances", default="", help="paragraph on the machine, settings and other load")
     options = parser.parse_args()
     lake = Lake(root=settings().lake)
     with dg.DagsterInstance.from_config(os.environ.get("DAGSTER_HOME", str(settings().home / "dagster"))) as instance:
@@ -42,14 +42,14 @@ def main() -> None:
         others = {job: job_seconds(instance, job) for job in ("back_history", "feature_weeks", "accuracy")}
     if weeks["seconds"].isna().any():
         missing = weeks.loc[weeks["seconds"].isna(), "week"].tolist()
-        raise SystemExit(f"no successful forecast run of {', '.join(missing)}: run `m5 backfill` to its end first")
+        raise SystemExit(f"no successful forecast run of {', '.join(missing)}; finish `m5 backfill` first")
     plot = options.output.with_suffix(".png")
     draw(weeks, plot)
     options.output.write_text(report(weeks, others, lake, plot.name, options.circumstances))
 
 
 def week_row(instance: dg.DagsterInstance, lake: Lake, week: Week) -> dict[str, object]:
-    """Return what one week took and what came of it."""
+    """Return the time and accuracy of one week."""
     filters = dg.RunsFilter(
         job_name="weekly_forecast", tags={PARTITION_NAME_TAG: week.key}, statuses=[dg.DagsterRunStatus.SUCCESS]
     )
@@ -68,13 +68,13 @@ def week_row(instance: dg.DagsterInstance, lake: Lake, week: Week) -> dict[str, 
 
 
 def job_seconds(instance: dg.DagsterInstance, job: str) -> list[float]:
-    """Return what the successful runs of a job took."""
+    """Return the seconds of each successful run of a job."""
     filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
     return [(record.end_time or 0) - (record.start_time or 0) for record in instance.get_run_records(filters)]
 
 
 def draw(weeks: pd.DataFrame, path: Path) -> None:
-    """Plot accuracy and time by week."""
+    """Plot the accuracy and time of each week."""
     figure = Figure(figsize=(9, 6), dpi=90, layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=[3, 2])
     for model in MODELS:
@@ -134,7 +134,7 @@ def report(weeks: pd.DataFrame, others: dict[str, list[float]], lake: Lake, plot
 
 
 def disk(lake: Lake) -> pd.DataFrame:
-    """Return what the lake's datasets take on disk, the largest first, and the home's other folders."""
+    """Return the disk usage of the lake's datasets and the home's other folders, largest first."""
     folders = [*Path(lake.root).iterdir(), *(settings().home / name for name in ("postgres", "dagster", "sagemaker"))]
     sizes = {path.name: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) for path in folders}
     rows = [(name, f"{size / MIB:,.1f}") for name, size in sorted(sizes.items(), key=lambda item: -item[1])]
@@ -142,7 +142,7 @@ def disk(lake: Lake) -> pd.DataFrame:
 
 
 def shown(weeks: pd.DataFrame) -> pd.DataFrame:
-    """Return the weeks' table as text."""
+    """Return the table of weeks with its values formatted as text."""
     text = pd.DataFrame({"week": weeks["week"], "s": weeks["seconds"].map("{:.0f}".format)})
     text["models"] = weeks["trained"].map({True: "trained", False: "carried"})
     for model in MODELS:

@@ -1,17 +1,15 @@
-"""Strikes a week's run at random moments, and looks whether the week completes: the chaos table.
+"""The chaos test: injects faults into a week's run at random moments and checks whether the week completes.
 
-One small platform with its own webserver, daemon and PostgreSQL lives on for all trials. In each the same week is made
-from nothing; one fault strikes at a moment drawn uniformly from the undisturbed week's duration (translated into steps
-done, so that a busy machine does not shift it). What a service manager would start again is started again, and then
-nothing is done but waiting. A week that does not come by itself is re-executed by hand, once. Rows, lake and jobs are
-compared with those of the undisturbed week.
+One small platform with its own webserver, daemon and PostgreSQL serves all trials. In each trial the same week is built
+from scratch, and a fault strikes at a moment drawn uniformly from the undisturbed week's duration (converted to steps
+done, so that a busy machine does not shift it). Killed services are restarted, as a service manager would do; then the
+test only waits. A week that fails is re-executed, as a person would in the UI, up to three times. Rows, lake and jobs
+are compared with those of the undisturbed week.
 
-Trials are appended to a file; called again with the same file, it goes on where it was. Needs Linux, root (for a file
-system in memory under the platform's home) and the development environment.
+Trials are appended to a file, from which a rerun resumes. Needs Linux, root (to mount a file system in memory as the
+platform's home) and the development environment.
 
     python benchmarks/chaos.py --times 20 --trials trials.jsonl --output docs/chaos.md
-
-Not here: the platform (`chaos_platform`), what strikes it (`chaos_faults`), S3 (`chaos_s3`).
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ _MARK = "<!-- the table, written by benchmarks/chaos.py -->"
 
 @dataclass(frozen=True)
 class Site:
-    """A kind of platform and what strikes it."""
+    """A kind of platform and its faults."""
 
     name: str
     platform: type[Platform]
@@ -55,7 +53,7 @@ SITES = (Site("s3", S3Platform, {**S3_FAULTS, **FAULTS}), Site("folder", Platfor
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The week when nothing strikes: when steps end, when jobs run, what it makes."""
+    """The week without faults: when its steps end, when its jobs run, and its results."""
 
     ends: Sequence[float]
     jobs_run: Sequence[tuple[float, float]]
@@ -66,7 +64,7 @@ class Undisturbed:
 
 @dataclass(frozen=True)
 class Strike:
-    """A fault, when it struck (as a share of the undisturbed week's duration) and what it did."""
+    """A fault, the moment it struck (as a share of the undisturbed week's duration) and what it did."""
 
     fault: str
     moment: float
@@ -75,21 +73,21 @@ class Strike:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a week's strikes.
+    """The outcome of a week with faults.
 
     Attributes:
         site: the kind of platform.
-        strikes: in their order.
+        strikes: the faults, in order.
         outcome: whether the week completed, and how.
-        seconds: from the first strike to the week's end.
-        runs: how many runs it took.
-        jobs_needed: those of the undisturbed week, and one more for each that a strike destroyed.
-        jobs_started: all that were created.
-        jobs_destroyed: those that ended as Failed or Stopped.
-        jobs_left: those that still run.
+        seconds: from the request of the week to its end.
+        runs: number of runs.
+        jobs_needed: number of jobs of the undisturbed week, plus one for each destroyed job.
+        jobs_started: number of jobs created.
+        jobs_destroyed: number of jobs that ended as Failed or Stopped.
+        jobs_left: number of jobs still running.
         rows_lost: rows of the undisturbed database that are missing, over all tables.
-        rows_extra: rows that it does not have.
-        lake_differs: datasets whose content is another than undisturbed.
+        rows_extra: rows that are not in the undisturbed database.
+        lake_differs: datasets whose content differs from the undisturbed week's.
     """
 
     site: str
@@ -107,16 +105,16 @@ class Trial:
 
     @classmethod
     def read(cls, line: str) -> Trial:
-        """Return a trial from its line in the file."""
+        """Parse a trial from its line in the file."""
         content = json.loads(line)
         return cls(**content | {"strikes": [Strike(**strike) for strike in content["strikes"]]})
 
 
 def undisturbed(platform: Platform) -> Undisturbed:
-    """Start the services, make the week through them, and return what it is like.
+    """Start the services, build the week through them, and return its measurements.
 
     Raises:
-        SystemExit: it does not succeed, or is not the week that the command line has made.
+        SystemExit: the week fails, or differs from the one built on the command line.
     """
     rows, digests = platform.rows(), platform.digests()
     platform.start("daemon")
@@ -126,12 +124,12 @@ def undisturbed(platform: Platform) -> Undisturbed:
     if platform.wait(_LIMIT_SECONDS) != "made":
         raise SystemExit("the undisturbed week failed")
     if platform.rows() != rows or platform.digests() != digests:
-        raise SystemExit("two undisturbed weeks differ: nothing can be compared with them")
+        raise SystemExit("two undisturbed weeks differ, so nothing can be compared with them")
     return Undisturbed(*timeline(platform.instance, platform.runs()[0]), len(platform.jobs()), rows, digests)
 
 
 def play(platform: Platform, site: Site, faults: Sequence[str], week: Undisturbed, draw: random.Random) -> Trial | None:
-    """Make the week and strike it; None where there was nothing left to strike."""
+    """Build the week with faults; return None if it ended before any fault struck."""
     planned = sorted((_moment(fault, week, draw), fault) for fault in faults)
     platform.unmake()
     platform.ask(f"{time.time():.0f}")
@@ -163,7 +161,7 @@ def play(platform: Platform, site: Site, faults: Sequence[str], week: Undisturbe
 
 
 def _moment(fault: str, week: Undisturbed, draw: random.Random) -> float:
-    """Draw a moment of the undisturbed week; for the fault that kills a job, one at which a job runs."""
+    """Draw a moment of the undisturbed week; for the fault "job", a moment at which a job runs."""
     while True:
         moment = draw.uniform(0, week.ends[-1])
         if fault != "job" or any(begin <= moment <= end for begin, end in week.jobs_run):
@@ -177,7 +175,7 @@ def _strike_next(
     week: Undisturbed,
     strikes: list[Strike],
 ) -> State:
-    """Strike as planned, until the week is made or has failed; what was planned for later stays in the plan."""
+    """Inject the planned faults until the week is built or has failed; later faults stay in the plan."""
     while planned:
         moment, fault = planned[0]
         steps = bisect.bisect(week.ends, moment)
@@ -194,10 +192,10 @@ def _strike_next(
 
 
 def play_site(site: Site, times: int, together: int, trials: Path) -> None:
-    """Play the trials that a site lacks; each is struck by those faults that have struck least so far."""
-    draw = random.Random()  # noqa: S311  # moments, no secrets; not seeded: a resumed series must not repeat itself
+    """Run the missing trials of a site, each with the faults that have struck least often so far."""
+    draw = random.Random()  # noqa: S311  # not for secrets; unseeded, so that a resumed series does not repeat itself
     with tempfile.TemporaryDirectory(prefix="m5-chaos-") as folder:
-        Path(folder).chmod(0o755)  # the account that runs PostgreSQL must enter
+        Path(folder).chmod(0o755)  # the account that runs PostgreSQL needs access
         platform = site.platform(Path(folder) / "home")
         try:
             platform.prepare()
@@ -214,7 +212,7 @@ def play_site(site: Site, times: int, together: int, trials: Path) -> None:
 
 
 def lacking(site: Site, times: int, trials: Path) -> list[str]:
-    """Return the faults of a site that have struck less often than asked for, the rarest first."""
+    """Return the faults of a site that have struck fewer than `times` times, rarest first."""
     played = Counter(strike.fault for trial in read(trials) for strike in trial.strikes)
     return sorted((name for name in site.faults if played[name] < times), key=lambda name: played[name])
 
@@ -239,20 +237,20 @@ def _row(name: str, trials: Sequence[Trial]) -> str:
 
 
 def read(path: Path) -> list[Trial]:
-    """Return the trials that were played so far."""
+    """Return the trials recorded so far."""
     return [Trial.read(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def main() -> None:
-    """Play the trials that are missing and write the table."""
+    """Run the missing trials and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20, help="of each fault")
-    parser.add_argument("--together", type=int, default=1, help="faults that strike the same week, each at its moment")
-    parser.add_argument("--sites", default=",".join(site.name for site in SITES), help="joined by commas")
-    parser.add_argument("--trials", type=Path, default=Path("chaos-trials.jsonl"), help="where they are kept")
+    parser.add_argument("--times", type=int, default=20, help="trials per fault")
+    parser.add_argument("--together", type=int, default=1, help="faults per week, each at its own moment")
+    parser.add_argument("--sites", default=",".join(site.name for site in SITES), help="comma-separated")
+    parser.add_argument("--trials", type=Path, default=Path("chaos-trials.jsonl"), help="file of recorded trials")
     parser.add_argument("--output", type=Path, help="Markdown file whose table is replaced")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # and everything is ended and removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # runs the cleanup, too
     for site in SITES:
         if site.name in options.sites.split(",") and lacking(site, options.times, options.trials):
             play_site(site, options.times, options.together, options.trials)

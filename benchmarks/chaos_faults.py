@@ -1,7 +1,6 @@
-"""What strikes a platform: each fault is a function that does its harm and tells what it did.
+"""The faults of the chaos test: functions that inject a fault into a platform and return a description of it.
 
-What a service manager would start again is started again; nothing else is done for the week. Not here: when a fault
-strikes, and what comes of it (`chaos`).
+Killed services are restarted, as a service manager would do; otherwise nothing is done to help the week.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import dagster as dg
 from chaos_platform import Platform, kill, kill_group
 
 _FULL_SECONDS, _LONG_SECONDS = 10.0, 75.0
-"""The longer one lasts until the daemon has loaded the code again, or tried to, which it does every minute."""
+"""The longer time lasts until the daemon has reloaded the code location, or tried to, as it does every minute."""
 _JOB_SECONDS = 20.0
 _CHUNK = 1 << 20
 
 
 def kill_service(name: str) -> Callable[[Platform], str]:
-    """Return the fault that kills a service with its code servers; runs that it started live on or die with it."""
+    """Return the fault that kills a service with its code servers; runs that it started may survive or die with it."""
 
     def strike(platform: Platform) -> str:
         kill_group(platform.services[name])
@@ -35,7 +34,7 @@ def kill_service(name: str) -> Callable[[Platform], str]:
 
 
 def kill_run_worker(platform: Platform) -> str:
-    """Kill the run's own process; those of its steps notice."""
+    """Kill the run worker; its steps' processes notice."""
     run = platform.runs()[0]
     for entry in platform.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
@@ -46,7 +45,7 @@ def kill_run_worker(platform: Platform) -> str:
 
 
 def kill_job(platform: Platform) -> str:
-    """Kill a job's program, the next one where none runs at the moment."""
+    """Kill a job's program; if none is running, wait for the next one."""
     deadline = time.monotonic() + _JOB_SECONDS
     while time.monotonic() < deadline:
         if found := platform.processes(" -m m5_assets.containers."):
@@ -59,13 +58,13 @@ def kill_job(platform: Platform) -> str:
 
 
 def kill_postgres(platform: Platform) -> str:
-    """Kill the database's postmaster; its other processes end with it."""
+    """Kill PostgreSQL's postmaster, with which its other processes exit."""
     kill(int((platform.home / "postgres" / "data" / "postmaster.pid").read_text().split()[0]))
     return "postgres killed"
 
 
 def cut_power(platform: Platform) -> str:
-    """Kill everything at once, and start the services again."""
+    """Kill all processes at once and restart the services."""
     found = platform.processes()
     for pid in found:
         kill(pid)
@@ -76,13 +75,13 @@ def cut_power(platform: Platform) -> str:
 
 
 def fill_disk(seconds: float, platform: Platform) -> str:
-    """Fill the file system of the whole home: lake, database, jobs, Dagster's own records."""
+    """Fill the file system of the platform's home, which holds lake, database, jobs and Dagster's storage."""
     filling = platform.home / "filling"
     deadline = time.monotonic() + seconds
     with filling.open("wb", buffering=0) as file:
-        while time.monotonic() < deadline:  # what others free is taken, too
+        while time.monotonic() < deadline:  # also fill space that others free
             found = os.statvfs(platform.home)
-            with contextlib.suppress(OSError):  # others were quicker
+            with contextlib.suppress(OSError):  # another process took the space first
                 os.posix_fallocate(
                     file.fileno(), os.fstat(file.fileno()).st_size, max(found.f_bavail * found.f_bsize, 1)
                 )

@@ -1,7 +1,6 @@
-"""A small platform to strike: its home, its services, one week of it that is made again and again.
+"""The small platform of the chaos test: its home, its services, and one week that is built again and again.
 
-Its home is a file system in memory, so that a week takes a minute and the disk can be filled. Needs Linux and root.
-Not here: what strikes it (`chaos_faults`) and what is counted (`chaos`).
+Its home is a file system in memory, so a week takes a minute and the disk can be filled. Needs Linux and root.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _MEGABYTES = 1024
 _SETTINGS = {
     "M5_LAST_WEEK": "2016-05-16",
     "M5_HISTORY_WEEKS": "56",
-    "M5_CADENCE_WEEKS": "1",  # every week trains, so that training is struck too
+    "M5_CADENCE_WEEKS": "1",  # every week trains, so that faults hit training too
     "M5_GBM_HYPERPARAMETERS": '{"iterations": "1", "department_iterations": "1"}',
     "M5_TOTALS_HYPERPARAMETERS": '{"trees_iterations": "1", "stack_iterations": "1"}',
     "M5_LSTM_HYPERPARAMETERS": '{"windows": "256", "batch_size": "128", "hidden": "8", "encoder_days": "28"}',
@@ -62,10 +61,10 @@ State = Literal["running", "waiting", "made", "failed"]
 
 
 class Platform:
-    """One home with its services.
+    """A platform home with its services.
 
     Args:
-        home: an empty folder; a file system in memory is mounted on it.
+        home: folder to create and mount a file system in memory on.
     """
 
     def __init__(self, home: Path) -> None:
@@ -80,7 +79,7 @@ class Platform:
         )
 
     def prepare(self) -> None:
-        """Make a sample and the week, with all that it needs, from the command line."""
+        """Generate a sample and build the week, with all its dependencies, on the command line."""
         dagster = self.home / "dagster"
         dagster.mkdir()
         config = yaml.safe_load((_ROOT / "dagster.yaml").read_text())
@@ -91,13 +90,13 @@ class Platform:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings of every process of this home, and no others of ours."""
+        """The environment of the platform's processes, without this process's own platform settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("M5_", "DAGSTER_", "AWS_"))}
         return kept | _SETTINGS | {"M5_HOME": str(self.home), "DAGSTER_HOME": str(self.home / "dagster")}
 
     @property
     def workspace(self) -> Path:
-        """The code location's file."""
+        """The workspace file."""
         return _ROOT / "workspace.yaml"
 
     @cached_property
@@ -122,7 +121,7 @@ class Platform:
             )
 
     def start(self, name: str) -> None:
-        """Start a service as a service manager would, in a group of its own."""
+        """Start a service in its own process group, as a service manager would."""
         command = {
             "daemon": ["dagster-daemon", "run", "-w", str(self.workspace)],
             "webserver": ["dagster-webserver", "-w", str(self.workspace), "-h", "127.0.0.1", "-p", str(self._port)],
@@ -138,14 +137,14 @@ class Platform:
             )
 
     def tend(self) -> None:
-        """Start the services again that have ended, as a service manager does."""
+        """Restart services that have ended, as a service manager does."""
         for name, service in list(self.services.items()):
             if service.poll() is not None:
                 kill_group(service)
                 self.start(name)
 
     def ask(self, trial: str) -> None:
-        """Ask for the week, through the webserver."""
+        """Launch the week through the webserver."""
         self.trial = trial
         tags = {PARTITION_NAME_TAG: WEEK.key, TRIAL_TAG: trial}
         selector = {"repositoryLocationName": "m5_assets", "repositoryName": "__repository__"}
@@ -165,14 +164,14 @@ class Platform:
     def _launch(self, mutation: str, params: dict[str, Any]) -> None:
         before, said = len(self.runs()), ""
         deadline = time.monotonic() + _START_SECONDS
-        while len(self.runs()) == before:  # asked once more only where the first time came to nothing
+        while len(self.runs()) == before:  # retried only while no run was created
             if time.monotonic() > deadline:
                 raise SystemExit(f"the webserver does not launch the week: {said}")
             self.tend()
             try:
                 said = self._query(mutation, {"p": params})
                 if "PipelineNotFoundError" in said:
-                    # Its code server could not start on the full disk, and it tries that only once.
+                    # Its code server could not start while the disk was full, and it tries only once.
                     self._query(_RELOAD, {})
             except OSError as problem:  # it is starting
                 said = str(problem)
@@ -187,7 +186,7 @@ class Platform:
         return said
 
     def runs(self) -> list[dg.DagsterRun]:
-        """Return the trial's runs, the latest first."""
+        """Return the trial's runs, latest first."""
         return list(self.instance.get_runs(dg.RunsFilter(tags={TRIAL_TAG: self.trial})))
 
     def steps_done(self) -> int:
@@ -196,7 +195,7 @@ class Platform:
         return sum(storage.get_stats_for_run(run.run_id).steps_succeeded for run in self.runs())
 
     def state(self) -> State:
-        """Return how the week stands: its latest run goes on, waits, has made it, or failed and stays so."""
+        """Return the state of the week: its latest run is running, waiting, done, or has failed for good."""
         self.tend()
         latest = self.runs()[0]
         if latest.status == dg.DagsterRunStatus.SUCCESS:
@@ -205,13 +204,13 @@ class Platform:
             return "running" if latest.status == dg.DagsterRunStatus.STARTED else "waiting"
         if self._failed is None or self._failed[0] != latest.run_id:
             self._failed = latest.run_id, time.monotonic()
-        # Dagster makes a lost run again, and where it does not, the sensor `lost_runs` does within a minute or two.
+        # Dagster retries a lost run; if it does not, the sensor `lost_runs` does within a minute or two.
         lost = self.instance.get_run_stats(latest.run_id).steps_failed == 0
         patience = _RETRY_SECONDS if latest.tags.get(WILL_RETRY_TAG) == "true" or lost else _SETTLE_SECONDS
         return "failed" if time.monotonic() - self._failed[1] > patience else "waiting"
 
     def wait(self, limit: float, steps: int = 10**6) -> State:
-        """Wait until the week is made or has failed, or until its run goes on and so many steps are done."""
+        """Wait until the week is built or has failed, or until its run is running and `steps` steps are done."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             state = self.state()
@@ -221,12 +220,12 @@ class Platform:
         return "failed"
 
     def jobs(self) -> list[tuple[str, str]]:
-        """Return name and status of all jobs of the week that were ever started."""
+        """Return the name and status of all jobs of the week ever started."""
         found = (self.home / "sagemaker" / "jobs").glob(f"*/*-{WEEK.key}-*/state.json")
         return sorted((path.parent.name, json.loads(path.read_text())["status"]) for path in found)
 
     def rows(self) -> Rows:
-        """Return every row of every table, but for the log of loads."""
+        """Return every row of every table, except for the log of loads."""
         engine = PostgresResource(home=str(self.home)).engine()
         found: Rows = {}
         connection = engine.raw_connection()
@@ -241,14 +240,14 @@ class Platform:
         return found
 
     def digests(self) -> dict[str, str]:
-        """Return the digest of what each dataset of the lake holds of the week, or of all weeks."""
+        """Return the digest of each dataset of the lake, for the week or else for all weeks."""
         selector = pafs.FileSelector(self.lake.path(""))
         datasets = [i.base_name for i in self.lake.filesystem.get_file_info(selector) if not i.is_file]
         found = {name: self.lake.find(name, WEEK.key) or self.lake.find(name) for name in datasets}
         return {name: manifest.digest for name, manifest in sorted(found.items()) if manifest is not None}
 
     def unmake(self) -> None:
-        """Remove everything of the week but Dagster's records of it, so that it can be made again from nothing."""
+        """Remove everything of the week except Dagster's records, so that it can be rebuilt from scratch."""
         for folder in ("sagemaker/jobs", "sagemaker/pipes"):
             for path in (self.home / folder).glob(f"**/*-{WEEK.key}-*"):
                 shutil.rmtree(path, ignore_errors=True)
@@ -266,7 +265,7 @@ class Platform:
             shutil.rmtree(path)
 
     def processes(self, words: str = "") -> list[int]:
-        """Return this platform's processes whose command line holds some words."""
+        """Return this platform's processes whose command line contains `words`."""
         home, found = str(self.home).encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -278,7 +277,7 @@ class Platform:
         return found
 
     def close(self) -> None:
-        """End everything that belongs to this home, and remove it."""
+        """Stop everything that belongs to this home, and remove it."""
         for service in self.services.values():
             kill_group(service)
         for pid in self.processes():
@@ -292,14 +291,14 @@ class Platform:
 
 
 def differences(needed: Rows, found: Rows) -> tuple[int, int]:
-    """Return how many rows are missing, and how many are there that should not be."""
+    """Return the numbers of missing and of superfluous rows."""
     lost = sum((rows - found.get(name, Counter())).total() for name, rows in needed.items())
     extra = sum((rows - needed.get(name, Counter())).total() for name, rows in found.items())
     return lost, extra
 
 
 def timeline(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[Sequence[float], Sequence[tuple[float, float]]]:
-    """Return when steps of a run ended, and begin and end of those that run jobs, in seconds since its start."""
+    """Return when a run's steps ended, and start and end of those that run jobs, in seconds since the run's start."""
     begin = instance.get_run_stats(run.run_id).start_time or 0.0
     steps = instance.get_run_step_stats(run.run_id)
     spans = {s.step_key: ((s.start_time or 0.0) - begin, (s.end_time or 0.0) - begin) for s in steps}
@@ -308,13 +307,13 @@ def timeline(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[Sequence
 
 
 def kill(pid: int) -> None:
-    """Send SIGKILL to a process; one that is gone is left alone."""
+    """Send SIGKILL to a process, if it still exists."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
 def kill_group(service: subprocess.Popen[bytes]) -> None:
-    """Send SIGKILL to a service with all processes of its group."""
+    """Send SIGKILL to a service and all processes of its group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(service.pid, signal.SIGKILL)
     service.wait()

@@ -1,8 +1,8 @@
 """The platform with its lake on S3, and an S3 that fails for a while.
 
-S3 is moto behind a real HTTP port. While it fails, every request is answered with 500 or 503 SlowDown, or its
-connection breaks, at random. Lake, landing of jobs' inputs and outputs, and Pipes messages all travel through it. The
-requests to SageMaker are those of AWS mode, answered by the local runner (`chaos_s3_location`).
+S3 is moto behind a real HTTP port. While it fails, each request gets, at random, 500, 503 SlowDown or a broken
+connection. The lake, the jobs' inputs and outputs and the Pipes messages all use it. SageMaker requests are those of
+AWS mode, answered by the local runner (`chaos_s3_location`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>Please try aga
 
 
 class FailingS3:
-    """An S3 service on a port of this machine that can be made to fail."""
+    """An S3 service on a local port that fails while `failing` is set."""
 
     def __init__(self) -> None:
         self.failing = False
@@ -52,14 +52,14 @@ class FailingS3:
         status = random.choice(["500 InternalError", "503 SlowDown", ""])  # noqa: S311  # no secret
         if not status:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            raise ConnectionAbortedError  # which the server takes as the client's
+            raise ConnectionAbortedError  # the server takes it for a disconnected client
         body = _ERROR.format(code=status.split()[1]).encode()
         start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [body]
 
 
 class S3Platform(Platform):
-    """The platform as on AWS, with this machine's S3 and SageMaker."""
+    """The platform in AWS mode, with local S3 and SageMaker."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
@@ -77,7 +77,7 @@ class S3Platform(Platform):
         }
 
     def prepare(self) -> None:
-        """Make the week with a folder as the lake, and move that to S3."""
+        """Build the week with a lake in a folder, then copy the lake to S3."""
         super().prepare()
         client = boto3.client("s3", endpoint_url=self.s3.endpoint)
         client.create_bucket(Bucket=BUCKET)
@@ -88,14 +88,14 @@ class S3Platform(Platform):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings of AWS mode."""
+        """The environment for AWS mode."""
         images = {f"M5_SAGEMAKER_{name.upper()}_IMAGE": f"m5-{name}:chaos" for name in _IMAGES}
         settings = {"M5_LAKE": f"s3://{BUCKET}/lake", "M5_SAGEMAKER_MODE": "aws", "M5_SAGEMAKER_POLL_SECONDS": "0.5"}
         return super().environment | self._aws | images | settings
 
     @property
     def workspace(self) -> Path:
-        """The code location whose SageMaker is this machine's."""
+        """The workspace file of the code location with the local SageMaker."""
         path = self.home / "workspace.yaml"
         location = Path(__file__).with_name("chaos_s3_location.py")
         path.write_text(
@@ -117,7 +117,7 @@ class S3Platform(Platform):
 
 
 def fail_s3(platform: S3Platform) -> str:
-    """Have S3 fail for ten seconds, and on until it has failed a request."""
+    """Let S3 fail for ten seconds, or longer until it has failed a request."""
     platform.s3.failed, platform.s3.failing = 0, True
     deadline = time.monotonic() + _FAILING_SECONDS
     while time.monotonic() < deadline or (not platform.s3.failed and platform.state() in ("running", "waiting")):

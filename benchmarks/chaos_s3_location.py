@@ -1,4 +1,4 @@
-"""The code location in AWS mode, its SageMaker answered by the local runner with an S3 service: for `chaos_s3`."""
+"""The code location for `chaos_s3`: AWS mode, with SageMaker replaced by the local runner on an S3 service."""
 
 import os
 from functools import cached_property
@@ -32,7 +32,7 @@ class ServiceOfThisMachine(SageMakerResource):
 
 
 class JobsOfThisMachine(SageMakerJobs):
-    """Jobs in AWS mode, run on this machine."""
+    """Jobs requested as in AWS mode but run locally."""
 
     @cached_property
     def service(self) -> SageMakerResource:

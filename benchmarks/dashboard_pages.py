@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How long the dashboard's pages take, over HTTP, on what the database of the settings holds.
+"""Measures the dashboard's pages over HTTP, on the database of the current settings.
 
     dashboard_pages.py [--times 20] [--week 2016-05-16]
 
-Prints for each page the first answer (nothing remembered of the week), the median and the slowest of the others, the
-processor time that the dashboard (without PostgreSQL) spends on one, which other work on the machine does not change,
-and its size. Ends with 1 where any answer took a second or longer.
+Prints, for each page, the time of the first response (cold caches), the median and the slowest of the others, the CPU
+time of the dashboard (without PostgreSQL) per response, which other work on the machine does not affect, and the size.
+Exits with 1 if any response took a second or longer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ PAGES = {
     "accuracy, worst items": "/accuracy?week={week}&level=10",
 }
 
-
 NEWEST = "SELECT max(week) FROM m5.load_log WHERE table_name = 'series_outlook'"
 LOADED = """
 SELECT (SELECT count(*) FROM m5.series_outlook WHERE week = :week),
@@ -55,10 +54,10 @@ WHERE week = :week ORDER BY forecast_28 DESC LIMIT 1
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure all pages and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--week", help="first day of a week; default: the newest")
+    parser.add_argument("--week", help="first day of the week (default: the newest)")
     arguments = parser.parse_args()
     source = settings()
     engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
@@ -79,7 +78,7 @@ def main() -> None:
 
 
 def measure(pages: dict[str, str], times: int, pid: int) -> float:
-    """Print each page's times and return the slowest."""
+    """Print each page's times and return the slowest, in seconds."""
     wait_until_served()
     print("| page | first, s | median, s | slowest, s | CPU, s | kB |\n| --- | --- | --- | --- | --- | --- |")
     slowest = 0.0
@@ -95,13 +94,13 @@ def measure(pages: dict[str, str], times: int, pid: int) -> float:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time of a process so far."""
+    """Return the CPU seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def answer(path: str) -> tuple[float, int]:
-    """Return the seconds and bytes of one answer."""
+    """Request a page and return the seconds and the size in bytes."""
     begin = time.perf_counter()
     with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}") as response:
         size = len(response.read())
@@ -109,7 +108,7 @@ def answer(path: str) -> tuple[float, int]:
 
 
 def wait_until_served() -> None:
-    """Wait until the server answers; a file, so that no page has been made before it is measured."""
+    """Wait until the server answers a request that is no page, so that no page is cached before it is measured."""
     for _ in range(600):
         try:
             answer("/items.json?q=zz")
@@ -117,7 +116,7 @@ def wait_until_served() -> None:
             time.sleep(0.1)
         else:
             return
-    raise SystemExit("the dashboard did not start within a minute: its words are above")
+    raise SystemExit("the dashboard did not start within a minute; see its output above")
 
 
 if __name__ == "__main__":

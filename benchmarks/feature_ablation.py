@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""What each family of features is worth to the GBM: its share of the gain, the WRMSSE without it and with all of it.
+"""Measures what each family of features is worth to the GBM: its gain, and the WRMSSE without it and with all of it.
 
     feature_ablation.py LAKE WEEK... [--landing FOLDER] [--share 0.03] [--iterations 50] [--seeds 1 2]
 
-LAKE holds the weeks' features, the models of the same weeks and the 28 days of sales after each. For each week and seed
-one LightGBM of all departments is trained on the features that the GBM uses (`MODEL_FEATURES`), one without each of
-their families, one with the rest of each family of the catalogue, one on the whole catalogue. A seed draws the rows as
-well as LightGBM's own samples. Smaller than the GBM in use (a thirteenth of the rows, two fifths of the trees), not
-averaged and not aligned, so that the scores are higher than the platform's. `change` is to the model of the same week
-and seed with the GBM's features, the mean over weeks and seeds; `error` is that mean's standard error: a change of less
-than two errors may be chance. `gain` is of the GBM in force in the last week, the mean over its members. FOLDER may
-hold the official weights and scales.
+LAKE must have the weeks' features and models and the 28 days of sales after each week. For each week and seed, one
+LightGBM model over all departments is trained on the GBM's features (`MODEL_FEATURES`), one without each of their
+families, one with each family of the catalogue completed, and one on the whole catalogue. The seed determines the rows
+and LightGBM's own samples. The models are smaller than the GBM in use (a thirteenth of the rows, two fifths of the
+trees) and are neither averaged nor aligned, so their scores are higher (worse) than the platform's.
+
+`change` is the difference to the same week's and seed's model with the GBM's features, averaged over weeks and seeds;
+`error` is the standard error of that mean, and a change below two errors may be chance. `gain` is from the last week's
+GBM, averaged over its members. FOLDER may contain the official weights and scales.
 """
 
 from __future__ import annotations
@@ -47,18 +48,18 @@ from m5_assets.weeks import Week
 FAMILY = {feature.name: feature.family for feature in CATALOGUE}
 BASE = "the GBM's features"
 NEEDED = ("is_christmas", "days_since_release")
-"""What says that nothing can be sold: applied to every forecast, whether the trees see it or not."""
+"""Features that mark days without possible sales; applied to every forecast, whether the trees use them or not."""
 
 Matrix = npt.NDArray[np.float32]
 
 
 def main() -> None:
-    """Print the tables."""
+    """Train all variants and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lake", type=Path)
     parser.add_argument("weeks", nargs="+", type=Week.parse)
     parser.add_argument("--landing", type=Path)
-    parser.add_argument("--share", type=float, default=0.03, help="of the rows that are drawn")
+    parser.add_argument("--share", type=float, default=0.03, help="share of rows to draw")
     parser.add_argument("--iterations", type=int, default=50)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def _variants() -> dict[str, tuple[str, ...]]:
-    """Return the features of each model that is trained, by its name."""
+    """Return the features of each model variant, by name."""
     used = list(dict.fromkeys(FAMILY[name] for name in MODEL_FEATURES))
     partly = list(dict.fromkeys(FAMILY[name] for name in NAMES if name not in MODEL_FEATURES))
     return {
@@ -117,7 +118,7 @@ def _ablate(lake: Lake, week: Week, landing: Path | None, config: GBMConfig, see
 
 
 def _gains(lake: Lake, week: Week) -> pd.DataFrame:
-    """Return the families' and the best features' shares of the gain in the GBM of this week."""
+    """Return the shares of gain of the families and of their best features in this week's GBM."""
     (archive,) = lake.get("gbm_model", week.key).files
     with tempfile.TemporaryDirectory() as folder:
         unpack_model(Path(lake.path(archive.key)), Path(folder))
@@ -130,7 +131,7 @@ def _gains(lake: Lake, week: Week) -> pd.DataFrame:
 
 
 def _ahead(context: Context) -> Rows:
-    """Return the 28 rows of every series, in the order of the panel."""
+    """Return the 28 prediction rows of every series, in the panel's order."""
     count = len(context.sales)
     horizon = np.tile(np.arange(1, HORIZON + 1, dtype=np.int32), count)
     return Rows(np.repeat(np.arange(count, dtype=np.int32), HORIZON), context.days - 1 + horizon, horizon)
@@ -142,7 +143,7 @@ def _train(matrix: Matrix, units: Matrix, config: GBMConfig) -> lgb.Booster:
 
 
 def _scorer(lake: Lake, week: Week, landing: Path | None, panel: Panel) -> Callable[[npt.NDArray[np.float64]], float]:
-    """Return a function from (N, 28) units to their WRMSSE, with the weights and scales of the week's origin."""
+    """Return a function that computes the WRMSSE of (N, 28) units with weights and scales as of the week's origin."""
     hierarchy = Hierarchy.of(panel.series)
     actual = units_of(panel.series, read_sales_weeks(lake, [week.shift(n) for n in range(1, HORIZON // 7 + 1)]))
     official = Landing(str(landing)).official() if landing else None

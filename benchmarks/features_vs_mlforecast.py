@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
-"""The features that mlforecast has too, computed by both on the same rows: seconds, peak memory, equality.
+"""Compares our features with mlforecast's on the same rows: seconds, peak memory, equality.
 
     features_vs_mlforecast.py --peer PYTHON [--landing FOLDER] [--days 448] [--threads 2] [--rounds 3]
 
-PYTHON is an interpreter with mlforecast (`make benchmark-features` makes one). Without landed files the sales are
-generated, of the same size. Both get every day of every series as zeros and sales, no release, so that they agree on
-where a series begins, and make a row of 46 float features of each: 19 lags, rolling means and standard deviations of
-six windows, two maxima, three lagged windows, four same-weekday means, six of the calendar. Ours are asked for the
-horizon of one day, where lag k of the target is lag k of mlforecast. Ours is a matrix, mlforecast's a pandas frame;
-both hold the whole result. "By store" is how the features job does it: a tenth of the series at a time, each tenth's
-matrix handed on before the next is made, which mlforecast has no call for. What is counted is the call itself (for ours
-with the context it needs), from arrays or a frame in memory; the peak is above what the input takes. They take turns,
-and each one's fastest round counts, as other work on the machine only ever adds to it.
-A window that the first days cut short is a number here and missing there: equality is of the values that both have,
-over every 25th series. mlforecast updates a rolling standard deviation from day to day in single precision and drifts;
-ours is held to numpy's where the two differ.
+PYTHON is an interpreter with mlforecast (`make benchmark-features` sets one up). Without landed files, sales of the
+same size are generated. Both sides get the same series without release dates, so that they agree on where a series
+begins, and compute 46 float features for each series and day: 19 lags, rolling means and standard deviations of six
+windows, two maxima, three lagged windows, four same-weekday means and six calendar features. Ours are computed for a
+horizon of one day, where lag k of the target is mlforecast's lag k.
+
+Our result is a matrix, mlforecast's a pandas frame; both hold all rows. "By store" works like the features job: a tenth
+of the series at a time, each matrix dropped before the next is computed, for which mlforecast has no call. The time is
+that of the call itself (ours includes building the context), from arrays or a frame in memory; the peak memory is above
+that of the input. The sides take turns, and the fastest round counts, as other work on the machine can only slow them.
+
+A window cut by the first days has a value here but none in mlforecast, so equality is checked on values that both have,
+over every 25th series. mlforecast updates rolling standard deviations from day to day in single precision and drifts;
+where the two differ, ours must equal NumPy's.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import numpy.typing as npt
 FIRST_DAY = "2015-03-02"
 SERIES = 30_490
 TOLERANCE = 1e-3
-"""Largest difference between equal values, relative above 1."""
+"""Largest difference between values that count as equal; relative for values above 1."""
 CHECKED = slice(None, None, 25)
 LAGS = (1, 2, 3, 4, 5, 6, 7, 14)
 TARGET_LAGS = (28, 35, 42, 49, 56, 63, 70, 77, 84, 91, 182)
@@ -45,7 +47,7 @@ WEEKS = (4, 8, 13, 26)
 STORES = 10
 OURS, PEER = "ours", "mlforecast"
 PARTS = {OURS: 1, "by store": STORES}
-"""Our ways of doing it, and into how many parts each divides the series."""
+"""Our variants, and the number of parts into which each divides the series."""
 NAMES = {
     **{f"origin_lag_{k}": f"lag{k}" for k in LAGS},
     **{f"lag_{k}": f"lag{k}" for k in TARGET_LAGS},
@@ -58,13 +60,13 @@ NAMES = {
     **{"weekday": "dayofweek", "day_of_month": "day", "month": "month", "quarter": "quarter"},
     **{"week_of_year": "week", "day_of_year": "dayofyear"},
 }
-"""Our names of the features, and mlforecast's."""
+"""Our feature names and mlforecast's."""
 
 Floats = npt.NDArray[np.float32]
 
 
 def main() -> None:
-    """Measure both, each in a process of its own, and print the ratio."""
+    """Measure each side in its own process and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="an interpreter with mlforecast")
     parser.add_argument("--landing", type=Path)
@@ -90,7 +92,7 @@ def main() -> None:
 
 
 def _run(engine: str, folder: Path, peer: Path, threads: int) -> dict[str, float]:
-    """Measure an engine in a process of its own."""
+    """Measure an engine in its own process."""
     python = peer if engine == PEER else Path(sys.executable)
     command = [str(python), __file__, "--engine", engine, "--folder", str(folder), "--threads", str(threads)]
     environment = os.environ | {"PYTHONPATH": "" if engine == PEER else str(Path(__file__).parents[1])}
@@ -121,7 +123,7 @@ def _ours(parts: int, folder: Path, threads: int) -> dict[str, float]:
 
 
 def _measure(sales: Floats, threads: int, parts: int) -> tuple[dict[str, float], Floats]:
-    """Return what computing all rows took, and the last part's (series, days, features)."""
+    """Return the measurements of computing all rows, and the last part's (series, days, features) table."""
     import pandas as pd
 
     from m5_assets.forecasting.features import Aggregates, Context, Rows, compute
@@ -142,13 +144,15 @@ def _measure(sales: Floats, threads: int, parts: int) -> tuple[dict[str, float],
 
     names = list(NAMES)
     small = panel.select(np.arange(20))
-    compute(Context.build(small), rows(20), names, threads=threads)  # compiled, or read from the cache, before
+    compute(
+        Context.build(small), rows(20), names, threads=threads
+    )  # compile the kernels, or load them from the cache, first
     base = _memory("VmRSS", reset=True)
     cpu, start = time.process_time(), time.perf_counter()
     aggregates, table = Aggregates.of([panel]), np.empty((0, 0), np.float32)
     for first in range(parts):
         part = panel if parts == 1 else panel.select(np.arange(first, count, parts))
-        del table  # handed on before the next is made
+        del table  # free it before the next is computed
         table = compute(Context.build(part, aggregates), rows(len(part.sales)), names, threads=threads)
     end, used, peak = time.perf_counter(), time.process_time() - cpu, _memory("VmHWM") - base
     measured = {"seconds": end - start, "cpu": used, "gigabytes": peak, "rows": count * (days - 1)}

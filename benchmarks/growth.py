@@ -1,17 +1,17 @@
-"""Time and memory of a week's stages as the series grow: 3,049 (one store), 30,490 (ten), 304,900 (a hundred).
+"""Measures time and memory of a week's stages with 3,049 series (one store), 30,490 (ten) and 304,900 (a hundred).
 
     python benchmarks/growth.py --folder FOLDER [--stores 1 10 100] [--weeks 64] [--figure docs/growth.png]
 
-For each size a lake is generated once: M5's 3,049 items in so many stores, drawn as the sample's are, prices since
-2011. Then the week's programs run as the jobs do, files to files, each a process of its own: the features job; both
-models' servers, which are sent a file a store; the ensemble and the loads of the week as Dagster runs them, into an
-embedded PostgreSQL. Both trainings run for a few rows and steps only: what is counted there is what the panel takes.
-The models that predict are trained once, on the smallest size, with the real number of trees, leaves and weights: the
-time of a prediction does not depend on how good it is. The totals' forecast is last month's mean.
+For each size, a lake is generated once: M5's 3,049 items in the given number of stores, drawn like the sample, with
+prices since 2011. Then the week's programs run as in jobs, from files to files, each in its own process: the features
+job; both models' servers, which get one file per store; the ensemble and the week's loads as Dagster runs them, into an
+embedded PostgreSQL. Both trainings run with few rows and steps, to measure only the panel's share. The models that
+predict are trained once, on the smallest size, with the real number of trees, leaves and weights, because the time of a
+prediction does not depend on its accuracy. The totals' forecast is the last four weeks' mean.
 
-Counted are seconds, seconds of CPU and the peak of resident memory, by process (wait4's rusage); of PostgreSQL the CPU
-of all its processes and the largest private memory of one, looked at ten times a second. Results are kept in the
-folder, a measured size is not measured again.
+Measured are seconds, CPU seconds and peak resident memory per process (wait4's rusage); for PostgreSQL, the CPU of all
+its processes and the largest private memory of any, sampled ten times per second. Results are kept in the folder, and a
+measured size is not measured again.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ MODELS = ("gbm", "lstm")
 CONTENT = "application/x-parquet"
 
 Results = dict[int, dict[str, dict[str, float]]]
-"""By number of series and by process, what it took."""
+"""Usage by number of series and by process."""
 
 log = logging.getLogger("growth")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took.
+    """The resource usage of a process.
 
     Attributes:
         seconds: from its start to its end.
-        cpu: seconds of CPU, user and system.
-        megabytes: peak of its resident memory.
+        cpu: CPU seconds, user and system.
+        megabytes: peak resident memory.
     """
 
     seconds: float
@@ -85,13 +85,13 @@ def measure_features(size: Size) -> dict[str, Usage]:
 
 
 def measure_training(size: Size) -> dict[str, Usage]:
-    """Train on all of the panel, but with few rows and steps: what remains is the panel's part."""
+    """Train on the whole panel with few rows and steps, to measure the panel's share."""
     few = {"gbm": {"max_rows": 50_000, "iterations": 1, "department_iterations": 1}, "lstm": {"windows": 256}}
     return {f"{kind} training, panel": _train(size, kind, size.job(f"{kind}-panel"), few[kind]) for kind in MODELS}
 
 
 def train_models(size: Size) -> None:
-    """Train the models that predict: all trees and weights, few steps."""
+    """Train the models for predictions, with all trees and weights but few steps."""
     for kind, settings in {"gbm": {"max_rows": 6_000_000}, "lstm": {"windows": 256}}.items():
         base = size.job(f"{kind}-model")
         _train(size, kind, base, settings)
@@ -110,7 +110,7 @@ def _train(size: Size, kind: str, base: Path, settings: dict[str, Any]) -> Usage
 
 
 def measure_predictions(size: Size) -> dict[str, Usage]:
-    """Run both models' servers and send them their files, one after the other as Batch Transform does."""
+    """Run both models' servers and send them their files one after the other, as Batch Transform does."""
     found = {}
     for kind, part in zip(MODELS, ("horizon", "panel"), strict=True):
         base = size.job(kind)
@@ -136,7 +136,7 @@ def measure_predictions(size: Size) -> dict[str, Usage]:
 
 
 def _know_stores(size: Size, description: Path) -> None:
-    """Tell the model that it was trained on the stores of this size: it checks that codes mean what they did."""
+    """Enter the stores of this size in the model's description, because the model checks their codes."""
     names = sorted(path.stem for path in size.files("features", WEEK.key, "horizon"))
     description.write_text(json.dumps(json.loads(description.read_text()) | {"stores": names}))
 
@@ -153,7 +153,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def measure_assets(size: Size) -> dict[str, Usage]:
-    """Make the ensemble and load the week, as Dagster would, each in a process of its own."""
+    """Build the ensemble and load the week as Dagster would, each in its own process."""
     found = {"ensemble": _run_assets(size, "ensemble")}
     with tempfile.TemporaryDirectory(prefix="m5-growth-", dir=size.root) as folder:
         Path(folder).chmod(0o755)
@@ -177,7 +177,7 @@ def _run_assets(size: Size, stage: str, home: str = "") -> Usage:
 
 
 def run_assets(root: Path, stage: str, home: str) -> None:
-    """Make the assets of a stage, in this process."""
+    """Materialize the assets of a stage, in this process."""
     import dagster as dg
 
     from m5_assets.assets import rds
@@ -195,7 +195,7 @@ def run_assets(root: Path, stage: str, home: str) -> None:
 
 @dataclass
 class Server:
-    """What PostgreSQL took; complete when the watching ends."""
+    """PostgreSQL's usage; complete when the watching ends."""
 
     cpu: float = 0.0
     megabytes: float = 0.0
@@ -203,7 +203,7 @@ class Server:
 
 @contextmanager
 def _watching(data: Path) -> Iterator[Server]:
-    """Watch the processes of a PostgreSQL."""
+    """Watch PostgreSQL's processes while the block runs."""
     postmaster = int((data / "postmaster.pid").read_text().split()[0])
     server, before, stop = Server(), _cpu_of(postmaster), threading.Event()
 
@@ -223,19 +223,19 @@ def _watching(data: Path) -> Iterator[Server]:
 
 
 def _cpu_of(postmaster: int) -> float:
-    """Return the seconds of CPU of a PostgreSQL's processes, those that have ended among them."""
+    """Return the CPU seconds of all of PostgreSQL's processes, including ended ones."""
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     ticks = 0
     for pid in (str(postmaster), *children):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(map(int, fields[11:15]))  # utime, stime, and both of children that were waited for
+        ticks += sum(map(int, fields[11:15]))  # utime and stime, and those of reaped children
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _private_megabytes(pid: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+    except (FileNotFoundError, ProcessLookupError):  # the process has ended
         return 0.0
     return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon:")), 0.0)
 
@@ -265,7 +265,7 @@ def _ended(process: subprocess.Popen[bytes], start: float, ok: tuple[int, ...] =
 
 
 def measure(size: Size) -> dict[str, dict[str, float]]:
-    """Return what each process of a size took; what is known is not measured again."""
+    """Return the usage of each process of a size; results already in the folder are reused."""
     kept = size.root / "results.json"
     found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
     stages = {
@@ -286,7 +286,7 @@ def measure(size: Size) -> dict[str, dict[str, float]]:
 
 
 def print_table(results: Results) -> None:
-    """Print a Markdown table: a row a process, two columns a size."""
+    """Print a Markdown table with a row per process and two columns per size."""
     sizes = list(results)
     print("| | " + " | ".join(f"{size:,}: CPU s | MB" for size in sizes) + " |")
     print("| --- |" + " --: |" * 2 * len(sizes))
@@ -297,12 +297,12 @@ def print_table(results: Results) -> None:
 
 
 def _processes(results: Results) -> list[str]:
-    """Return the processes that were measured at any size, in the order of the smallest."""
+    """Return the processes measured at any size, in the order of the smallest size."""
     return list(dict.fromkeys(process for found in results.values() for process in found))
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw seconds of CPU and peak memory over the series, both axes logarithmic."""
+    """Plot CPU seconds and peak memory against the number of series, with logarithmic axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), dpi=80, layout="constrained")
@@ -325,7 +325,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def main() -> None:
-    """Generate, measure, print and draw."""
+    """Generate, measure, print and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--stores", type=int, nargs="+", default=[1, 10, 100])

@@ -1,7 +1,4 @@
-"""The lakes that `growth` measures on: M5's 3,049 items in as many stores as asked for, drawn as the sample's are.
-
-Not here: what is run on them and counted (`growth`).
-"""
+"""Generates the lakes for `growth`: M5's 3,049 items in any number of stores, drawn like the sample."""
 
 from __future__ import annotations
 
@@ -43,10 +40,10 @@ log = logging.getLogger("growth")
 
 
 class Size:
-    """One size: its lake, its jobs' folders and its measurements, below a folder.
+    """One size, with its lake, its jobs' folders and its measurements.
 
     Args:
-        root: the folder.
+        root: folder of all sizes.
         stores: number of stores.
         weeks: weeks of sales.
     """
@@ -62,19 +59,19 @@ class Size:
         return self.stores * ITEMS
 
     def job(self, name: str) -> Path:
-        """Return an empty /opt/ml for a job."""
+        """Return an empty folder that serves as a job's /opt/ml."""
         base = self.root / "jobs" / name
         shutil.rmtree(base, ignore_errors=True)
         base.mkdir(parents=True)
         return base
 
     def files(self, dataset: str, partition: str | None = None, part: str | None = None) -> list[Path]:
-        """Return the files of a partition of the lake."""
+        """Return the files of a partition in the lake."""
         manifest = self.lake.get(dataset, partition)
         return [Path(self.lake.path(f.key)) for f in (manifest.under(part) if part else manifest.files)]
 
     def take(self, dataset: str, source: Path) -> None:
-        """Put what a job wrote into the lake."""
+        """Move a job's output into the lake."""
         prefix = f"{self.lake.folder(dataset, WEEK.key)}/job"
         target = Path(self.lake.path(prefix))
         shutil.rmtree(target, ignore_errors=True)
@@ -84,7 +81,7 @@ class Size:
         self.lake.commit(self.lake.collect(dataset, WEEK.key, prefix, inputs={}, attributes=attributes))
 
     def put(self, dataset: str, partition: str | None, name: str, write: Callable[[Path], object]) -> None:
-        """Publish a dataset of one file."""
+        """Publish a dataset with one file."""
         with self.lake.staging() as staged:
             write(staged / name)
             attributes = {"landed_first_day": str(self.window[0].first_day)}
@@ -97,7 +94,7 @@ class Size:
 
 
 def generate(size: Size) -> None:
-    """Write the lake of a size."""
+    """Generate the lake of a size."""
     calendar = sample_calendar(WEEK.last_forecast_day)
     stop = len(calendar) - 28
     span = Span(calendar, stop - 7 * size.weeks, stop)

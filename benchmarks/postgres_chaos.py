@@ -1,11 +1,11 @@
-"""kill -9 of the loader and of PostgreSQL in mid-load, many times: nothing may be lost, and nothing be half.
+"""Kills the loader or PostgreSQL in mid-load, many times, and checks that no data is lost or half loaded.
 
     python benchmarks/postgres_chaos.py [--kills 20] [--series 30490] [--seed 1]
 
-A week of forecasts is loaded again and again, each time with another value in every row. A process loads; at a random
-moment of the load, either it is killed, or PostgreSQL with all its processes. After each kill PostgreSQL is started
-where it does not run, and everything is looked at: the week is the old one or the new one as a whole, another week and
-the series are as they were, the log of loads tells the truth, and no unfinished table is left.
+A week of forecasts is loaded again and again, each time with a new value in every row. At a random moment of the load,
+SIGKILL goes either to the loading process or to PostgreSQL and all its processes. After each kill, PostgreSQL is
+restarted if needed and its contents are checked: the week is entirely the old or the new one, another week and the
+series are unchanged, the log of loads matches, and no unfinished table is left.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STATE = {
 
 
 def of_value(table: pa.Table, value: int) -> pa.Table:
-    """Return the rows with one value for every model and day."""
+    """Return the rows with the same value for every model and day."""
     for name in ("gbm", "lstm", "average", "ensemble"):
         constant = pa.array([float(value)] * table.num_rows, pa.float32())
         table = table.set_column(table.column_names.index(name), name, constant)
@@ -50,9 +50,9 @@ def of_value(table: pa.Table, value: int) -> pa.Table:
 
 
 def load(home: Path, table: pa.Table, value: int, begun: Event) -> None:
-    """Load in a process of its own; its exit code is 1 where PostgreSQL went away."""
+    """Load a week, as a separate process; exit with 1 if PostgreSQL goes away."""
     engine = create_engine(EmbeddedServer(home).ensure_running())
-    load_series(engine, schema.forecast, WARM_UP, [table], "0")  # a process's first load is slower
+    load_series(engine, schema.forecast, WARM_UP, [table], "0")  # the first load of a process is slower
     begun.set()
     try:
         load_series(engine, schema.forecast, WEEK, [table], str(value))
@@ -61,10 +61,10 @@ def load(home: Path, table: pa.Table, value: int, begun: Event) -> None:
 
 
 def kill_server(server: EmbeddedServer) -> None:
-    """Kill PostgreSQL and all its processes at once, as a loss of power would."""
+    """Kill PostgreSQL and all its processes at once, as a power cut would."""
     pid = server.status().pid
     if pid is None:
-        raise RuntimeError("PostgreSQL does not run")
+        raise RuntimeError("PostgreSQL is not running")
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     for process in (pid, *map(int, children)):
         try:
@@ -74,7 +74,7 @@ def kill_server(server: EmbeddedServer) -> None:
 
 
 def engine_when_quiet(server: EmbeddedServer) -> Engine:
-    """Return an engine once no other session is left: a killed loader's may still be rolling back."""
+    """Return an engine once no other session is left, as a killed loader's may still be rolling back."""
     engine = create_engine(server.ensure_running())
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -89,7 +89,7 @@ def engine_when_quiet(server: EmbeddedServer) -> Engine:
 
 
 def look(engine: Engine, rows: int, series: int, values: tuple[int, int]) -> int:
-    """Return the value that the week has; stop with a message where anything is not as it must be."""
+    """Return the week's value; exit with a message if anything is wrong."""
     with engine.connect() as connection:
         found = {name: connection.execute(text(query), {"week": WEEK}).one() for name, query in STATE.items()}
         other = connection.execute(text(STATE["week"]), {"week": OTHER_WEEK}).one()
@@ -102,9 +102,9 @@ def look(engine: Engine, rows: int, series: int, values: tuple[int, int]) -> int
 
 
 def left_behind(server: EmbeddedServer, engine: Engine) -> float:
-    """Return the megabytes of files in the database's folder that no table owns.
+    """Return the megabytes of files in the database's folder that belong to no table.
 
-    PostgreSQL leaves the files of a transaction that it was killed in; only files of that kind are counted.
+    PostgreSQL leaves such files behind when it is killed in a transaction.
     """
     with engine.connect() as connection:
         query = "SELECT oid FROM pg_database WHERE datname = current_database()"
@@ -115,9 +115,9 @@ def left_behind(server: EmbeddedServer, engine: Engine) -> float:
 
 
 def main() -> None:
-    """Kill, look, and print what was found."""
+    """Run all kills and checks, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--kills", type=int, default=20, help="of the loader, and as many of PostgreSQL")
+    parser.add_argument("--kills", type=int, default=20, help="kills of the loader, and as many of PostgreSQL")
     parser.add_argument("--series", type=int, default=30_490)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -136,7 +136,7 @@ def main() -> None:
             load_series(engine, schema.forecast, WEEK, [of_value(table, 1)], "1")
             span = time.monotonic() - begin
             engine.dispose()
-            print(f"{table.num_rows:,} rows a week, a load takes {span:.1f} s", flush=True)
+            print(f"{table.num_rows:,} rows per week, a load takes {span:.1f} s", flush=True)
             value, latest = 1, 1
             for victim in ("the loader", "PostgreSQL"):
                 killed, kept, late = 0, 0, 0
@@ -155,7 +155,7 @@ def main() -> None:
                     engine = engine_when_quiet(server)
                     found = look(engine, table.num_rows, options.series, (value, latest))
                     engine.dispose()
-                    late += loader.exitcode == 0  # the load had ended
+                    late += loader.exitcode == 0  # the load had finished
                     killed += loader.exitcode != 0
                     kept += loader.exitcode != 0 and found == value
                     value = found

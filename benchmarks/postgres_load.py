@@ -1,14 +1,14 @@
-"""The rate of a week's load against a bare COPY of the same rows, in one run.
+"""Compares the rate of a week's load with a bare COPY of the same rows.
 
     python benchmarks/postgres_load.py [--series 30490] [--rounds 5]
 
-A week of 30,490 series x 28 days = 853,720 rows. A bare COPY sends the same rows, ready in memory, into an existing
-empty table with the same columns, and commits. It is measured with the same primary key as a week's partition has,
-which is the same work; without any key, which is the most that COPY can do, in binary and in its default text format.
+A week has 30,490 series x 28 days = 853,720 rows. A bare COPY sends the same rows, ready in memory, into an existing
+empty table with the same columns, and commits. It is measured with the primary key of a week's partition, which is the
+same work for the server, and without a key, which is COPY's limit, in binary and in the default text format.
 
-The load is all that `load_series` does: check, hash and encode the rows, look up the series' numbers, COPY into a new
-partition, build its primary key, exchange it for the old week, log, commit. All run in turns on an embedded PostgreSQL
-of a temporary folder; medians are compared.
+The load is everything in `load_series`: check, hash and encode the rows, look up the series' numbers, COPY into a new
+partition, build its primary key, swap it for the old week, log, commit. All take turns on an embedded PostgreSQL in a
+temporary folder; medians are compared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STORES = ("CA_1", "CA_2", "CA_3", "CA_4", "TX_1", "TX_2", "TX_3", "WI_1", "WI_2"
 
 
 def week_of(count: int, seed: int = 0) -> pa.Table:
-    """Return a week's forecasts of `count` series in the form that the lake holds them."""
+    """Return a week's forecasts of `count` series in the lake's format."""
     rng = np.random.default_rng(seed)
     stores = np.repeat(np.arange(len(STORES)), -(-count // len(STORES)))[:count]
     items = np.concatenate([np.arange(n) for n in np.bincount(stores)])
@@ -71,8 +71,8 @@ def bare_copy(engine: Engine, options: str, content: bytes, key: str = "") -> fl
     """Return the seconds of a COPY into an existing empty table, commit included.
 
     Args:
-        engine: of a database with the schema.
-        options: columns and format, as in COPY's statement.
+        engine: engine of a database with the schema.
+        options: columns and format, as in the COPY statement.
         content: the rows in that format.
         key: the table's key, as in CREATE TABLE.
     """
@@ -86,7 +86,7 @@ def bare_copy(engine: Engine, options: str, content: bytes, key: str = "") -> fl
 
 
 def text_rows(rows: SeriesRows) -> bytes:
-    """Return the rows in COPY's default text format, as `SeriesRows.stream` has them in the binary one."""
+    """Return the rows in COPY's default text format, as `SeriesRows.stream` returns them in the binary one."""
     dates = rows.values["date"].astype("datetime64[D]")
     columns = {name: pa.array(dates if name == "date" else value) for name, value in rows.values.items()}
     week, series_id = pa.array([WEEK] * len(rows)), pa.array((rows.codes + 1).astype(np.int32))
@@ -97,7 +97,7 @@ def text_rows(rows: SeriesRows) -> bytes:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all variants and print the rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--series", type=int, default=30_490)
     parser.add_argument("--rounds", type=int, default=5)
@@ -111,7 +111,7 @@ def main() -> None:
         try:
             engine = create_engine(server.ensure_running())
             migrate.upgrade(engine)
-            load_series(engine, schema.forecast, WEEK, [table], "first")  # the series' numbers, once
+            load_series(engine, schema.forecast, WEEK, [table], "first")  # assigns the series' numbers
             columns = ", ".join(rows.columns)
             binary = (f"({columns}) FROM STDIN (FORMAT binary)", content)
             plain = (f"({columns}) FROM STDIN", text_rows(rows))
@@ -138,7 +138,7 @@ def main() -> None:
 
 
 def timed_load(engine: Engine, table: pa.Table) -> float:
-    """Return the seconds of a whole load."""
+    """Return the seconds of a complete load."""
     begin = time.perf_counter()
     load_series(engine, schema.forecast, WEEK, [table], "benchmark")
     return time.perf_counter() - begin

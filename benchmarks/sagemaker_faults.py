@@ -1,15 +1,15 @@
-"""Each fault at random moments, many times: jobs started against jobs needed, results, orphans.
+"""Injects each SageMaker fault at random moments, many times, and counts jobs, complete results and orphans.
 
     python benchmarks/sagemaker_faults.py [--trials 20] [--seed 1] [--only killed ...]
 
-A trial has a home of its own: a fault is injected into the local runner, or done to the orchestrator (a real process,
-forked from this one), at a moment drawn from the trial's seed. Then the work is run again until a run succeeds, as an
-operator or Dagster's retry would. Kinds of jobs take turns. Counted at the end:
+Each trial has its own home. A fault hits the local runner or the orchestrator (a real process, forked from this one) at
+a moment drawn from the trial's seed. Then the work is rerun until a run succeeds, as an operator or a Dagster retry
+would do. Trials alternate between the kinds of jobs. At the end they count:
 
-- jobs needed: 1, and 1 for each job that the fault itself destroyed (Failed or Stopped); started must be equal;
-- results complete: the run succeeded, the objects are there with the content expected, and what the job reported
-  through Pipes is in the materialisation, though another process may have started it;
-- orphans: jobs not at an end and processes of the trial's home still alive.
+- jobs needed: 1, plus 1 for each job that the fault itself destroyed (Failed or Stopped); as many must be started;
+- results complete: the run succeeded, the objects exist with the expected content, and the metadata that the job
+  reported through Pipes are in the materialization, even if another process started the job;
+- orphans: unfinished jobs and living processes of the trial's home.
 """
 
 import argparse
@@ -40,11 +40,11 @@ KIND_NAMES = tuple(KINDS)
 MAX_RUNS = 4
 
 Orchestrate = Callable[[Lab, str, random.Random], None]
-"""What a trial does before the work is run until it succeeds."""
+"""The part of a trial with the fault, before the work is rerun until it succeeds."""
 
 
 def start(lab: Lab, kind: str) -> BaseProcess:
-    """An orchestrator in a process of its own."""
+    """Start an orchestrator in its own process."""
     process = multiprocessing.get_context("fork").Process(target=_quietly, args=(lab, kind))
     process.start()
     return process
@@ -59,7 +59,7 @@ def _quietly(lab: Lab, kind: str) -> None:
 
 
 def inject(make: Callable[[random.Random], list[CallFault | JobFault]]) -> Orchestrate:
-    """Have the local runner commit faults."""
+    """Return the part of a trial that injects faults into the local runner."""
 
     def orchestrate(lab: Lab, _: str, draw: random.Random) -> None:
         lab.faults.inject(*make(draw))
@@ -68,7 +68,7 @@ def inject(make: Callable[[random.Random], list[CallFault | JobFault]]) -> Orche
 
 
 def signalled(number: signal.Signals, *, then_sweep: bool = False) -> Orchestrate:
-    """Start the work, signal its orchestrator at a random moment, and wait for its end."""
+    """Return the part of a trial that starts the work and signals its orchestrator at a random moment."""
 
     def orchestrate(lab: Lab, kind: str, draw: random.Random) -> None:
         process = start(lab, kind)
@@ -84,7 +84,7 @@ def signalled(number: signal.Signals, *, then_sweep: bool = False) -> Orchestrat
 
 
 def stopped_by_a_stranger(lab: Lab, kind: str, draw: random.Random) -> None:
-    """Stop the job as a person in AWS's console would."""
+    """Start the work and stop its job, as a person in the AWS console would."""
     stops: dict[str, Callable[..., object]] = {
         "processing": lab.client.stop_processing_job,
         "training": lab.client.stop_training_job,
@@ -99,7 +99,7 @@ def stopped_by_a_stranger(lab: Lab, kind: str, draw: random.Random) -> None:
         try:
             stops[kind](**{KINDS[kind].job_name: name})
         except lab.client.exceptions.ClientError as error:
-            if "is in status" not in str(error):  # it ended between the two calls
+            if "is in status" not in str(error):  # the job ended between the two calls
                 raise
     process.join(60)
 
@@ -114,12 +114,12 @@ def two_at_once(lab: Lab, kind: str, draw: random.Random) -> None:
 
 
 def job_fault(event: Any, **members: Any) -> Orchestrate:
-    """One misfortune of the first job, at a random moment."""
+    """Return the part of a trial with one fault of the first job, at a random moment."""
     return inject(lambda draw: [JobFault(event, after=draw.uniform(0, WORK_SECONDS), **members)])
 
 
 def call_fault(event: Any, operation: str = "*") -> Orchestrate:
-    """Up to six failures of the calls of an operation, at random."""
+    """Return the part of a trial with up to six random failures of calls to an operation."""
 
     def make(draw: random.Random) -> list[CallFault | JobFault]:
         seed, times = draw.randrange(10**6), draw.randint(1, 6)
@@ -153,7 +153,7 @@ FAULTS: dict[str, Orchestrate] = {
 
 @dataclass
 class Tally:
-    """What was counted over some trials of a fault."""
+    """The counts over some trials of a fault."""
 
     trials: int
     runs: int
@@ -165,29 +165,29 @@ class Tally:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing was paid twice, lost or left behind."""
+        """Whether nothing was paid for twice, lost or left behind."""
         return self.started == self.needed and self.complete == self.trials and self.orphans == 0
 
     def plus(self, other: "Tally") -> "Tally":
-        """Both together."""
+        """Return the sum of both."""
         return Tally(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))
 
     def row(self, name: str) -> str:
-        """The row of the table."""
+        """Return the table row."""
         complete = f"{self.complete}/{self.trials}"
         cells = (name, self.trials, self.runs, self.started, self.needed, complete, self.orphans)
         return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def wait_for_the_end(lab: Lab, seconds: float = 20.0) -> None:
-    """Wait until no job runs, or until the time is up."""
+    """Wait until no job is running, or until the time is up."""
     give_up = time.monotonic() + seconds
     while any(status not in TERMINAL_STATUSES for _, _, status in lab.jobs()) and time.monotonic() < give_up:
         time.sleep(0.05)
 
 
 def trial(name: str, number: int, seed: int) -> Tally:
-    """Play one fault in a home of its own, run the work until it succeeds, and count."""
+    """Inject one fault in its own home, run the work until it succeeds, and count."""
     draw = random.Random(f"{seed}:{name}:{number}")  # noqa: S311  # not for cryptography
     kind = "training" if "training" in name else KIND_NAMES[number % len(KIND_NAMES)]
     root = Path(tempfile.mkdtemp(prefix="faults-"))
@@ -209,13 +209,13 @@ def trial(name: str, number: int, seed: int) -> Tally:
 
 
 def count(lab: Lab, kind: str, runs: int) -> Tally:
-    """What there is once the work is done; processes have three seconds to go."""
+    """Return the counts once the work is done; processes get three seconds to exit."""
     give_up = time.monotonic() + 3.0
     while (alive := lab.processes()) and time.monotonic() < give_up:
         time.sleep(0.05)
     statuses = [status for _, _, status in lab.jobs()]
     running = sum(status not in TERMINAL_STATUSES for status in statuses)
-    # A fault can destroy one job; whatever else there is was started for nothing.
+    # A fault can destroy one job; all further jobs were unnecessary.
     destroyed = min(1, sum(status in ("Failed", "Stopped") for status in statuses))
     return Tally(1, runs, len(statuses), 1 + destroyed, int(lab.is_complete(kind)), running + len(alive))
 
@@ -223,17 +223,17 @@ def count(lab: Lab, kind: str, runs: int) -> Tally:
 def main() -> None:
     """Run all trials and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20, help="of each fault")
+    parser.add_argument("--trials", type=int, default=20, help="trials per fault")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--parallel", type=int, default=4, help="trials at once; most of their time is waiting")
-    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of faults")
+    parser.add_argument("--parallel", type=int, default=4, help="trials in parallel; they mostly wait")
+    parser.add_argument("--only", nargs="*", default=[], help="run only faults whose names contain one of these")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     names = [name for name in FAULTS if not arguments.only or any(part in name for part in arguments.only)]
     print("| fault | trials | runs | jobs started | jobs needed | results complete | orphans |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     bad: list[str] = []
-    # Forked, because dagster has been imported here: an orchestrator then starts in no time.
+    # Forked, because Dagster is already imported here, so orchestrators start at once.
     with ProcessPoolExecutor(arguments.parallel, multiprocessing.get_context("fork")) as pool:
         for name in names:
             tallies = pool.map(trial, repeat(name), range(arguments.trials), repeat(arguments.seed))

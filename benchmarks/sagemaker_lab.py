@@ -1,7 +1,4 @@
-"""A local SageMaker with a lake, a program and an asset that runs one job of it: what `sagemaker_faults` strikes.
-
-Not here: the faults.
-"""
+"""The test bed of `sagemaker_faults`: a local SageMaker with a lake, a program and an asset that runs one job."""
 
 import json
 import sys
@@ -60,7 +57,7 @@ else:
 
 
 class Lab:
-    """A trial's home: a lake, a program, a local SageMaker."""
+    """The home of one trial: a lake, a program, a local SageMaker."""
 
     def __init__(self, root: Path):
         self.root, self.lake = root, root / "lake"
@@ -82,7 +79,7 @@ class Lab:
         self.faults = Faults(root / "home")
 
     def run(self, kind: str) -> None:
-        """Materialise an asset that runs one job of the kind; what it showed goes to result.json. In a process."""
+        """Materialize an asset that runs one job of the kind, and write its metadata to result.json."""
 
         @dg.asset(name="forecast")
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
@@ -107,7 +104,7 @@ class Lab:
         (self.root / "result.new").rename(self.root / "result.json")
 
     def jobs(self) -> list[tuple[str, str, str]]:
-        """Kind, name and status of all jobs that were ever created."""
+        """Return the kind, name and status of all jobs ever created."""
         pages: dict[str, Any] = {
             "processing": self.client.list_processing_jobs(MaxResults=100),
             "training": self.client.list_training_jobs(MaxResults=100),
@@ -120,24 +117,24 @@ class Lab:
         ]
 
     def is_complete(self, kind: str) -> bool:
-        """Whether the objects of the completed job are there, and what it reported is shown."""
+        """Return whether the completed job's objects exist and its reported metadata are in the materialization."""
         path = self.root / "result.json"
         result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"success": False}
         if not result["success"] or len(result["materializations"]) != 1:
             return False
         shown: dict[str, Any] = result["materializations"][0]
         name: str = shown["sagemaker/job_name"]
-        told = bool(shown.get("rows") == 8)
+        reported = bool(shown.get("rows") == 8)
         if kind == "processing":
-            return told and (self.lake / "out" / name / "rows.txt").read_text() == "8"
+            return reported and (self.lake / "out" / name / "rows.txt").read_text() == "8"
         if kind == "transform":
             return (self.lake / "out" / name / "a.txt.out").read_text() == "A"
         with tarfile.open(self.lake / "models" / name / "output/model.tar.gz") as tar:
             content = tar.extractfile("rows.txt")
-            return told and content is not None and int(content.read()) == 8
+            return reported and content is not None and int(content.read()) == 8
 
     def processes(self) -> list[int]:
-        """Processes whose command line names this home."""
+        """Return the processes whose command line contains this home's path."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:

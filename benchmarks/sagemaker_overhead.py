@@ -1,11 +1,11 @@
-"""What following jobs costs: the time around an empty job, and calls a minute of a job on AWS.
+"""Measures the overhead of following jobs: seconds around an empty job, and API calls per minute.
 
     python benchmarks/sagemaker_overhead.py [--jobs 15]
 
-First: an empty Processing job in the local runner, from the step's start to its result, against the time in which its
-container ran; and the same work asked for again, when it is adopted. Second: the calls that following one job makes in
-hours, counted on a clock that only sleeping moves, with the poll interval of the default settings; the service answers
-`InProgress` to the end, and in one case is throttled half of the time.
+The first table compares the step of an empty Processing job in the local runner with the time its container ran, and
+with the same step run again, when the finished job is adopted. The second counts the calls made while following one job
+for hours, on a simulated clock that only sleeping advances, with the default poll interval. The service always answers
+`InProgress`; in one case it throttles half of the time.
 """
 
 import argparse
@@ -34,7 +34,7 @@ HOURS = 8
 
 
 def empty_jobs(count: int) -> Iterator[tuple[float, float, float]]:
-    """Seconds of a step that runs an empty job, of the job's container in it, and of the same step asked for again."""
+    """Yield the seconds of a step that runs an empty job, of the job's container, and of the same step run again."""
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         root = Path(folder)
         (root / "lake").mkdir()
@@ -56,7 +56,7 @@ def empty_jobs(count: int) -> Iterator[tuple[float, float, float]]:
 
 
 def timed_step(client: PipesSageMakerClient, number: int) -> tuple[float, float]:
-    """Seconds in the client, and in the job's container."""
+    """Run a step and return the seconds in the client and in the job's container."""
     seconds: list[float] = []
 
     @dg.asset
@@ -81,28 +81,28 @@ def timed_step(client: PipesSageMakerClient, number: int) -> tuple[float, float]
 
 
 class Clock:
-    """A clock that moves by sleeping alone."""
+    """A simulated clock that only sleeping advances."""
 
     now = 0.0
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Return the seconds so far."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Move on."""
+        """Advance the clock."""
         self.now += seconds
 
 
 class Service:
-    """Describes a job that never ends; throttled for the given share of each ten minutes."""
+    """A service with a job that never ends; it throttles for the given share of each ten minutes."""
 
     def __init__(self, clock: Clock, throttled: float):
         self.clock, self.throttled = clock, throttled
         self.asked: list[float] = []
 
     def describe_training_job(self, **_: Any) -> dict[str, str]:
-        """Answer, or refuse."""
+        """Describe the job, or raise if throttled."""
         self.asked.append(self.clock.now)
         if self.clock.now % 600 < 600 * self.throttled:
             raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "Describe")
@@ -110,7 +110,7 @@ class Service:
 
 
 def calls_a_minute(throttled: float) -> tuple[float, int]:
-    """Mean and maximum of the describe calls in a minute."""
+    """Return the mean and the maximum of describe calls per minute."""
     clock = Clock()
     with patch.object(calls_module, "time", clock):
         service = Service(clock, throttled)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Backtest of the totals: each member and their blend at past origins, by WRMSSE of levels 1 to 9.
+"""Backtests the totals model: WRMSSE of levels 1 to 9 of each member and of their blend at past origins.
 
     totals_backtest.py LANDING [--last 1913] [--origins 13] [--train-every 4] [name=value ...]
 
-LANDING holds the landing files (calendar.csv, sales_train_*.csv, sell_prices.csv, sales_store_dept_history.csv). Every
-origin lies four weeks before the next; its scales come from the whole history up to it, its weights from the revenue of
-the 28 days before it, so the detailed sales must reach back as far. name=value are hyperparameters of `TotalsConfig`.
-The same-weekday mean of four weeks stands beside the members as the yardstick.
+LANDING contains the landing files (calendar.csv, sales_train_*.csv, sell_prices.csv, sales_store_dept_history.csv).
+Origins are four weeks apart. Scales come from the whole history up to the origin, weights from the revenue of the 28
+days up to it, so the detailed sales must reach back that far. name=value are hyperparameters of `TotalsConfig`. The
+same-weekday mean of four weeks is shown for comparison.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LEVELS = 9
 
 
 def main() -> None:
-    """Print the table of origins."""
+    """Run the backtest and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("landing", type=Path)
-    parser.add_argument("--last", type=int, default=1913, help="the last origin, a day number")
+    parser.add_argument("--last", type=int, default=1913, help="day number of the last origin")
     parser.add_argument("--origins", type=int, default=13)
-    parser.add_argument("--train-every", type=int, default=1, help="train at every nth origin, as the cadence would")
+    parser.add_argument("--train-every", type=int, default=1, help="train only at every nth origin, like the cadence")
     parser.add_argument("hyperparameters", nargs="*", help="name=value")
     arguments = parser.parse_intermixed_args()
     config = TotalsConfig.from_hyperparameters(dict(text.split("=", 1) for text in arguments.hyperparameters))
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def read(landing: Landing, last_day: int) -> tuple[TotalsHistory, npt.NDArray[np.float64]]:
-    """Return the history through `last_day`, and (G, days) the revenue a day, zero before the detailed sales begin."""
+    """Return the history through `last_day`, and (G, days) daily revenue, zero before the detailed sales begin."""
     calendar, totals, sales = landing.calendar(), landing.totals(), landing.sales()
     if totals is None or not totals.first_day == 1 or last_day > min(totals.last_day, sales.last_day):
         raise SystemExit(f"the backtest needs totals from d_1 and sales through d_{last_day}")
@@ -80,7 +80,7 @@ def read(landing: Landing, last_day: int) -> tuple[TotalsHistory, npt.NDArray[np
 
 
 def forecasts(model: TotalsModel, known: TotalsHistory) -> dict[str, npt.NDArray[np.float32]]:
-    """Return what is compared."""
+    """Return the (G, 28) forecasts to compare, by name."""
     members = model.members_forecast(known)
     return {"same weekday": same_weekday_mean(known), **members, "blend": model.predict(known)}
 
@@ -100,7 +100,7 @@ def score_levels(
 
 
 def summary(table: pd.DataFrame) -> None:
-    """Print origins by forecast, then mean, worst, and the bias's mean and spread."""
+    """Print scores and biases by origin and forecast, then their mean, worst and spread."""
     wide = table.pivot(index="origin", columns="forecast", values="WRMSSE")[table["forecast"].unique()]
     bias = table.pivot(index="origin", columns="forecast", values="bias")[wide.columns]
     print("\nWRMSSE of levels 1 to 9\n" + wide.round(3).to_string())

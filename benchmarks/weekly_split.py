@@ -1,12 +1,12 @@
-"""Where the time of a weekly run goes: what its steps compute, and what Dagster takes around them.
+"""Splits the time of a weekly run into what its steps compute and Dagster's overhead.
 
-    make benchmark-weekly              # of the newest run in $DAGSTER_HOME
+    make benchmark-weekly              # the newest run in $DAGSTER_HOME
     python benchmarks/weekly_split.py --instance DAGSTER_HOME [--week 2016-05-09]
 
-Everything is read from the event log of an instance; nothing is run but the loading of the code location, in fresh
-processes. A step computes from its start to its end; where two run side by side the time counts once. The rest is
-Dagster's: the start of the run, of its steps' processes, their events, and waiting for a free place. A step that
-follows a SageMaker job counts as computing, though the start of the job's process and its looks at it are in it.
+All times are from the event log of an instance; only the loading of the code location is run, in fresh processes. A
+step computes from its start to its end, and time with several steps in parallel counts once. The rest is Dagster's:
+starting the run and its steps' processes, their events, and waiting for a pool slot. A step that follows a SageMaker
+job counts as computing, which includes starting the job's process and polling it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Span = tuple[float, float]
 
 
 def newest_run(instance: dg.DagsterInstance, week: str | None) -> dg.RunRecord:
-    """Return the newest successful weekly run, of one week or of any."""
+    """Return the newest successful weekly run, of the given week or of any."""
     tags = {PARTITION_NAME_TAG: week} if week else {}
     only = dg.RunsFilter(job_name="weekly_forecast", tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
     found = instance.get_run_records(only, limit=1)
@@ -41,7 +41,7 @@ def newest_run(instance: dg.DagsterInstance, week: str | None) -> dg.RunRecord:
 
 
 def covered(spans: list[Span]) -> float:
-    """Return the length of the union of spans of time, in seconds."""
+    """Return the length of the union of time spans, in seconds."""
     total, end = 0.0, float("-inf")
     for start, stop in sorted(spans):
         total += max(0.0, stop - max(start, end))
@@ -50,7 +50,7 @@ def covered(spans: list[Span]) -> float:
 
 
 def loads() -> list[tuple[float, float]]:
-    """Return the seconds and processor seconds that loading the code location takes, each in a fresh process."""
+    """Return the seconds and CPU seconds of loading the code location, each time in a fresh process."""
     seconds = []
     for _ in range(LOADS):
         begin, used = time.perf_counter(), _processor_seconds()
@@ -65,7 +65,7 @@ def _processor_seconds() -> float:
 
 
 def report(instance: dg.DagsterInstance, week: str | None) -> str:
-    """Return the split of a run, and its longest steps."""
+    """Return the split of a run and its longest steps as text."""
     record = newest_run(instance, week)
     run, begin, end = record.dagster_run, record.start_time, record.end_time
     if begin is None or end is None:
@@ -97,10 +97,12 @@ def report(instance: dg.DagsterInstance, week: str | None) -> str:
 
 
 def main() -> None:
-    """Print the split."""
+    """Print the split of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instance", type=Path, default=os.environ.get("DAGSTER_HOME"), help="default: $DAGSTER_HOME")
-    parser.add_argument("--week", help="first day of the week; default: the newest run")
+    parser.add_argument(
+        "--instance", type=Path, default=os.environ.get("DAGSTER_HOME"), help="(default: $DAGSTER_HOME)"
+    )
+    parser.add_argument("--week", help="first day of the week (default: the newest run)")
     arguments = parser.parse_args()
     if arguments.instance is None:
         parser.error("give --instance or set DAGSTER_HOME")
