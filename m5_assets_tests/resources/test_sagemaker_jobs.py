@@ -1,4 +1,4 @@
-"""From settings to requests, on the real local runner; which failures are tried again; which runs have ended."""
+"""SageMaker jobs on the local runner: requests from settings, retries, and runs that have ended."""
 
 import time
 from pathlib import Path
@@ -33,7 +33,7 @@ def jobs_at(root: Path, settings: JobSettings = PLATFORM) -> SageMakerJobs:
 
 
 def run_features(jobs: SageMakerJobs) -> dg.ExecuteInProcessResult:
-    """Run a features job on a file that is no table: its program fails."""
+    """Run a features job on a file that is not a table, so that its program fails."""
     jobs.lake.write_bytes("in/empty.parquet", b"")
 
     @dg.asset
@@ -56,7 +56,7 @@ def jobs_of(jobs: SageMakerJobs) -> list[dict[str, Any]]:
     return [dict(jobs.service.get_client().describe_processing_job(ProcessingJobName=name)) for name in names]
 
 
-def test_a_request_holds_what_the_settings_choose(tmp_path: Path) -> None:
+def test_a_request_follows_the_settings(tmp_path: Path) -> None:
     jobs = jobs_at(tmp_path)
     assert not run_features(jobs).success
     (job,) = jobs_of(jobs)
@@ -78,7 +78,7 @@ def test_a_request_holds_what_the_settings_choose(tmp_path: Path) -> None:
     assert "dagster/run_id" in tags
 
 
-def test_what_aws_could_not_run_is_tried_again_and_a_program_s_failure_is_not(tmp_path: Path) -> None:
+def test_a_failure_of_aws_is_retried_and_a_failure_of_the_program_is_not(tmp_path: Path) -> None:
     jobs = jobs_at(tmp_path)
     Faults(tmp_path / "home/sagemaker").inject(JobFault("capacity", times=1))
     result = run_features(jobs)
@@ -87,7 +87,7 @@ def test_what_aws_could_not_run_is_tried_again_and_a_program_s_failure_is_not(tm
     assert reasons == ["CapacityError", "AlgorithmError"]
 
 
-def test_the_next_attempt_at_a_training_finds_the_checkpoints_of_the_last(tmp_path: Path) -> None:
+def test_a_retried_training_finds_the_checkpoints_of_the_last_attempt(tmp_path: Path) -> None:
     jobs = jobs_at(tmp_path)
     jobs.lake.write_bytes("features/panel/empty.parquet", b"")
 
@@ -118,13 +118,13 @@ def test_spot_training_waits_for_capacity_and_a_transform_has_no_volume() -> Non
     assert transform.instances == {"InstanceType": "ml.m5.large", "InstanceCount": 3, "VolumeKmsKeyId": KEY}
 
 
-def test_an_instance_with_local_disks_gets_no_key_that_aws_would_refuse() -> None:
+def test_an_instance_with_local_disks_gets_no_key_which_aws_would_reject() -> None:
     chosen = Choices(PLATFORM, PLATFORM.training("lstm"))
     assert "VolumeKmsKeyId" not in chosen.instances
     assert chosen.output_key == {"KmsKeyId": KEY}
 
 
-def test_a_job_s_own_choice_wins_and_nothing_chosen_is_nothing_sent() -> None:
+def test_a_jobs_own_setting_wins_and_unset_settings_are_not_sent() -> None:
     own = ProcessingResources(
         instance_type="ml.m5.large", kms_key_id="alias/own", subnets=("subnet-9",), security_group_ids=("sg-9",)
     )
@@ -135,7 +135,7 @@ def test_a_job_s_own_choice_wins_and_nothing_chosen_is_nothing_sent() -> None:
     assert (bare.output_key, bare.vpc, bare.tags) == ({}, {}, [])
 
 
-def test_training_and_transform_requests_of_all_choices_are_valid(tmp_path: Path) -> None:
+def test_training_and_transform_requests_with_all_settings_are_valid(tmp_path: Path) -> None:
     client = jobs_at(tmp_path).service.get_client()
     training, transform = Choices(PLATFORM, PLATFORM.training("gbm")), Choices(PLATFORM, PLATFORM.transform("gbm"))
     role = PLATFORM.role_arn
@@ -168,7 +168,9 @@ def test_training_and_transform_requests_of_all_choices_are_valid(tmp_path: Path
 
 
 @pytest.mark.parametrize(("age", "expected"), [(3600.0, True), (60.0, False)])
-def test_a_run_has_ended_some_time_after_its_end(monkeypatch: pytest.MonkeyPatch, age: float, expected: bool) -> None:
+def test_a_run_counts_as_ended_only_some_time_after_its_end(
+    monkeypatch: pytest.MonkeyPatch, age: float, expected: bool
+) -> None:
     @dg.asset
     def nothing() -> None: ...
 

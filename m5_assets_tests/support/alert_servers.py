@@ -1,4 +1,4 @@
-"""A real mail server and a real HTTP server on loopback, as small as the tests need."""
+"""Minimal SMTP and HTTP servers on loopback that record what alerts send."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate(folder: Path) -> Path:
-    """Write a self-signed certificate of 127.0.0.1 with its key, and return the file."""
+    """Write a self-signed certificate for 127.0.0.1 with its key to a file, and return its path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -48,7 +48,7 @@ def certificate(folder: Path) -> Path:
 
 @dataclass
 class MailServer:
-    """What arrived, and how."""
+    """A mail server's port and what it received."""
 
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
@@ -58,7 +58,7 @@ class MailServer:
 
 @contextmanager
 def mail_server(pem: Path | None, *, implicit_tls: bool = False) -> Iterator[MailServer]:
-    """Serve SMTP, with STARTTLS where a certificate is given, or TLS from the first byte."""
+    """Serve SMTP: plain, with STARTTLS if a certificate is given, or with TLS from the first byte."""
     server, started = MailServer(), threading.Event()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if pem:
@@ -116,7 +116,7 @@ def mail_server(pem: Path | None, *, implicit_tls: bool = False) -> Iterator[Mai
 
 @contextmanager
 def http_server(statuses: list[int]) -> Iterator[tuple[str, list[bytes]]]:
-    """Serve POSTs with these statuses in turn, the last one for ever; yield the address and the bodies."""
+    """Answer POSTs with these statuses in turn, repeating the last; yield the URL and the received bodies."""
     bodies: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What the platform calls on AWS, each with the action that it needs."""
+"""The AWS calls of the platform and the IAM action that each needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
 BY_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com", "kms:ResourceAliases": "alias/m5-prod-data"}
 IN_CLUSTER = {"ecs:cluster": f"arn:aws:ecs:{AWS}:cluster/m5-prod"}
 
-# Job and model names of a week, as dagster_sagemaker.job_names makes them.
+# A week's job and model names in the format of dagster_sagemaker.job_names.
 NAMES = {
     "processing": ["features-2016-05-16-0a1b2c3d4e5f-a1"],
     "training": [f"{kind}-model-2016-05-16-0a1b2c3d4e5f-a1" for kind in ("gbm", "lstm", "totals")],
@@ -24,8 +24,8 @@ NAMES = {
     ],
 }
 
-# The boto3 operations of the platform's code, and the action that each needs. Those of Dagster's launcher and step logs
-# stand below; `test_calls` compares the rest with the code.
+# The boto3 operations in the platform's code and their actions; `test_calls` compares them with the code. The calls of
+# Dagster's launcher and step logs are further below.
 OPERATIONS = {
     ("logs", "DescribeLogStreams"): "logs:DescribeLogStreams",
     ("logs", "GetLogEvents"): "logs:GetLogEvents",
@@ -47,7 +47,7 @@ OPERATIONS = {
 
 
 def orchestrator_calls() -> list[tuple[str, str, Context]]:
-    """List what the orchestrator does on AWS: action, resource, condition keys."""
+    """Return the orchestrator's calls on AWS: action, resource, condition keys."""
     jobs: list[tuple[str, str, Context]] = []
     for kind, names in NAMES.items():
         title = kind.capitalize()

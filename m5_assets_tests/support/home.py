@@ -1,7 +1,4 @@
-"""A platform of its own for tests, used through the command line: landing folder, lake, jobs, database, instance.
-
-Not here: its webserver and daemon (`services`).
-"""
+"""A complete platform in a folder of its own, which tests use through the command line."""
 
 from __future__ import annotations
 
@@ -31,17 +28,17 @@ DATASETS = (
     "ensemble_weights",
     "ensemble_forecast",
 )
-"""All that a week makes in the lake."""
+"""Every dataset that a week writes to the lake."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """A platform of its own: landing folder, lake, jobs, database, Dagster instance."""
+    """A platform with its own landing folder, lake, jobs, database and Dagster instance."""
 
     path: Path
     database_url: str = ""
     others: dict[str, str] = field(default_factory=dict)
-    """Settings that differ from those below."""
+    """Settings that override those of `environment`."""
 
     @property
     def lake(self) -> Lake:
@@ -76,25 +73,27 @@ class Home:
         return done.stdout
 
     def hashes(self, dataset: str, week: Week) -> dict[str, str]:
-        """SHA-256 of the partition's files by their names below the version, the model's archive included."""
+        """Return the SHA-256 of each file of a partition, by its name within the version."""
         manifest = self.lake.get(dataset, week.key)
         found = {}
         for file in manifest.files:
             content = Path(self.lake.path(file.key)).read_bytes()
             assert hashlib.sha256(content).hexdigest() == file.sha256
-            _, _, _, name = file.key.split("/", 3)  # dataset, week (an earlier one where a model is carried), version
+            _, _, _, name = file.key.split(
+                "/", 3
+            )  # dataset, week (an earlier one for a model carried forward), version
             found[name] = file.sha256
         return found
 
     def rows(self, week: Week) -> pd.DataFrame:
-        """The week's forecast in the database."""
+        """Return the week's forecast from the database."""
         engine = PostgresResource(url=self.database_url, home=str(self.path)).engine()
         rows: pd.DataFrame = read_forecast(engine, week.first_day).to_pandas()
         return rows
 
 
 def cut_off(source: Path, target: Path, week: Week) -> None:
-    """Copy the landed files as they were at the week's origin: no later sales, no price or day after the horizon."""
+    """Copy the landing files as of the week's origin: no later sales, no prices or days after the horizon."""
     target.mkdir(parents=True, exist_ok=True)
     calendar = pd.read_csv(source / "calendar.csv", dtype=str, keep_default_na=False)
     calendar = calendar[calendar["date"] <= week.last_forecast_day.isoformat()]

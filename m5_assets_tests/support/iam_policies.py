@@ -1,7 +1,8 @@
-"""A small evaluator of IAM policies: what one role may do. Identity policies and boundaries of one account only.
+"""A small evaluator of IAM policies: what a role may do, by its policies and permissions boundary in one account.
 
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html: a Deny decides, else an
-Allow, else the answer is no. An element or operator that it does not know is an error, never a guess.
+An explicit Deny wins, then an Allow; the default is to deny
+(https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html). Unknown elements and
+operators raise an error.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ _KNOWN = {"Sid", "Effect", "Action", "Resource", "Condition"}
 
 @dataclass(frozen=True)
 class Rights:
-    """What a role is given.
+    """A role's permissions.
 
     Attributes:
-        policies: the documents of its policies.
-        boundary: the document of its permissions boundary, the most that its policies can allow; None without one.
+        policies: its policy documents.
+        boundary: its permissions boundary, which limits what the policies can allow; None without one.
     """
 
     policies: Sequence[Mapping[str, Any]]
@@ -31,7 +32,7 @@ class Rights:
 
 
 def allows(rights: Rights, action: str, resource: str, context: Context | None = None) -> bool:
-    """Whether a role with these rights may do this."""
+    """Return whether a role with these rights may perform this action."""
     within = rights.boundary is None or _decide([rights.boundary], action, resource, context or {})
     return within and _decide(rights.policies, action, resource, context or {})
 
@@ -48,7 +49,7 @@ def _decide(documents: Sequence[Mapping[str, Any]], action: str, resource: str, 
 
 def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
     if unknown := set(statement) - _KNOWN:
-        raise NotImplementedError(f"the evaluator does not know {unknown}")
+        raise NotImplementedError(f"the evaluator does not support the policy elements {unknown}")
     return (
         any(_like(pattern.lower(), action.lower()) for pattern in _listed(statement["Action"]))
         and any(_like(pattern, resource) for pattern in _listed(statement["Resource"]))
@@ -72,7 +73,7 @@ def _holds(operator: str, key: str, values: list[str], context: Context) -> bool
         "Bool": lambda pattern, value: pattern.lower() == value.lower(),
     }
     if operator not in compare:
-        raise NotImplementedError(f"the evaluator does not know {operator}")
+        raise NotImplementedError(f"the evaluator does not support the operator {operator}")
     return key in context and any(compare[operator](value, context[key]) for value in values)
 
 

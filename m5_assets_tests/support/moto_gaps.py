@@ -1,6 +1,6 @@
-"""What moto's CloudFormation lacks of AWS's, as far as the stacks need it, filled in for the tests.
+"""Fill the gaps in moto's CloudFormation that the stacks depend on.
 
-Not here: resource types that moto leaves out without harm; `test_stacks` lists them by name.
+`test_stacks` lists the unsupported resource types that do no harm.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:rds!db-1234"
 
 
 class _StandIn(CloudFormationModel):  # type: ignore[misc]  # moto is not typed
-    """A resource with a name, an ARN and nothing behind it."""
+    """A resource with a name and an ARN but no behaviour."""
 
     def __init__(self, name: str) -> None:
         self.physical_resource_id = name
@@ -49,11 +49,11 @@ class _StandIn(CloudFormationModel):  # type: ignore[misc]  # moto is not typed
 
 
 def fill(patch: pytest.MonkeyPatch) -> None:
-    """Fill the gaps for as long as the patch lasts."""
-    # Types whose names other resources refer to.
+    """Fill the gaps for the duration of the patch."""
+    # Other resources refer to the names of these types.
     for kind in ("AWS::ServiceDiscovery::PrivateDnsNamespace", "AWS::ServiceDiscovery::Service"):
         patch.setitem(parsing.get_model_map(), kind, _StandIn)
-    # `Ref` of a parameter group gives moto's object.
+    # In moto, `Ref` of a parameter group returns the object instead of its name.
     patch.setattr(DBParameterGroup, "physical_resource_id", property(lambda group: group.name), raising=False)
     _speed(patch)
     _managed_secret(patch)
@@ -61,7 +61,7 @@ def fill(patch: pytest.MonkeyPatch) -> None:
 
 
 def _speed(patch: pytest.MonkeyPatch) -> None:
-    """Read each template once, and lint none where it is validated: test_stacks lints them all."""
+    """Parse each template only once and skip linting on validation, because test_stacks lints them all."""
     parse = functools.cache(Stack.parse_template)
 
     def parse_template(self: Stack | ChangeSet) -> None:
@@ -74,7 +74,7 @@ def _speed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _managed_secret(patch: pytest.MonkeyPatch) -> None:
-    """Give a database the secret that RDS manages."""
+    """Give database instances the secret that RDS manages."""
     known, attribute = DBInstance.has_cfn_attr, DBInstance.get_cfn_attribute
 
     def get(self: Any, name: str) -> Any:
@@ -87,7 +87,7 @@ def _managed_secret(patch: pytest.MonkeyPatch) -> None:
 
 
 def _change_sets(patch: pytest.MonkeyPatch) -> None:
-    """Let stacks made by change sets import and export, and remember their parameters."""
+    """Let stacks created by change sets import and export values and keep their parameters."""
     create, carry_out = CloudFormationBackend.create_change_set, CloudFormationBackend.execute_change_set
 
     @functools.wraps(create)

@@ -1,7 +1,6 @@
-"""Small synthetic panels with the shape of the M5 data, for the tests of features and models.
+"""Small synthetic panels with the structure of the M5 data, for tests of features and models.
 
-Here: `make_panel`, sales of known structure (weekday profile, price response, SNAP, intermittent items, late releases,
-closed Christmas). Not here: anything that reads files.
+Sales have a weekday profile, price and SNAP effects, intermittent items, late releases and no sales on Christmas.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import pandas as pd
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 ORIGIN = pd.Timestamp("2016-02-28")
-"""The last known day of every panel: a Sunday, d_1857 of the competition."""
+"""The last day with known sales in every panel: a Sunday, d_1857 of the competition."""
 
 DEPARTMENTS = ("FOODS_1", "FOODS_3", "HOBBIES_1", "HOUSEHOLD_1")
 STORES = ("CA_1", "CA_2", "TX_1", "WI_1", "CA_3", "TX_2", "WI_2")
@@ -34,10 +33,10 @@ WEEKDAY_PROFILE = np.array([0.9, 0.85, 0.85, 0.9, 1.0, 1.3, 1.2])
 
 
 def make_panel(seed: int, items: int, stores: int, days: int) -> Panel:
-    """Return a panel of `items` items in each of `stores` stores over `days` days up to `ORIGIN`.
+    """Return a panel of `items` items in each of `stores` stores over the `days` days up to `ORIGIN`.
 
-    Items are spread over the departments of `DEPARTMENTS`, stores over the states of `STORES`. One series in five is
-    released within the panel, and the last one of them only in the horizon; the others long before the panel.
+    Items are spread over `DEPARTMENTS`, stores over the states of `STORES`. About one series in five is released within
+    the panel, the last of those only in the horizon; the others were released long before.
     """
     rng = np.random.default_rng(seed)
     dates = pd.date_range(end=ORIGIN + pd.Timedelta(days=HORIZON), periods=days + HORIZON).astype("datetime64[s]")

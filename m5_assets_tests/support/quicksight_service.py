@@ -1,7 +1,7 @@
-"""A local QuickSight over HTTP, for boto3: the calls that the platform uses, with their states and exceptions.
+"""A local QuickSight for boto3: an HTTP server with the calls that the platform uses, their states and exceptions.
 
-It keeps what it is given, checks what the real service checks of references, and moves what is in progress one state on
-at each look. `faults` and `outcomes` plant what goes wrong. Not here: anything about SPICE's data.
+It stores resources, validates references as the real service does, and advances whatever is in progress by one state
+per request. Tests inject failures with `faults` and `outcomes`. It does not model SPICE's data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INGESTION_STATES = ("INITIALIZED", "QUEUED", "RUNNING")
 
 
 class Problem(Exception):
-    """An exception of the API."""
+    """An error response of the API."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class Problem(Exception):
 
 @dataclass
 class Stored:
-    """A resource: what it was last given, its versions or state, permissions and tags."""
+    """A resource: its last request, versions or state, permissions and tags."""
 
     arn: str
     request: dict[str, Any]
@@ -46,14 +46,14 @@ class Stored:
 
 @dataclass
 class Service:
-    """The service's state, open to the tests.
+    """The service's state, which tests can read and change.
 
     Attributes:
-        calls: operation of every request that was answered or refused, in order.
-        faults: operation to the problems that its next calls meet, one each.
-        lost: operations whose next answer is lost after the work is done.
-        dashboard_errors: errors that the next dashboard definition has.
-        outcomes: data set id to the end of its next ingestions: members of `Ingestion`.
+        calls: the operation of every request, in order.
+        faults: problems that an operation's next calls raise, one per call, by operation.
+        lost: operations whose next response is lost after the work is done.
+        dashboard_errors: errors of the next dashboard definition.
+        outcomes: final states of a data set's next ingestions (members of `Ingestion`), by data set id.
     """
 
     resources: dict[str, Stored] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Service:
     def update(self, kind: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
         stored = self.find(kind, key)
         if stored.status.endswith("IN_PROGRESS"):
-            raise Problem("ConflictException", f"{key} is being changed", 409)
+            raise Problem("ConflictException", f"{key} is being updated", 409)
         self._refer(kind, body)
         stored.request = stored.request | body
         return self._changed(kind, key, stored, "UPDATE")
@@ -137,7 +137,7 @@ class Service:
     def publish(self, key: str, version: int) -> dict[str, Any]:
         stored = self.find("dashboard", key)
         if not stored.versions[version - 1]["Status"].endswith("SUCCESSFUL"):
-            raise Problem("InvalidParameterValueException", f"version {version} is not whole")
+            raise Problem("InvalidParameterValueException", f"version {version} is not complete")
         stored.published = version
         return {"DashboardId": key}
 
@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
     service: ClassVar[Service]
     lock: ClassVar[threading.Lock]
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer in one packet; in two, each would wait 40 ms for the other's acknowledgement
+    wbufsize = -1  # one packet per response; two would add a delayed acknowledgement of 40 ms
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -246,12 +246,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = _answer  # noqa: N815  # http.server's names
 
     def log_message(self, format: str, *args: Any) -> None:  # the base's name
-        """Say nothing."""
+        """Suppress the request log."""
 
 
 @contextmanager
 def served() -> Iterator[tuple[Service, str]]:
-    """Serve a new, empty QuickSight on a free port of this machine; give its state and address."""
+    """Serve a new, empty QuickSight on a free local port and yield its state and URL."""
     service = Service()
     handler = type("Handler", (_Handler,), {"service": service, "lock": threading.Lock()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -267,7 +267,7 @@ def served() -> Iterator[tuple[Service, str]]:
 
 
 def environment(address: str) -> dict[str, str]:
-    """Return the variables by which boto3 finds the service, with credentials that mean nothing."""
+    """Return environment variables that point boto3 at the service, with dummy credentials."""
     return {
         "AWS_ENDPOINT_URL_QUICKSIGHT": address,
         "AWS_ACCESS_KEY_ID": "nobody",
@@ -277,7 +277,7 @@ def environment(address: str) -> dict[str, str]:
 
 
 def account_settings(**changes: Any) -> QuickSightSettings:
-    """Return settings of the service's account; it is looked at all the time."""
+    """Return settings for the service's account, with fast polling."""
     given: dict[str, Any] = {
         "account_id": ACCOUNT,
         "owners": (f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/planner",),

@@ -1,7 +1,4 @@
-"""A platform's webserver and daemon as a service manager runs them, and what a browser asks of them, for tests.
-
-Not here: the platform's home (`home`).
-"""
+"""Run a platform's webserver and daemon as a service manager would, and send the GraphQL requests of Dagster's UI."""
 
 from __future__ import annotations
 
@@ -35,8 +32,8 @@ class Services:
     """The services of one home.
 
     Args:
-        home: where their logs are written.
-        environment: the settings of their processes, `DAGSTER_HOME` among them.
+        home: folder for their logs.
+        environment: environment of their processes, including `DAGSTER_HOME`.
     """
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
@@ -47,7 +44,7 @@ class Services:
             self._port = probe.getsockname()[1]
 
     def start(self, name: str) -> None:
-        """Start `webserver` or `daemon`, in a group of its own."""
+        """Start `webserver` or `daemon` in its own process group."""
         options = {"webserver": ["-h", "127.0.0.1", "-p", str(self._port)], "daemon": ["run"]}[name]
         program = str(Path(sys.executable).with_name(f"dagster-{name}"))
         with (self._home / f"{name}.log").open("ab") as log:
@@ -61,28 +58,28 @@ class Services:
             )
 
     def kill(self, name: str) -> None:
-        """End a service with all processes of its group, at once."""
+        """Kill a service and its whole process group."""
         service = self._running.pop(name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(service.pid, signal.SIGKILL)
         service.wait()
 
     def close(self) -> None:
-        """End all that run."""
+        """Kill all running services."""
         for name in list(self._running):
             self.kill(name)
 
     def until(self, holds: Callable[[], Any], seconds: float, what: str) -> None:
-        """Wait until something holds.
+        """Wait until a condition holds.
 
         Raises:
-            AssertionError: it did not within the time, or a service has ended; with the end of the services' logs.
+            AssertionError: if it does not hold in time or a service ended; the message has the end of the logs.
         """
         deadline = time.monotonic() + seconds
         while not holds():
             ended = [name for name, service in self._running.items() if service.poll() is not None]
             assert not ended, f"{ended} ended\n{self._logs()}"
-            assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}\n{self._logs()}"
+            assert time.monotonic() < deadline, f"timed out after {seconds:.0f} s: {what}\n{self._logs()}"
             time.sleep(0.5)
 
     def _logs(self) -> str:
@@ -94,8 +91,8 @@ class Services:
         return False
 
     def ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Send what the UI sends, once the webserver answers, and return the single field of the answer."""
-        self.until(self._answers, 120, "the webserver answers")
+        """Wait for the webserver, send a GraphQL request, and return the single field of its response."""
+        self.until(self._answers, 120, "the webserver responds")
         body = json.dumps({"query": query, "variables": variables}).encode()
         address = f"http://127.0.0.1:{self._port}/graphql"
         request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
@@ -105,13 +102,13 @@ class Services:
         return found
 
     def backfill(self, job: str, weeks: Sequence[Week]) -> str:
-        """Launch a job's backfill of these weeks, as its page does, and return the backfill's id."""
+        """Launch a backfill of these weeks as the job's page does, and return its id."""
         selector = {"repositorySelector": _LOCATION, "partitionSetName": f"{job}_partition_set"}
         said = self.ask(_BACKFILL, {"p": {"selector": selector, "partitionNames": [week.key for week in weeks]}})
         assert said["__typename"] == "LaunchBackfillSuccess", said
         return str(said["backfillId"])
 
     def turn_on(self, schedule: str) -> None:
-        """Turn a schedule on, as its page does."""
+        """Turn a schedule on as its page does."""
         said = self.ask(_START_SCHEDULE, {"s": {**_LOCATION, "scheduleName": schedule}})
         assert said["__typename"] == "ScheduleStateResult", said

@@ -1,13 +1,9 @@
-"""The platform's image on AWS, started as ECS would start it.
+"""Start the platform's image for AWS as ECS would, with the commands, environments and health checks of the stacks.
 
-`python -m m5_assets_tests.support.docker.aws_tasks IMAGE CERTS`
+    python -m m5_assets_tests.support.docker.aws_tasks IMAGE CERTS
 
-
-The tasks' commands, environments and health checks are those of the stacks, created on a moto server. The database is
-a real PostgreSQL that asks for TLS; moto answers for AWS. Not here: building the image (`images_check.sh`); IAM, jobs,
-and starting a run as a task of its own, which need AWS.
-
-CERTS is a folder with `ca.pem`, which the image trusts, and its key `ca.key`.
+CERTS is a folder with `ca.pem`, which the image trusts, and its key `ca.key`. The database is a real PostgreSQL that
+requires TLS; moto stands in for AWS. IAM, jobs and runs as their own tasks need AWS and are not checked here.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from m5_assets_tests.support import moto_gaps
 
 POSTGRES = "docker.io/library/postgres:16"
 _DATABASE = "m5-aws-postgres"
-_PASSWORD = "of-the-secret"  # of a database that lives for minutes
+_PASSWORD = "of-the-secret"  # the database exists only for minutes
 _HEALTHY_SECONDS = 600
 _QUERY = """
 import json, urllib.request as u
@@ -46,11 +42,11 @@ log = logging.getLogger("aws-tasks")
 
 
 def main(image: str, certificates: Path) -> None:
-    """Start the services in the order of their stacks, and ask the webserver for the code location.
+    """Start the services in the order of their stacks and query the webserver for the code location.
 
     Raises:
-        subprocess.CalledProcessError: a container does not start.
-        TimeoutError: a service does not become healthy.
+        subprocess.CalledProcessError: if a container does not start.
+        TimeoutError: if a service does not become healthy.
     """
     with pytest.MonkeyPatch.context() as patch:
         moto_gaps.fill(patch)
@@ -71,11 +67,11 @@ def main(image: str, certificates: Path) -> None:
             for service in ("code", "daemon", "webserver"):
                 started.append(_start(image, service, account, aws))
             answer = _podman("exec", "m5-aws-webserver", "python", "-c", _QUERY).split()
-            log.info("the webserver knows %s assets, code location: %s", *answer)
+            log.info("the webserver shows %s assets, code location: %s", *answer)
             assert int(answer[0]) > 0
             assert answer[1] == "LOADED"
             tables = _podman("exec", _DATABASE, "psql", *_AS_M5, "--command", "SELECT count(*) FROM daemon_heartbeats")
-            log.info("daemons with a heartbeat in the database: %s", tables.strip())
+            log.info("daemon heartbeats in the database: %s", tables.strip())
             assert int(tables) > 0
             server.stop()
 
@@ -95,7 +91,7 @@ def _containers() -> Iterator[list[str]]:
 
 @contextmanager
 def _database(certificates: Path, started: list[str]) -> Iterator[str]:
-    """Start PostgreSQL, whose network the services share; yield the address at which they find this machine."""
+    """Start PostgreSQL, whose network the services share, and yield the address of this machine in it."""
     started.append(_DATABASE)
     variables = {"POSTGRES_USER": "m5", "POSTGRES_DB": "m5", "POSTGRES_PASSWORD": _PASSWORD, "PGPASSWORD": _PASSWORD}
     _podman("run", "--detach", "--name", _DATABASE, *_env(variables), "--volume", f"{certificates}:/certs:ro", POSTGRES)
@@ -104,10 +100,10 @@ def _database(certificates: Path, started: list[str]) -> Iterator[str]:
 
 
 def _serve_tls(host: str, certificates: Path) -> None:
-    """Give the database a certificate of its name, and refuse connections without TLS."""
+    """Give the database a certificate for its host name and make it reject connections without TLS."""
     files = {"-keyout": "server.key", "-out": "server.pem", "-CA": "ca.pem", "-CAkey": "ca.key"}
     given = [word for option, name in files.items() for word in (option, str(certificates / name))]
-    # X.509's common name ends at 64 characters; libpq reads the alternative name.
+    # An X.509 common name is limited to 64 characters; libpq checks the alternative name.
     request = [
         "openssl",
         "req",
@@ -122,7 +118,7 @@ def _serve_tls(host: str, certificates: Path) -> None:
         *given,
     ]
     subprocess.run([*request, "-addext", f"subjectAltName=DNS:{host}"], check=True, capture_output=True)
-    (certificates / "server.key").chmod(0o644)  # copied by the database's user, for it alone
+    (certificates / "server.key").chmod(0o644)  # the database's user makes a private copy
     data = "/var/lib/postgresql/data"
     _podman(
         *("exec", "--user", "postgres", _DATABASE, "sh", "-c"),
@@ -136,10 +132,10 @@ def _serve_tls(host: str, certificates: Path) -> None:
 
 
 def _start(image: str, service: str, account: Account, aws: dict[str, str]) -> str:
-    """Start a service with its task's command and environment; wait until its health check passes."""
+    """Start a service with its task's command and environment, and wait until its health check passes."""
     begun, name = time.monotonic(), f"m5-aws-{service}"
     [task] = account.task(service)["containerDefinitions"]
-    # moto leaves a None in the list where a template says AWS::NoValue.
+    # moto puts None into the list for AWS::NoValue.
     variables: dict[str, Any] = {entry["name"]: entry["value"] for entry in task["environment"] if entry}
     secrets = dict.fromkeys((entry["name"] for entry in task["secrets"]), _PASSWORD)
     options = ["--detach", "--init", "--name", name, "--network", f"container:{_DATABASE}"]

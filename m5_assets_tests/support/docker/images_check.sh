@@ -1,17 +1,17 @@
 #!/bin/bash
-# Build the images and use them, without a Docker engine: `make images-check`. As root, on Debian 12.
+# Build the images and use them, without a Docker engine: `make images-check`. Run as root on Debian 12.
 #
-#   1. Stand-ins for the base images, from Debian's own packages (a registry of images is not asked).
-#   2. The five images.
-#   3. A sample week outside, then each of its jobs in its image: the bytes must be the same (replay.py).
-#   4. The Compose stack, service by service once those before it are healthy; the same week forecast in it; the row
-#      counts; everything down and up again, with the data still there.
-#   5. The platform's image as AWS has it (infrastructure/Dockerfile), its services with the commands, environments and
-#      health checks of the stacks' task definitions (aws_tasks.py).
+#   1. Build substitutes for the base images from Debian packages; no image registry is needed.
+#   2. Build the five images.
+#   3. Run a sample week outside, then each of its jobs in its image: the outputs must be identical (replay.py).
+#   4. Start the Compose stack service by service, each once the previous ones are healthy; forecast the same week in it;
+#      take it down and up again and check that the rows are still there.
+#   5. Build the platform's image for AWS (infrastructure/Dockerfile) and run its services with the commands,
+#      environments and health checks of the stacks' task definitions (aws_tasks.py).
 #
-# What it leaves: images, and below $WORK the bases and a picture of the UI. A second run reuses the bases and layers.
+# Leaves the images and, below $WORK, the bases and screenshots of the UI. A second run reuses the bases and layers.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../../.."
 WORK=${WORK:-$PWD/.m5/images-check}
 TAG=local
 WEEK=2016-04-18
@@ -35,9 +35,9 @@ install_engine() {
     "$WORK/venv/bin/pip" install --quiet podman-compose
 }
 
-# rootfs NAME PACKAGES: Debian 12 with these packages, in $WORK/NAME
+# rootfs NAME PACKAGES: install Debian 12 with these packages in $WORK/NAME
 rootfs() {
-    say "making the base $1"
+    say "building the base $1"
     rm -rf "${WORK:?}/$1"
     debootstrap --variant=minbase --include="$2" bookworm "$WORK/$1" > "$WORK/$1.log"
     rm -f "$WORK/$1"/var/cache/apt/archives/*.deb
@@ -53,7 +53,7 @@ make_bases() {
     if ! podman image exists "$POSTGRES"; then
         rootfs postgres postgresql
         mkdir -p "$WORK"/postgres/{var/lib/postgresql/data,docker-entrypoint-initdb.d}
-        # Debian's own pg_isready asks for a cluster's name.
+        # Debian's pg_isready wrapper expects a cluster name.
         ln -s "/usr/lib/postgresql/$(ls "$WORK/postgres/usr/lib/postgresql")/bin/pg_isready" \
             "$WORK/postgres/usr/local/bin/pg_isready"
         cp m5_assets_tests/support/docker/postgres_entry.sh "$WORK/postgres/usr/local/bin/"
@@ -63,7 +63,7 @@ make_bases() {
     fi
 }
 
-# The host's certificates and pip settings are lent to the build; nothing of them stays in the image.
+# The build uses the host's certificates and pip settings; none of them end up in the image.
 lent_mounts() {
     { echo "[global]"; pip config list | sed -n "s/^global\.\([^=]*\)='\(.*\)'$/\1 = \2/p"; } > "$WORK/pip.conf"
     echo "--volume /etc/ssl/certs:/etc/ssl/certs:ro --volume $WORK/pip.conf:/etc/pip.conf:ro"
@@ -92,7 +92,7 @@ build() {
     build_image platform "$TAG" docker/Dockerfile.platform . --build-arg LOCAL_JOBS=yes
 }
 
-# The same small week everywhere: settings as lines NAME=VALUE.
+# Settings of the small week used everywhere, as NAME=VALUE lines.
 week_settings() {
     cat << 'SETTINGS'
 M5_LAST_WEEK=2016-05-16
@@ -106,7 +106,7 @@ SETTINGS
 SAMPLE=(--items 8 --weeks 57 --seed 3)
 
 check_jobs() {
-    say "a sample week outside, then its jobs in their images"
+    say "running a sample week outside, then its jobs in their images"
     rm -rf "$WORK/home"
     (
         while IFS='=' read -r name value; do export "$name=$value"; done < <(week_settings)
@@ -123,7 +123,7 @@ EmbeddedServer(pathlib.Path(sys.argv[1])).stop()" "$WORK/home"
 
 compose() { "$WORK/venv/bin/podman-compose" --file "$WORK/stack/compose.yaml" "$@"; }
 
-# Debian's podman neither runs health checks without systemd nor waits for them: so this does, in the order of the file.
+# Without systemd, Debian's podman neither runs health checks nor waits for them, so this does, in the file's order.
 up() {
     local service started tries
     for service in postgres code daemon webserver dashboard; do
@@ -147,7 +147,7 @@ print(cursor.fetchone()[0])"
 }
 
 check_stack() {
-    say "the Compose stack"
+    say "starting the Compose stack"
     mkdir -p "$WORK/stack/postgres"
     cp docker/compose.yaml "$WORK/stack/"
     cp docker/postgres/dagster.sql "$WORK/stack/postgres/"
@@ -160,19 +160,19 @@ check_stack() {
         || { tail -20 "$WORK/stack-forecast.log" >&2; exit 1; }
     local before
     before=$(rows)
-    say "week $WEEK is forecast in the stack: $before rows"
+    say "forecast week $WEEK in the stack: $before rows"
     [ "$before" -gt 0 ]
     .venv/bin/python -m m5_assets_tests.support.docker.look "$WORK"
     compose down > /dev/null 2>&1
     up
-    [ "$(rows)" = "$before" ] || { say "rows were lost by down and up" >&2; exit 1; }
-    say "down and up again: the rows are still there"
+    [ "$(rows)" = "$before" ] || { say "rows were lost after down and up" >&2; exit 1; }
+    say "down and up again: all rows are still there"
 }
 
-# As `m5 deploy` builds it, but for RDS's certificates: here an authority of our own signs the database's.
+# As `m5 deploy` builds it, except for RDS's certificates: here our own authority signs the database's certificate.
 check_aws() {
     local context=$WORK/aws
-    say "the platform's image on AWS"
+    say "checking the platform's image for AWS"
     rm -rf "$context"
     mkdir -p "$context/infrastructure" "$context/certificates"
     cp infrastructure/{dagster,workspace}.yaml "$context/infrastructure/"
@@ -190,4 +190,4 @@ build
 check_jobs
 check_stack
 check_aws
-say "all is well"
+say "all checks passed"

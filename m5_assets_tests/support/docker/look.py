@@ -1,8 +1,8 @@
-"""Pictures of the running Compose stack: Dagster's runs and the dashboard's first page, by headless Chromium.
+"""Take screenshots of the running Compose stack: Dagster's runs and the dashboard's overview, in headless Chromium.
 
     python -m m5_assets_tests.support.docker.look FOLDER
 
-Fails where a page does not show what a forecast week must show. Not here: starting the stack (`images_check.sh`).
+Fails if a page does not show the forecast week. `images_check.sh` starts the stack.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ PAGES = {
     "stack-runs.png": ("http://127.0.0.1:3000/runs", "partition: 2016-04-18"),
     "stack-dashboard.png": ("http://127.0.0.1:8050/", "Week of 18 Apr 2016"),
 }
-"""Picture: address, and a text that the page must show."""
+"""File name to URL and a text that the page must show."""
 
 _SECONDS = 90
 
 
 def look(folder: Path) -> None:
-    """Take the pictures.
+    """Save a screenshot of each page in the folder.
 
     Raises:
-        selenium.common.exceptions.TimeoutException: a page does not show its text.
+        selenium.common.exceptions.TimeoutException: if a page does not show its text.
     """
     options = webdriver.ChromeOptions()
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1000"):

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The entry point of the stand-in for the image postgres:16 (images_check.sh): POSTGRES_USER, POSTGRES_PASSWORD,
-# POSTGRES_DB and /docker-entrypoint-initdb.d as its documentation describes them.
+# Entry point of the substitute for the image postgres:16 (images_check.sh). Supports POSTGRES_USER, POSTGRES_PASSWORD,
+# POSTGRES_DB and /docker-entrypoint-initdb.d as the image's documentation describes them.
 set -euo pipefail
 shopt -s nullglob
 bin=$(echo /usr/lib/postgresql/*/bin)

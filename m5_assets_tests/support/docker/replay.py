@@ -1,10 +1,9 @@
-"""A week's jobs once more, each in its image: the outputs must be the bytes that the processes outside wrote.
+"""Run a week's jobs again, each in its image, and check that the outputs match those of the local processes exactly.
 
     python -m m5_assets_tests.support.docker.replay HOME TAG
 
-HOME is the M5_HOME of a week that `m5 forecast` has made; the images are `m5-<kind>:TAG`. The requests are those that
-the platform sent, with other names and another output prefix; the local runner keeps SageMaker's contract with
-`run_in_image.sh` in the place of a process. Not here: building the images (`images_check.sh`).
+HOME is the M5_HOME of a week built by `m5 forecast`; the images are `m5-<kind>:TAG`. The requests are those that the
+platform sent, with a different output prefix. The local runner starts `run_in_image.sh` in place of a process.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ log = logging.getLogger("replay")
 
 
 def replay(home: Path, tag: str) -> int:
-    """Run all jobs of a home in their images; return the number of files compared.
+    """Run all jobs of a home in their images and return the number of files compared.
 
     Raises:
-        AssertionError: a job failed, or a file differs.
+        AssertionError: if a job fails or a file differs.
     """
     requests = {
         kind: [json.loads(path.read_text()) for path in sorted(home.glob(f"sagemaker/jobs/{kind}/*/request.json"))]
         for kind in ("processing", "training", "transform")
     }
     models = {m["ModelName"]: m for m in map(_read, sorted(home.glob("sagemaker/models/*.json")))}
-    assert all(requests.values()), f"{home} holds no jobs of some kind: make a week with m5 forecast first"
+    assert all(requests.values()), f"{home} lacks jobs of some kind: run m5 forecast first"
     entry = str(Path(__file__).with_name("run_in_image.sh"))
     images = {uri: [entry, f"localhost/{uri.partition(':')[0]}:{tag}"] for uri in _uris(requests, models)}
     lake = home / "lake"
@@ -83,7 +82,7 @@ def _elsewhere(uri: str) -> str:
     return f"{bucket}{_PREFIX}/{uri.removeprefix(bucket)}"
 
 
-# Without the environment: it names the way to a Dagster run that is over.
+# The environment is dropped: it would connect the job to a Dagster run that has ended.
 def _processing(request: Any) -> Any:
     outputs = [
         {**o, "S3Output": {**o["S3Output"], "S3Uri": _elsewhere(o["S3Output"]["S3Uri"])}}
@@ -118,20 +117,20 @@ def _await(client: SageMakerClient, kind: str, name: str) -> None:
 
 
 def _compare(lake: Path, uri: str) -> int:
-    """Compare the files below a URI with those of the replay; return their number."""
+    """Compare the files below a URI with those of the replay and return their number."""
     bucket = f"s3://{LOCAL_BUCKET}/"
     outside, inside = lake / uri.removeprefix(bucket), lake / _elsewhere(uri).removeprefix(bucket)
     names = sorted(p.relative_to(outside).as_posix() for p in outside.rglob("*") if p.is_file())
-    assert names, f"{uri} holds no files"
+    assert names, f"{uri} contains no files"
     found = sorted(p.relative_to(inside).as_posix() for p in inside.rglob("*") if p.is_file())
     assert found == names, f"{uri}: {found} inside the image, {names} outside"
     for name in names:
         assert (inside / name).read_bytes() == (outside / name).read_bytes(), f"{uri}/{name} differs inside the image"
-    log.info("%s: %d files, the same bytes", uri, len(names))
+    log.info("%s: %d files are identical", uri, len(names))
     return len(names)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     number = replay(Path(sys.argv[1]).resolve(), sys.argv[2])
-    log.info("%d files compared: the same bytes inside the images as outside", number)
+    log.info("%d files compared: identical inside and outside the images", number)

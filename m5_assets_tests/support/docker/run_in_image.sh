@@ -1,12 +1,12 @@
 #!/bin/bash
-# An image's entry point for the local runner: what the runner starts as a process on a stand-in of /opt/ml, this starts
-# as a container on it. Jobs get no network, a server its port alone.
+# Entry point for the local runner: instead of a process on a folder that stands in for /opt/ml, start a container with
+# that folder mounted. Jobs get no network; a server gets only its port.
 #
 #     run_in_image.sh IMAGE [ARGUMENT...]
 set -euo pipefail
 image=$1
 shift
-# The runner gives its jobs a small environment of their own.
+# The runner starts its jobs with a minimal environment.
 export CONTAINERS_CONF=${0%/*}/containers.conf
 options=()
 for name in ${!SAGEMAKER_@}; do
