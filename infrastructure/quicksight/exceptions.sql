@@ -1,5 +1,5 @@
--- Which series to look at this week, why, and what is at stake: the rules of m5_assets/dashboard/exception_rules.py, which gives
--- each threshold's reason, over the view that QuickSight may read. A test compares the two.
+-- Which series to look at this week, why, and what is at stake: the rules of m5_assets/dashboard/exception_rules.py, which
+-- gives each threshold's reason, over the view that QuickSight may read. A test compares the two.
 WITH outlook AS (
     SELECT *, 91 - zero_days AS before, week + 6 AS origin, first_sale > week + 6 - 56 AS is_new,
         forecast_28::float8 AS forecast, gbm_28::float8 AS gbm, lstm_28::float8 AS lstm, usual_28::float8 AS usual,
@@ -15,10 +15,10 @@ found AS (
     SELECT 'Likely out of stock' AS kind, item_id, dept_id, cat_id, store_id, state_id, week, usual_before AS units,
         usual_before * price AS money,
         CASE WHEN zero_days >= 28
-            THEN format('Dropped to zero: no sale for %s days; sold on %s%% of the days before, %s units in 28 days. '
-                || 'Out of the range, or out of stock?', zero_days, round(100 * share),
+            THEN format('Dropped to zero: no sales for %s days; sold on %s%% of the days before, usually %s units in '
+                || '28 days. Delisted or out of stock?', zero_days, round(100 * share),
                 to_char(usual_before, 'FM999,999,990'))
-            ELSE format('No sale for %s days, though it sold on %s%% of the days before, %s units in 28 days.',
+            ELSE format('No sales for %s days; sold on %s%% of the days before, usually %s units in 28 days.',
                 zero_days, round(100 * share), to_char(usual_before, 'FM999,999,990'))
         END AS reason, NULL::float8 AS change
     FROM stopped
@@ -28,9 +28,9 @@ found AS (
     SELECT 'Sharp rise', item_id, dept_id, cat_id, store_id, state_id, week, forecast - usual,
         (forecast - usual) * price,
         CASE WHEN usual = 0
-            THEN format('Forecast %s units in 28 days, though nothing was sold in the last 91.',
+            THEN format('Forecast is %s units in 28 days, although nothing was sold in the last 91.',
                 to_char(forecast, 'FM999,999,990'))
-            ELSE format('Forecast %s units in 28 days, usual are %s ({change}); sold %s in the last 28.',
+            ELSE format('Forecast is %s units in 28 days, usual is %s ({change}); %s sold in the last 28 days.',
                 to_char(forecast, 'FM999,999,990'), to_char(usual, 'FM999,999,990'), to_char(last_28, 'FM999,999,990'))
         END,
         forecast / nullif(usual, 0) - 1
@@ -41,7 +41,7 @@ found AS (
     UNION ALL
     SELECT 'Price change ahead', item_id, dept_id, cat_id, store_id, state_id, week, forecast,
         forecast * abs(next - price),
-        format('Price %s from $%s to $%s ({change}) on %s; forecast %s units in 28 days.',
+        format('Price %s from $%s to $%s ({change}) on %s; forecast is %s units in 28 days.',
             CASE WHEN next > price THEN 'rises' ELSE 'falls' END, to_char(price, 'FM9,990.00'),
             to_char(next, 'FM9,990.00'), to_char(next_price_date, 'FMDD Mon YYYY'), to_char(forecast, 'FM999,999,990')),
         next / price - 1
@@ -59,7 +59,7 @@ found AS (
 
     UNION ALL
     SELECT 'Models disagree', item_id, dept_id, cat_id, store_id, state_id, week, gap, gap * price,
-        format('GBM expects %s units in 28 days, LSTM %s; the ensemble says %s, usual are %s.',
+        format('GBM expects %s units in 28 days, LSTM %s; the ensemble says %s, usual is %s.',
             to_char(gbm, 'FM999,999,990'), to_char(lstm, 'FM999,999,990'), to_char(forecast, 'FM999,999,990'),
             to_char(usual, 'FM999,999,990')),
         NULL
