@@ -97,9 +97,7 @@ class Scores:
         """Return the page's four charts."""
         return {
             "weeks": plotly_figures.weekly_scores(self.over_weeks, "wrmsse", "WRMSSE"),
-            "bias": plotly_figures.weekly_scores(
-                self.over_weeks, "bias", "Forecast over sales, less 1", as_percent=True
-            ),
+            "bias": plotly_figures.weekly_scores(self.over_weeks, "bias", "Forecast vs sales", as_percent=True),
             "levels": plotly_figures.level_scores(self.by_level),
             "horizon": plotly_figures.horizon_scores(self.by_horizon),
         }

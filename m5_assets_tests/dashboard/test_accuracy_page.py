@@ -19,7 +19,7 @@ def test_accuracy_is_compared_with_the_seasonal_naive(client: httpx.Client) -> N
     shown = plain(page)
     assert "Ensemble 0.500 WRMSSE" in shown
     assert "Seasonal naive 0.800 WRMSSE" in shown
-    assert "Improvement on the naive 37.5%" in shown
+    assert "Improvement over the naive 37.5%" in shown
     worst = shown[shown.index("Series with the largest errors") :]
     assert worst.index(f"{GONE[0]} in {GONE[1]}") < worst.index(f"{RISING[0]} in {RISING[1]}")
     assert len(figure(page, "horizon-chart")["Ensemble"]["x"]) == 4
