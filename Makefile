@@ -96,7 +96,7 @@ constraints: dev $(VENV)/.documented ## Write constraints.txt from the installed
 	mv constraints.tmp constraints.txt
 
 clean: ## Remove the environment; M5_HOME stays
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache site
 
 benchmark-faults: install ## Each fault of SageMaker and of its orchestrator, 20 times; the overhead of following a job
 	$(BIN)/python benchmarks/sagemaker_faults.py --trials 20
