@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from dagster_sagemaker._dagster import OpSpec
+from dagster_sagemaker.job_api import Description
 from dagster_sagemaker.job_names import substitute
 from dagster_sagemaker.sagemaker_resource import SageMakerResource
 
@@ -30,6 +31,9 @@ class SageMakerJobComponent(dg.Component, dg.Model, dg.Resolvable):
     )
     extras: dict[str, Any] = Field(
         default={}, description="Pipes extras of the job; they do not affect the job's name."
+    )
+    reuse_completed: bool = Field(
+        default=True, description="Whether a completed job with the same request is reused instead of run again."
     )
     checks: list[dg.ResolvedAssetCheckSpec] = Field(default=[], description="Asset checks that the job reports.")
     op: OpSpec = Field(default=OpSpec(), description="Name, tags, pool and backfill policy of the step.")
@@ -59,10 +63,15 @@ class SageMakerJobComponent(dg.Component, dg.Model, dg.Resolvable):
                 extras=self.extras,
                 create_processing_job_params=_with_partition(context, self.create_processing_job_params),
                 create_training_job_params=_with_partition(context, self.create_training_job_params),
+                adopt_completed=None if self.reuse_completed else _never,
             )
             yield from done.get_results()
 
         return dg.Definitions(assets=[run_job])
+
+
+def _never(_: Description) -> bool:
+    return False
 
 
 def _with_partition(context: dg.AssetExecutionContext, params: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

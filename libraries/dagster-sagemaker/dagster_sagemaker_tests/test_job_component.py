@@ -81,6 +81,22 @@ def test_assets_and_checks_are_computed_by_a_training_job(lab: Lab) -> None:
     assert len(lab.jobs("training")) == 1
 
 
+@pytest.mark.parametrize(("settings", "attempts"), [({}, 1), ({"reuse_completed": False}, 2)])
+def test_materialized_twice_a_completed_job_is_reused_or_run_again(
+    lab: Lab, settings: dict[str, bool], attempts: int
+) -> None:
+    lab.put("in/a.txt", "a")
+    request = lab.processing(lab.image("nop", ""))
+    component = SageMakerJobComponent(
+        assets=[dg.AssetSpec("features")], create_processing_job_params=request, **settings
+    )
+    (definition,) = component.build_defs(dg.ComponentTree.for_test().load_context).assets or ()
+    assert isinstance(definition, dg.AssetsDefinition)
+    for _ in range(2):
+        assert dg.materialize([definition], resources={"sagemaker": local_resource(lab)}).success
+    assert len(lab.jobs("processing")) == attempts
+
+
 @pytest.mark.parametrize("requests", [{}, {"create_processing_job_params": {}, "create_training_job_params": {}}])
 def test_exactly_one_request_is_given(requests: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="exactly one of"):
