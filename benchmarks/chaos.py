@@ -119,9 +119,9 @@ def undisturbed(platform: Platform) -> Undisturbed:
     rows, digests = platform.rows(), platform.digests()
     platform.start("daemon")
     platform.start("webserver")
-    platform.unmake()
-    platform.ask("undisturbed")
-    if platform.wait(_LIMIT_SECONDS) != "made":
+    platform.clear_week()
+    platform.launch("undisturbed")
+    if platform.wait(_LIMIT_SECONDS) != "done":
         raise SystemExit("the undisturbed week failed")
     if platform.rows() != rows or platform.digests() != digests:
         raise SystemExit("two undisturbed weeks differ, so nothing can be compared with them")
@@ -131,13 +131,13 @@ def undisturbed(platform: Platform) -> Undisturbed:
 def play(platform: Platform, site: Site, faults: Sequence[str], week: Undisturbed, draw: random.Random) -> Trial | None:
     """Build the week with faults; return None if it ended before any fault struck."""
     planned = sorted((_moment(fault, week, draw), fault) for fault in faults)
-    platform.unmake()
-    platform.ask(f"{time.time():.0f}")
+    platform.clear_week()
+    platform.launch(f"{time.time():.0f}")
     strikes: list[Strike] = []
     begin, by_hand = time.monotonic(), 0
     while (state := _strike_next(platform, site, planned, week, strikes)) == "failed" and by_hand < _TIMES_BY_HAND:
         by_hand += 1
-        platform.ask_again()
+        platform.reexecute()
     if not strikes:
         return None
     jobs = [status for _, status in platform.jobs()]
@@ -147,7 +147,7 @@ def play(platform: Platform, site: Site, faults: Sequence[str], week: Undisturbe
     return Trial(
         site=site.name,
         strikes=strikes,
-        outcome=_NOT if state != "made" else _BY_HAND if by_hand else _BY_ITSELF,
+        outcome=_NOT if state != "done" else _BY_HAND if by_hand else _BY_ITSELF,
         seconds=round(time.monotonic() - begin, 1),
         runs=len(platform.runs()),
         jobs_needed=week.jobs + destroyed,
@@ -183,7 +183,7 @@ def _strike_next(
         if state == "running":
             time.sleep(moment - (week.ends[steps - 1] if steps else 0.0))
             state = platform.state()
-        if state in ("made", "failed"):
+        if state in ("done", "failed"):
             return state
         planned.pop(0)
         if what := site.faults[fault](platform):

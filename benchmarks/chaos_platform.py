@@ -57,7 +57,7 @@ _RETRY_SECONDS = 180.0
 _SETTLE_SECONDS = 10.0
 
 Rows = dict[str, "Counter[str]"]
-State = Literal["running", "waiting", "made", "failed"]
+State = Literal["running", "waiting", "done", "failed"]
 
 
 class Platform:
@@ -143,7 +143,7 @@ class Platform:
                 kill_group(service)
                 self.start(name)
 
-    def ask(self, trial: str) -> None:
+    def launch(self, trial: str) -> None:
         """Launch the week through the webserver."""
         self.trial = trial
         tags = {PARTITION_NAME_TAG: WEEK.key, TRIAL_TAG: trial}
@@ -156,7 +156,7 @@ class Platform:
         }
         self._launch(_LAUNCH, params)
 
-    def ask_again(self) -> None:
+    def reexecute(self) -> None:
         """Re-execute the week's last run from where it failed, as a person would in the UI."""
         params = {"parentRunId": self.runs()[0].run_id, "strategy": "FROM_FAILURE"}
         self._launch(_REEXECUTE, params)
@@ -199,7 +199,7 @@ class Platform:
         self.tend()
         latest = self.runs()[0]
         if latest.status == dg.DagsterRunStatus.SUCCESS:
-            return "made"
+            return "done"
         if not latest.is_finished:
             return "running" if latest.status == dg.DagsterRunStatus.STARTED else "waiting"
         if self._failed is None or self._failed[0] != latest.run_id:
@@ -214,7 +214,7 @@ class Platform:
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             state = self.state()
-            if state in ("made", "failed") or (state == "running" and self.steps_done() >= steps):
+            if state in ("done", "failed") or (state == "running" and self.steps_done() >= steps):
                 return state
             time.sleep(1.0)
         return "failed"
@@ -246,12 +246,12 @@ class Platform:
         found = {name: self.lake.find(name, WEEK.key) or self.lake.find(name) for name in datasets}
         return {name: manifest.digest for name, manifest in sorted(found.items()) if manifest is not None}
 
-    def unmake(self) -> None:
+    def clear_week(self) -> None:
         """Remove everything of the week except Dagster's records, so that it can be rebuilt from scratch."""
         for folder in ("sagemaker/jobs", "sagemaker/pipes"):
             for path in (self.home / folder).glob(f"**/*-{WEEK.key}-*"):
                 shutil.rmtree(path, ignore_errors=True)
-        self._unmake_lake()
+        self._clear_lake()
         day, last = WEEK.first_day, WEEK.origin
         with PostgresResource(home=str(self.home)).engine().begin() as connection:
             for table in schema.metadata.sorted_tables:
@@ -260,7 +260,7 @@ class Platform:
                     condition = f"{column} BETWEEN '{day}' AND '{last}'"
                     connection.execute(text(f"DELETE FROM {table} WHERE {condition}"))  # noqa: S608  # our own names
 
-    def _unmake_lake(self) -> None:
+    def _clear_lake(self) -> None:
         for path in Path(self.lake.root).glob(f"*/week={WEEK.key}"):
             shutil.rmtree(path)
 

@@ -108,7 +108,7 @@ class S3Platform(Platform):
         """The lake on S3."""
         return Lake(root=f"s3://{BUCKET}/lake")
 
-    def _unmake_lake(self) -> None:
+    def _clear_lake(self) -> None:
         client = boto3.client("s3", endpoint_url=self.s3.endpoint)
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
             for item in page.get("Contents", ()):

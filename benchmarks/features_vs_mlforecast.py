@@ -197,7 +197,7 @@ def _mlforecast(folder: Path, threads: int) -> dict[str, float]:
 
 
 def _memory(field: str, *, reset: bool = False) -> float:
-    """Return a line of /proc/self/status in GB; `reset` makes the peak begin anew."""
+    """Return a line of /proc/self/status in GB; `reset` resets the peak first."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -221,7 +221,7 @@ def _report(measured: dict[str, dict[str, float]], folder: Path) -> None:
     equal = int((difference <= TOLERANCE).sum())
     print(f"equality: {both.sum():,} values, {equal} of {len(NAMES)} features within {TOLERANCE}")
     for name, found in measured.items():
-        each = f"{found['seconds'] / found['rows'] * 1e9:,.0f} ns a row"
+        each = f"{found['seconds'] / found['rows'] * 1e9:,.0f} ns per row"
         seconds = f"{found['seconds']:6.1f} s ({each}), {found['cpu']:.1f} s of CPU"
         print(f"{name:<11} {seconds}, peak {found['gigabytes']:.2f} GB")
     peer_ = measured[PEER]

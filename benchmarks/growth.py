@@ -116,7 +116,7 @@ def measure_predictions(size: Size) -> dict[str, Usage]:
         base = size.job(kind)
         shutil.copytree(size.models / kind, base / "model")
         if kind == "gbm":
-            _know_stores(size, base / "model/gbm.json")
+            _set_stores(size, base / "model/gbm.json")
         answers = base / "answers"
         answers.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -135,7 +135,7 @@ def measure_predictions(size: Size) -> dict[str, Usage]:
     return found
 
 
-def _know_stores(size: Size, description: Path) -> None:
+def _set_stores(size: Size, description: Path) -> None:
     """Enter the stores of this size in the model's description, because the model checks their codes."""
     names = sorted(path.stem for path in size.files("features", WEEK.key, "horizon"))
     description.write_text(json.dumps(json.loads(description.read_text()) | {"stores": names}))

@@ -41,7 +41,7 @@ STATE = {
 }
 
 
-def of_value(table: pa.Table, value: int) -> pa.Table:
+def with_value(table: pa.Table, value: int) -> pa.Table:
     """Return the rows with the same value for every model and day."""
     for name in ("gbm", "lstm", "average", "ensemble"):
         constant = pa.array([float(value)] * table.num_rows, pa.float32())
@@ -88,7 +88,7 @@ def engine_when_quiet(server: EmbeddedServer) -> Engine:
     raise RuntimeError("a session of a killed loader is still there after a minute")
 
 
-def look(engine: Engine, rows: int, series: int, values: tuple[int, int]) -> int:
+def check(engine: Engine, rows: int, series: int, values: tuple[int, int]) -> int:
     """Return the week's value; exit with a message if anything is wrong."""
     with engine.connect() as connection:
         found = {name: connection.execute(text(query), {"week": WEEK}).one() for name, query in STATE.items()}
@@ -130,10 +130,10 @@ def main() -> None:
         try:
             engine = create_engine(server.ensure_running())
             migrate.upgrade(engine)
-            load_series(engine, schema.forecast, OTHER_WEEK, [of_value(table, 0)], "0")
-            load_series(engine, schema.forecast, WEEK, [of_value(table, 1)], "1")
+            load_series(engine, schema.forecast, OTHER_WEEK, [with_value(table, 0)], "0")
+            load_series(engine, schema.forecast, WEEK, [with_value(table, 1)], "1")
             begin = time.monotonic()
-            load_series(engine, schema.forecast, WEEK, [of_value(table, 1)], "1")
+            load_series(engine, schema.forecast, WEEK, [with_value(table, 1)], "1")
             span = time.monotonic() - begin
             engine.dispose()
             print(f"{table.num_rows:,} rows per week, a load takes {span:.1f} s", flush=True)
@@ -143,7 +143,7 @@ def main() -> None:
                 while killed < options.kills:
                     latest += 1
                     begun = processes.Event()
-                    loader = processes.Process(target=load, args=(home, of_value(table, latest), latest, begun))
+                    loader = processes.Process(target=load, args=(home, with_value(table, latest), latest, begun))
                     loader.start()
                     begun.wait()
                     time.sleep(moments.uniform(0, span))
@@ -153,7 +153,7 @@ def main() -> None:
                         kill_server(server)
                     loader.join()
                     engine = engine_when_quiet(server)
-                    found = look(engine, table.num_rows, options.series, (value, latest))
+                    found = check(engine, table.num_rows, options.series, (value, latest))
                     engine.dispose()
                     late += loader.exitcode == 0  # the load had finished
                     killed += loader.exitcode != 0
@@ -165,8 +165,8 @@ def main() -> None:
                     flush=True,
                 )
             engine = engine_when_quiet(server)
-            load_series(engine, schema.forecast, WEEK, [of_value(table, latest + 1)], str(latest + 1))
-            look(engine, table.num_rows, options.series, (latest + 1, latest + 1))
+            load_series(engine, schema.forecast, WEEK, [with_value(table, latest + 1)], str(latest + 1))
+            check(engine, table.num_rows, options.series, (latest + 1, latest + 1))
             print(
                 f"a load afterwards: whole; {left_behind(server, engine):.0f} MB of files were left behind by the kills"
             )

@@ -85,9 +85,9 @@ def _zero_days(sold: npt.NDArray[np.bool_], since: npt.NDArray[np.int32]) -> npt
 
 def _usual(sales: npt.NDArray[np.float32], since: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
     days = sales.shape[1]
-    seen = np.minimum(days - since, _RECENT)
+    counted = np.minimum(days - since, _RECENT)
     units = sales[:, -_RECENT:].sum(axis=1, dtype=float)
-    usual: npt.NDArray[np.float64] = np.divide(HORIZON * units, seen, out=np.zeros(len(sales)), where=seen > 0)
+    usual: npt.NDArray[np.float64] = np.divide(HORIZON * units, counted, out=np.zeros(len(sales)), where=counted > 0)
     return usual
 
 

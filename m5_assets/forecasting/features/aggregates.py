@@ -66,7 +66,7 @@ class Aggregates:
         for panel in panels:
             price = np.ascontiguousarray(panel.price)
             for level, groups in _groups(panel.series).items():
-                keys, code = _different(groups)
+                keys, code = _distinct(groups)
                 units[level].add(keys, _sum(np.ascontiguousarray(panel.sales), code, len(keys)))
                 if level in PRICED:
                     total, count = _sum_known(price, code, len(keys))
@@ -112,9 +112,9 @@ class _Sums:
         if self._rows is None:
             self._rows = np.zeros((0, rows.shape[1]), rows.dtype)
         places = [self._places.setdefault(key, len(self._places)) for key in keys]
-        news = len(self._places) - len(self._rows)
-        if news:
-            self._rows = np.concatenate([self._rows, np.zeros((news, rows.shape[1]), rows.dtype)])
+        added = len(self._places) - len(self._rows)
+        if added:
+            self._rows = np.concatenate([self._rows, np.zeros((added, rows.shape[1]), rows.dtype)])
         self._rows[places] += rows
 
     def keys(self) -> Keys:
@@ -141,7 +141,7 @@ def _groups(series: pd.DataFrame) -> dict[str, Keys]:
     }
 
 
-def _different(groups: Keys) -> tuple[Keys, Integers]:
+def _distinct(groups: Keys) -> tuple[Keys, Integers]:
     """Return the distinct groups, and (N,) the position of each series' group among them."""
     place = {key: number for number, key in enumerate(dict.fromkeys(groups))}
     return list(place), np.array([place[key] for key in groups], np.int32)
