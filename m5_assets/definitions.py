@@ -43,7 +43,7 @@ def resources(source: Settings) -> dict[str, Any]:
         "retention": Retention.of(source.retention),
         "sagemaker": SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker),
         "postgres": PostgresResource(url=url, home=str(source.home)),
-        "quicksight": QuickSight(source.quicksight),
+        "quicksight": QuickSight.of(source.quicksight),
     }
 
 

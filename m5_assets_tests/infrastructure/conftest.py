@@ -1,24 +1,20 @@
-"""An account on a moto server, a checkout to deploy from, and an engine that pushes without building."""
+"""An account on a moto server, and the stacks of production in it."""
 
 from __future__ import annotations
 
 import ast
-import itertools
-import json
 import logging
-import os
-import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import cfnlint.decode
 import pytest
 from moto.server import ThreadedMotoServer
 
-from m5_assets.extras.deployment.releases import Environment, Release, compose
+from m5_assets.extras.deployment.checkout import Environment, Stack, read_stacks
 from m5_assets.model_specs import JOB_KINDS
 from m5_assets_tests.support import moto_gaps
 from m5_assets_tests.support.iam_policies import Rights
@@ -28,18 +24,6 @@ INFRASTRUCTURE = ROOT / "infrastructure"
 ACCOUNT = "123456789012"
 """moto's account."""
 TAGS = dict.fromkeys(("platform", *JOB_KINDS), "0123abcd")
-
-_ENGINE = """#!{python}
-import os, sys
-import boto3
-with open(os.environ["M5_TEST_ENGINE_LOG"], "a") as log:
-    print(*sys.argv[1:], file=log)
-if sys.argv[1] == "push":
-    repository, _, tag = sys.argv[2].partition("/")[2].rpartition(":")
-    manifest = '{{"schemaVersion": 2, "mediaType": "%s", "config": {{"digest": "%s"}}}}' % (
-        "application/vnd.docker.distribution.manifest.v2+json", sys.argv[2])
-    boto3.client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=manifest)
-"""
 
 
 @pytest.fixture(scope="package")
@@ -62,18 +46,31 @@ def server() -> Iterator[str]:
 
 def environment(name: str) -> Environment:
     """Return an environment of the repository, in moto's account."""
-    found = Environment.load(name, INFRASTRUCTURE / "environments")
-    return Environment(found.name, ACCOUNT, found.region, found.parameters)
+    return Environment.load(name, ROOT).model_copy(update={"account": ACCOUNT})
 
 
-def create_all(release: Release) -> None:
-    """Create every stack of a release, in order."""
+def stacks_of(name: str) -> list[Stack]:
+    """Return the stacks of an environment of the repository."""
+    return read_stacks(ROOT, environment(name), TAGS)
+
+
+def template_of(path: Path) -> dict[str, Any]:
+    """Return a template, its short forms such as `!Ref` written out."""
+    content, problems = cfnlint.decode.decode(str(path))
+    assert problems == []
+    assert content is not None
+    return content
+
+
+def create_all(stacks: Sequence[Stack]) -> None:
+    """Create stacks, in order."""
     client = boto3.client("cloudformation")
-    for stack in release.stacks:
+    for stack in stacks:
+        declared = template_of(stack.template)["Parameters"]
         client.create_stack(
             StackName=stack.name,
-            TemplateBody=stack.template,
-            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in stack.parameters.items()],
+            TemplateBody=stack.template.read_text(),
+            Parameters=[{"ParameterKey": k, "ParameterValue": stack.parameters[k]} for k in declared],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
 
@@ -82,7 +79,7 @@ def create_all(release: Release) -> None:
 class Account:
     """An account in which the stacks of an environment have been created."""
 
-    release: Release
+    stacks: Sequence[Stack]
     found: dict[str, Rights] = field(default_factory=dict, repr=False)
 
     def stack(self, part: str) -> Any:
@@ -119,63 +116,12 @@ class Account:
         return found
 
     def _name(self, part: str) -> str:
-        return next(stack.name for stack in self.release.stacks if stack.part == part)
+        return next(stack.name for stack in self.stacks if stack.part == part)
 
 
 @pytest.fixture(scope="package")
 def account(server: str) -> Account:
     """Return an account with the production environment's stacks."""
-    release = compose(environment("prod"), INFRASTRUCTURE, TAGS)
-    create_all(release)
-    return Account(release)
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A checkout with one environment, whose name no other test uses: all tests share moto's account."""
-
-    root: Path
-    environment: str
-
-    def write_environment(self, *, account: str = ACCOUNT, **changed: str) -> Path:
-        """Write the environment's file: development's parameters, some of them changed."""
-        content = {
-            "account": account,
-            "region": "us-east-1",
-            "parameters": {**environment("dev").parameters, **changed},
-        }
-        path = self.root / "infrastructure" / "environments" / f"{self.environment}.json"
-        path.write_text(json.dumps(content))
-        return path
-
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def checkout(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """Return a checkout with an environment of its own and an engine that notes what it is asked."""
-    root = tmp_path / "checkout"
-    shutil.copytree(INFRASTRUCTURE, root / "infrastructure", ignore=shutil.ignore_patterns("*.json"))
-    made = Checkout(root, f"test{next(_numbers)}")
-    made.write_environment()
-    (root / "docker").mkdir()
-    for name in TAGS:
-        (root / "docker" / f"Dockerfile.{name}").write_text("FROM scratch\n")
-    for name in ("pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, root)
-    engine = tmp_path / "bin" / "docker"
-    engine.parent.mkdir()
-    engine.write_text(_ENGINE.format(python=sys.executable))
-    engine.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{engine.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("M5_TEST_ENGINE_LOG", str(tmp_path / "engine.log"))
-    return made
-
-
-def engine_calls() -> list[str]:
-    """Return what the engine was asked for since, and forget it."""
-    log = Path(os.environ["M5_TEST_ENGINE_LOG"])
-    lines = log.read_text().splitlines() if log.exists() else []
-    log.unlink(missing_ok=True)
-    return lines
+    stacks = stacks_of("prod")
+    create_all(stacks)
+    return Account(stacks)

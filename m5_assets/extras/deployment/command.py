@@ -1,16 +1,24 @@
-"""`m5 deploy`: what it shows and asks; `m5_assets.extras.deployment` does the work."""
+"""`m5 deploy`: shows what a deployment changes, asks, and carries it out."""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
+import m5_assets
 from m5_assets.errors import UserError
-from m5_assets.extras.deployment import CHECKOUT, Deployment, Environment, StackPlan
-from m5_assets.extras.deployment.changes import risky
+from m5_assets.extras.deployment.checkout import Environment, checked_out, clean_commit, read_stacks
+from m5_assets.extras.deployment.images import build, image_tags, missing_images, push
+from m5_assets.extras.deployment.programs import AwsCli, ProgramFailed
+from m5_assets.extras.deployment.stacks import WAITS, CloudFormation, Plan
+
+CHECKOUT = Path(m5_assets.__file__).parents[1]
+
+log = logging.getLogger("m5")
 
 
 @click.command()
@@ -21,77 +29,119 @@ from m5_assets.extras.deployment.changes import risky
 def deploy(environment: str, only_plan: bool, yes: bool, undo: bool) -> None:
     """Deploy an environment's AWS stacks and images.
 
-    Needs a checkout of the repository; see docs/aws.md.
+    Needs a checkout of the repository and the AWS CLI; see docs/aws.md.
     """
     run(environment, only_plan=only_plan, yes=yes, undo=undo)
 
 
-def run(
-    name: str, *, only_plan: bool, yes: bool, undo: bool, checkout: Path = CHECKOUT, poll_seconds: float = 5.0
-) -> None:
-    """Deploy an environment, or show what a deployment would change.
+def run(name: str, *, only_plan: bool, yes: bool, undo: bool, checkout: Path = CHECKOUT) -> None:
+    """Deploy an environment from a checkout, or show what a deployment would change.
 
     Args:
         name: the environment's name.
         only_plan: show the changes and change nothing.
         yes: do not ask.
-        undo: go back to the last good deployment instead of deploying this checkout.
+        undo: go back to the last commit that was deployed with success before the last attempt.
         checkout: the repository's folder.
-        poll_seconds: between two looks at a stack.
 
     Raises:
-        UserError: what the user can mend; StackFailed among them.
+        UserError: the message names the remedy.
     """
-    environment = Environment.load(name, checkout / "infrastructure" / "environments")
-    try:
-        _run(environment, only_plan=only_plan, yes=yes, undo=undo, checkout=checkout, poll_seconds=poll_seconds)
-    except (BotoCoreError, ClientError) as problem:
-        raise UserError(
-            f"AWS refused, or could not be reached: {problem}. A stack whose change had begun goes on changing; "
-            "mend the cause and run the same command again"
-        ) from None
+    environment = Environment.load(name, checkout)
+    aws = AwsCli(environment.region)
+    _check_account(aws, environment)
+    if undo:
+        commit = _previous(aws, name)
+        click.echo(f"back to commit {commit}")
+        with checked_out(checkout, commit) as former:
+            _deploy(aws, Environment.load(name, former), former, commit, only_plan=only_plan, yes=yes)
+    else:
+        commit = "" if only_plan else clean_commit(checkout)
+        _deploy(aws, environment, checkout, commit, only_plan=only_plan, yes=yes)
 
 
-def _run(
-    environment: Environment, *, only_plan: bool, yes: bool, undo: bool, checkout: Path, poll_seconds: float
-) -> None:
-    deployment = Deployment(environment, checkout, poll_seconds=poll_seconds)
-    release = deployment.previous() if undo else deployment.current()
-    click.echo(f"{environment.name}: {f'back to {release.id} of {release.made}' if undo else f'release {release.id}'}")
-    plans = deployment.plan(release)
-    try:
-        _show(plans)
-        if only_plan or not _agreed(plans, yes):
-            deployment.discard(plans)
-            click.echo("Nothing was changed.")
-            return
-    except (click.Abort, UserError):
-        deployment.discard(plans)
-        raise
-    deployment.carry_out(release, plans, lambda plan: _agreed_late(plan, yes))
-    click.echo(f"{environment.name} is at release {release.id}")
+def _deploy(aws: AwsCli, environment: Environment, checkout: Path, commit: str, *, only_plan: bool, yes: bool) -> None:
+    tags = image_tags(checkout)
+    cloudformation = CloudFormation(aws, environment.account)
+    plans = cloudformation.plan(read_stacks(checkout, environment, tags))
+    if not _agreed(cloudformation, plans, only_plan=only_plan, yes=yes):
+        click.echo("Nothing was changed.")
+        return
+    images = missing_images(aws, environment, tags)
+    build(checkout, images)
+    _note(aws, environment, "begun", commit)
+    for number, plan in enumerate(plans, start=1):
+        if plan.stack.template.stem == "service":  # it starts containers, and the repositories are there by now
+            push(aws, images)
+            images = {}
+        log.info("%d of %d: %s", number, len(plans), plan.stack.name)
+        if plan.state == WAITS:
+            (plan,) = cloudformation.plan([plan.stack])
+            if not _agreed(cloudformation, [plan], only_plan=False, yes=yes):
+                raise UserError(f"stopped before {plan.stack.name}; the stacks before it are changed (undo: --undo)")
+        cloudformation.carry_out(plan)
+    _note(aws, environment, "succeeded", commit)
+    click.echo(f"{environment.name} is at commit {commit}")
 
 
-def _show(plans: Sequence[StackPlan]) -> None:
+def _agreed(cloudformation: CloudFormation, plans: Sequence[Plan], *, only_plan: bool, yes: bool) -> bool:
+    """Show plans and ask whether to carry them out; those that are not carried out are discarded."""
     for plan in plans:
-        for line in plan.lines():
-            click.echo(line)
+        click.echo(plan)
+    losses = "; ".join(f"{plan.stack.name}: {line}" for plan in plans for line in plan.losses)
+    agreed = False
+    try:
+        if losses and yes and not only_plan:
+            raise UserError(f"--yes does not cover what takes data out of service; run without it to decide: {losses}")
+        if only_plan:
+            pass
+        elif losses:
+            click.echo(f"This takes data out of service: {losses}")
+            agreed = click.prompt("Type 'lose' to continue", default="", show_default=False) == "lose"
+        else:
+            agreed = yes or click.confirm("Deploy this?")
+    finally:
+        if not agreed:
+            cloudformation.discard(plans)
+    return agreed
 
 
-def _agreed(plans: Sequence[StackPlan], yes: bool) -> bool:
-    losses = risky(plans)
-    if losses and yes:
+def _note(aws: AwsCli, environment: Environment, state: str, commit: str) -> None:
+    """Note in Parameter Store, which keeps the last hundred values, that a deployment has begun or succeeded."""
+    name = f"/m5/{environment.name}/deployments"
+    aws("ssm", "put-parameter", "--name", name, "--type", "String", "--overwrite", "--value", f"{state} {commit}")
+
+
+def _previous(aws: AwsCli, name: str) -> str:
+    """Return the last commit that was deployed with success and is not that of the last attempt.
+
+    Raises:
+        UserError: there is none.
+    """
+    query = ("--name", f"/m5/{name}/deployments", "--query", "Parameters[].Value")
+    try:
+        notes = [value.split() for value in reversed(json.loads(aws("ssm", "get-parameter-history", *query)))]
+    except ProgramFailed as problem:
+        if "ParameterNotFound" not in str(problem):
+            raise
+        notes = []
+    for state, commit in notes:
+        if state == "succeeded" and commit != notes[0][1]:
+            return str(commit)
+    raise UserError("there is no earlier deployment that succeeded: nothing to go back to")
+
+
+def _check_account(aws: AwsCli, environment: Environment) -> None:
+    wanted, name = environment.account, environment.name
+    try:
+        account = json.loads(aws("sts", "get-caller-identity"))["Account"]
+    except ProgramFailed as problem:
         raise UserError(
-            "--yes does not cover what takes data out of service; run without it to decide. "
-            f"It would: {'; '.join(losses)}"
+            f"{problem}\nGive this shell credentials of account {wanted}, such as `export AWS_PROFILE=...` after "
+            "`aws sso login` (docs/aws.md)"
+        ) from None
+    if account != wanted:
+        raise UserError(
+            f"these credentials are of account {account}, but environment {name} belongs to {wanted}: use that "
+            f"account's credentials, or correct infrastructure/environments/{name}.json"
         )
-    if losses:
-        word = "lose"
-        click.echo(f"This takes data out of service: {'; '.join(losses)}")
-        return bool(click.prompt(f"Type {word!r} to go on", default="", show_default=False) == word)
-    return yes or click.confirm("Deploy this?")
-
-
-def _agreed_late(plan: StackPlan, yes: bool) -> bool:
-    _show([plan])
-    return _agreed([plan], yes)

@@ -30,7 +30,7 @@ def apply(only_plan: bool) -> None:
     Needs a checkout of the repository.
     """
     source = settings().quicksight
-    definitions, service = read_definitions(_DEFINITIONS, source), QuickSight(source)
+    definitions, service = read_definitions(_DEFINITIONS, source), QuickSight.of(source)
     for change in publishing.apply(service, definitions, only_plan=only_plan):
         click.echo(change)
     if not only_plan:

@@ -101,7 +101,7 @@ def refresh(service: QuickSight, loads: Sequence[Load]) -> Iterator[Ingestion]:
     """
     begun, failures = [], []
     for data_set in DATA_SETS:
-        wanted, name = ingestion_id(data_set, loads), data_set_id(service.settings.prefix, data_set)
+        wanted, name = ingestion_id(data_set, loads), data_set_id(service.prefix, data_set)
         if wanted is None:
             continue
         try:
@@ -113,7 +113,7 @@ def refresh(service: QuickSight, loads: Sequence[Load]) -> Iterator[Ingestion]:
         if _is_spoilt(found):
             failures.append(_told(name, found))
             continue
-        link = f"https://{service.settings.region}.quicksight.aws.amazon.com/sn/data-sets/{name}"
+        link = f"https://{service.region}.quicksight.aws.amazon.com/sn/data-sets/{name}"
         rows, seconds = found.get("RowInfo", {}).get("RowsIngested", 0), found.get("IngestionTimeInSeconds", 0)
         yield Ingestion(name, key, adopted, rows, seconds, link)
     if failures:

@@ -131,7 +131,7 @@ def apply(service: QuickSight, definitions: Definitions, *, only_plan: bool = Fa
 
 def dashboard_link(service: QuickSight, definitions: Definitions) -> str:
     """Return the dashboard's address in the console."""
-    region = service.settings.region
+    region = service.region
     return f"https://{region}.quicksight.aws.amazon.com/sn/dashboards/{definitions.dashboard['DashboardId']}"
 
 
@@ -193,9 +193,9 @@ def _errors(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _permissions(service: QuickSight, kind: _Kind) -> list[Request]:
-    given = [(principal, kind.owner) for principal in service.settings.owners]
+    given = [(principal, kind.owner) for principal in service.owners]
     if kind.reader:
-        readers = [principal for principal in service.settings.readers if principal not in service.settings.owners]
+        readers = [principal for principal in service.readers if principal not in service.owners]
         given += [(principal, kind.reader) for principal in readers]
     return [{"Principal": who, "Actions": [f"quicksight:{action}" for action in actions]} for who, actions in given]
 

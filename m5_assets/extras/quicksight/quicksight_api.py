@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import boto3
+import dagster as dg
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -55,21 +56,28 @@ class _Passing(Exception):
     """What is wrong passes by itself: try again."""
 
 
-class QuickSight:
-    """QuickSight of one account and region.
+class QuickSight(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """QuickSight of one account and region; the fields are those of `M5_QUICKSIGHT_*`."""
 
-    Args:
-        source: which account; how long to wait, and how often to look.
-    """
+    account_id: str
+    region: str
+    prefix: str
+    owners: list[str]
+    readers: list[str]
+    refresh: bool
+    poll_seconds: float
+    timeout_minutes: float
 
-    def __init__(self, source: QuickSightSettings) -> None:
-        self.settings = source
+    @classmethod
+    def of(cls, source: QuickSightSettings) -> Self:
+        """Return the resource that settings describe."""
+        return cls(**source.model_dump(mode="json", include=set(cls.model_fields)))
 
     @cached_property
     def _client(self) -> QuickSightClient:
         # Retries are ours: botocore's give up after seconds.
         once = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=20, read_timeout=60)
-        return boto3.client("quicksight", region_name=self.settings.region, config=once)
+        return boto3.client("quicksight", region_name=self.region, config=once)
 
     def call(self, operation: str, **request: Any) -> Request:
         """Send a request, again and again while what is wrong passes by itself.
@@ -84,18 +92,18 @@ class QuickSight:
         """
         shape = self._client.meta.service_model.operation_model(operation).input_shape
         if shape is not None and "AwsAccountId" in shape.members:
-            request["AwsAccountId"] = self.settings.account_id
+            request["AwsAccountId"] = self.account_id
         try:
             validate(self._client, operation, request)
         except RequestValidationError as problem:
             raise QuickSightError(f"not sent: {problem}") from problem
-        deadline, pause = self._deadline(), self.settings.poll_seconds
+        deadline, pause = self._deadline(), self.poll_seconds
         while True:
             try:
                 return self._send(operation, request)
             except _Passing as problem:
                 if time.monotonic() + pause > deadline:
-                    waited = f"{operation}: put off for {self.settings.timeout_minutes:g} minutes, at last by {problem}"
+                    waited = f"{operation}: put off for {self.timeout_minutes:g} minutes, at last by {problem}"
                     raise QuickSightError(waited) from problem
                 _log.info("%s: %s; again in %.1f s", operation, problem, pause)
                 time.sleep(pause)
@@ -139,12 +147,12 @@ class QuickSight:
                 before = now
             if now in ends:
                 return found
-            if time.monotonic() + self.settings.poll_seconds > deadline:
+            if time.monotonic() + self.poll_seconds > deadline:
                 raise QuickSightError(
-                    f"{what} is {now} after {self.settings.timeout_minutes:g} minutes, and goes on; wait longer with "
+                    f"{what} is {now} after {self.timeout_minutes:g} minutes, and goes on; wait longer with "
                     "M5_QUICKSIGHT_TIMEOUT_MINUTES"
                 )
-            time.sleep(self.settings.poll_seconds)
+            time.sleep(self.poll_seconds)
 
     def _deadline(self) -> float:
-        return time.monotonic() + 60 * self.settings.timeout_minutes
+        return time.monotonic() + 60 * self.timeout_minutes

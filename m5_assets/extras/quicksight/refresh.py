@@ -36,10 +36,10 @@ _CANNOT_PASS = {"AccessDeniedException", "UnsupportedUserEditionException", "Inv
     "nothing and says so: the weekly job is the same with and without QuickSight.",
 )
 def quicksight_refresh(
-    context: dg.AssetExecutionContext, postgres: PostgresResource, quicksight: dg.ResourceParam[QuickSight]
+    context: dg.AssetExecutionContext, postgres: PostgresResource, quicksight: QuickSight
 ) -> dg.MaterializeResult[Any]:
     """Refresh every data set and wait for it."""
-    if not quicksight.settings.refresh:
+    if not quicksight.refresh:
         context.log.info(NOT_REFRESHED)
         return dg.MaterializeResult(metadata={"state": NOT_REFRESHED})
     done: list[Ingestion] = []
@@ -64,7 +64,7 @@ def _metadata(done: list[Ingestion], quicksight: QuickSight) -> dict[str, Any]:
         lines.append(
             f"| [{one.data_set_id}]({one.link}) | {one.rows:,} | {one.seconds} | `{one.ingestion_id}`{adopted} |"
         )
-    region, prefix = quicksight.settings.region, quicksight.settings.prefix
+    region, prefix = quicksight.region, quicksight.prefix
     dashboard = f"https://{region}.quicksight.aws.amazon.com/sn/dashboards/{prefix}-forecasts"
     return {
         "state": "refreshed",

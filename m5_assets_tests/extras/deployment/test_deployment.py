@@ -1,42 +1,38 @@
-"""`m5 deploy` against a moto server: what is shown, asked, done, refused and undone."""
+"""`m5 deploy` by the real AWS CLI against a moto server: what is shown, asked, done, refused and undone."""
 
 from __future__ import annotations
 
-import json
 import logging
-import uuid
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.stub import Stubber
 from click.testing import CliRunner
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.models import Change, ChangeSet, CloudFormationBackend, cloudformation_backends
 
 from m5_assets.cli.main import cli
 from m5_assets.errors import UserError
-from m5_assets.extras.deployment import Change, Deployment, Environment, Release, StackPlan
-from m5_assets.extras.deployment import command as dialogue
-from m5_assets.extras.deployment.changes import plan_stack
-from m5_assets.extras.deployment.execution import StackFailed, execute
-from m5_assets.extras.deployment.releases import Stack
+from m5_assets.extras.deployment import command
+from m5_assets.extras.deployment.images import image_tags
+from m5_assets.extras.deployment.stacks import StackFailed
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.sagemaker_jobs import SageMakerJobs
 from m5_assets.settings import JobSettings
-from m5_assets_tests.infrastructure.conftest import ACCOUNT, Checkout, engine_calls
-
-
-def deployment(checkout: Checkout) -> Deployment:
-    source = Environment.load(checkout.environment, checkout.root / "infrastructure" / "environments")
-    return Deployment(source, checkout.root, poll_seconds=0.01)
+from m5_assets_tests.extras.deployment.conftest import Checkout, engine_calls
+from m5_assets_tests.infrastructure.conftest import ACCOUNT, ROOT, Account
+from m5_assets_tests.support import moto_gaps
+from m5_assets_tests.support.iam_policies import allows
 
 
 def deploy(checkout: Checkout, answer: str = "", **options: bool) -> str:
     """Run the dialogue with an answer typed in; return what it printed."""
     chosen = {"only_plan": False, "yes": False, "undo": False, **options}
     with CliRunner().isolation(input=answer) as streams:
-        dialogue.run(checkout.environment, checkout=checkout.root, poll_seconds=0.01, **chosen)
+        command.run(checkout.environment, checkout=checkout.root, **chosen)
         return streams[0].getvalue().decode()
 
 
@@ -46,10 +42,10 @@ def stacks(checkout: Checkout) -> dict[str, str]:
     return {s["StackName"]: s["StackStatus"] for s in found if s["StackName"].startswith(prefix)}
 
 
-def time_zone(checkout: Checkout) -> str:
-    """Return the parameter with which the run task was last changed."""
-    found = boto3.client("cloudformation").describe_stacks(StackName=f"m5-{checkout.environment}-run")["Stacks"][0]
-    return next(str(entry["ParameterValue"]) for entry in found["Parameters"] if entry["ParameterKey"] == "TimeZone")
+def parameter(checkout: Checkout, part: str, name: str) -> str:
+    """Return the value of a parameter with which a stack was last changed."""
+    found = boto3.client("cloudformation").describe_stacks(StackName=f"m5-{checkout.environment}-{part}")["Stacks"][0]
+    return next(str(entry["ParameterValue"]) for entry in found["Parameters"] if entry["ParameterKey"] == name)
 
 
 def test_a_plan_shows_everything_and_changes_nothing(checkout: Checkout) -> None:
@@ -63,24 +59,28 @@ def test_a_plan_shows_everything_and_changes_nothing(checkout: Checkout) -> None
 
 
 def test_no_is_no(checkout: Checkout) -> None:
+    checkout.keep_stacks("keys", "lake")
     shown = deploy(checkout, answer="n\n")
     assert "Deploy this?" in shown
     assert shown.endswith("Nothing was changed.\n")
     assert stacks(checkout) == {}
 
 
-def test_a_life_of_deployments(checkout: Checkout, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_life_of_deployments(
+    checkout: Checkout, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO, logger="m5")
+    calls = moto_gaps.record(monkeypatch)
     # From an empty account: images are built first and pushed once their repositories are there.
-    assert "is at release" in deploy(checkout, answer="y\n")
+    assert "is at commit" in deploy(checkout, answer="y\n")
     assert set(stacks(checkout).values()) == {"CREATE_COMPLETE"}
     assert len(stacks(checkout)) == 16
-    calls = engine_calls()
-    assert [call.split()[0] for call in calls if call != "info"] == ["build"] * 6 + ["login"] + ["push"] * 5
+    used = [call.split()[0] for call in engine_calls() if call != "info"]
+    assert used == ["build"] * 6 + ["login"] + ["push"] * 5
     steps = [text for text in caplog.messages if " of 16: " in text or text.startswith("pushing")]
-    assert [n for n, text in enumerate(steps) if text.startswith("pushing")] == [12, 13, 14, 15, 16]
+    assert [n for n, text in enumerate(steps) if text.startswith("pushing")] == [13, 14, 15, 16, 17]
     assert steps[11].endswith("-dashboards")
-    assert steps[17].endswith("-run")
+    assert steps[12].endswith("-run")
 
     # Again: nothing to build, nothing to change.
     shown = deploy(checkout, yes=True)
@@ -91,31 +91,67 @@ def test_a_life_of_deployments(checkout: Checkout, caplog: pytest.LogCaptureFixt
     checkout.write_environment(TimeZone="Asia/Tokyo")
     shown = deploy(checkout, yes=True)
     assert (shown.count(": unchanged"), shown.count("changes of resources")) == (12, 4)
-    assert time_zone(checkout) == "Asia/Tokyo"
-    assert ": back to" in deploy(checkout, yes=True, undo=True)
-    assert time_zone(checkout) == "UTC"
-    deploy(checkout, yes=True, undo=True)
-    assert time_zone(checkout) == "Asia/Tokyo"
+    assert parameter(checkout, "run", "TimeZone") == "Asia/Tokyo"
+    assert "back to commit" in deploy(checkout, yes=True, undo=True)
+    assert parameter(checkout, "run", "TimeZone") == "UTC"
     assert engine_calls() == []
+    _check_rights(checkout, set(calls) - {("ecr", "PutImage")})  # that one is the test's engine's
 
-    # One that began and never ended, as when its process was killed, is what is gone back from, never to.
-    checkout.write_environment(TimeZone="Mars/Olympus")
-    killed = deployment(checkout)
-    killed._records.begin(killed.current())
-    assert [s.parameters["TimeZone"] for s in killed.previous().stacks if s.part == "run"] == ["Asia/Tokyo"]
 
-    # An image that is gone is named before anything is changed.
-    tag = killed.previous().tags["gbm"]
-    boto3.client("ecr").batch_delete_image(
-        repositoryName=f"m5-{checkout.environment}/gbm", imageIds=[{"imageTag": tag}]
-    )
-    with pytest.raises(UserError, match=f"gbm:{tag}"):
+def _check_rights(checkout: Checkout, calls: set[tuple[str, str]]) -> None:
+    """A workflow's role may make every call of a deployment."""
+    assert {("cloudformation", "ExecuteChangeSet"), ("ecr", "DescribeImages"), ("ssm", "PutParameter")} <= calls
+    name, where = checkout.environment, f"us-east-1:{ACCOUNT}"
+    resources = {
+        "cloudformation": f"arn:aws:cloudformation:{where}:stack/m5-{name}-lake/0a1b",
+        "ecr": f"arn:aws:ecr:{where}:repository/m5-{name}/gbm",
+        "ssm": f"arn:aws:ssm:{where}:parameter/m5/{name}/deployments",
+    }
+    apart = dict.fromkeys(("GetAuthorizationToken", "DescribeStacks"), "*")
+    rights = Account(()).rights(f"m5-{name}-deploy")
+    for service, operation in sorted(calls):
+        if service in resources:
+            resource = apart.get(operation, resources[service])
+            assert allows(rights, f"{service}:{operation}", resource), operation
+    # Who one is, AWS tells everybody.
+    assert {service for service, _ in calls} == {*resources, "sts"}
+
+
+def test_an_undo_goes_back_to_the_last_success_before_the_last_attempt(checkout: Checkout) -> None:
+    checkout.keep_stacks("keys", "lake")
+    for days in ("30", "60"):
+        checkout.write_environment(PipesDays=days)
+        deploy(checkout, yes=True)
+    for days in ("30", "60"):  # an undo is undone by another
         deploy(checkout, yes=True, undo=True)
+        assert parameter(checkout, "lake", "PipesDays") == days
+    # One that began and never ended, as when its process was killed, is gone back from, never to.
+    boto3.client("ssm").put_parameter(
+        Name=f"/m5/{checkout.environment}/deployments", Value=f"begun {'0' * 40}", Type="String", Overwrite=True
+    )
+    assert "lake: unchanged" in deploy(checkout, yes=True, undo=True)
+
+
+def test_an_undo_needs_the_commit(checkout: Checkout) -> None:
+    for note in (f"succeeded {'a' * 40}", f"begun {'b' * 40}"):
+        boto3.client("ssm").put_parameter(
+            Name=f"/m5/{checkout.environment}/deployments", Value=note, Type="String", Overwrite=True
+        )
+    with pytest.raises(UserError, match="lacks the commit of that deployment; `git fetch` it"):
+        deploy(checkout, undo=True)
 
 
 def test_there_is_nothing_to_go_back_to_at_first(checkout: Checkout) -> None:
     with pytest.raises(UserError, match="nothing to go back to"):
         deploy(checkout, undo=True)
+
+
+def test_what_is_not_committed_is_planned_and_not_deployed(checkout: Checkout) -> None:
+    checkout.keep_stacks("keys")
+    (checkout.root / "infrastructure" / "stacks" / "keys.yaml").open("a").write("# mine\n")
+    assert "keys: new" in deploy(checkout, only_plan=True)
+    with pytest.raises(UserError, match=r"commit this first: .*\n M infrastructure/stacks/keys.yaml"):
+        deploy(checkout, yes=True)
 
 
 def test_another_accounts_credentials_are_refused(checkout: Checkout) -> None:
@@ -129,25 +165,33 @@ def test_without_credentials_the_remedy_is_named(checkout: Checkout, monkeypatch
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(checkout.root / "none"))
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    with pytest.raises(UserError, match=f"Unable to locate credentials.*account {ACCOUNT}.*AWS_PROFILE"):
+    with pytest.raises(UserError, match=rf"(?s)Unable to locate credentials.*account {ACCOUNT}.*AWS_PROFILE"):
+        deploy(checkout, only_plan=True)
+
+
+def test_without_the_aws_cli_the_remedy_is_named(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    with pytest.raises(UserError, match=r"needs the AWS CLI: install version 2 \(https.*, or pip install '\.\[aws\]'"):
         deploy(checkout, only_plan=True)
 
 
 def test_a_service_that_does_not_answer_is_named(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(UserError, match=r"could not be reached: .*127\.0\.0\.1:1.*same command again"):
+    with pytest.raises(UserError, match=r"(?s)aws cloudformation describe-stacks failed.*127\.0\.0\.1:1"):
         deploy(checkout, only_plan=True)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "not JSON"),
-        ("[]", "account, region and parameters"),
+        ("{", "Invalid JSON"),
+        ("[]", "account .*, region and parameters"),
         ('{"account": "1", "region": "r", "parameters": {}}', "twelve digits"),
-        ('{"account": "1", "region": "r", "parameters": {"A": 1}}', "in quotes: A"),
+        ('{"account": "1", "region": "r", "parameters": {"A": 1}}', r"(?s)parameters\.A.*valid string"),
     ],
 )
 def test_a_broken_environment_file_is_named(checkout: Checkout, content: str, words: str) -> None:
@@ -160,7 +204,7 @@ def test_a_broken_environment_file_is_named(checkout: Checkout, content: str, wo
 
 def test_an_unknown_environment_is_answered_with_those_there_are(checkout: Checkout) -> None:
     with pytest.raises(UserError, match=f"no environment 'prd'; there are: {checkout.environment}"):
-        Environment.load("prd", checkout.root / "infrastructure" / "environments")
+        command.run("prd", only_plan=True, yes=False, undo=False, checkout=checkout.root)
 
 
 def test_the_command_line_reaches_it(server: str) -> None:
@@ -171,14 +215,18 @@ def test_the_command_line_reaches_it(server: str) -> None:
 def test_without_an_engine_nothing_is_begun(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    checkout.keep_stacks("keys")
+    engine = tmp_path / "bin" / "docker"
+    for name in ("docker", "podman"):
+        (engine.parent / name).write_text("#!/bin/sh\nexit 1\n")
+        (engine.parent / name).chmod(0o755)
     with pytest.raises(UserError, match="neither docker nor podman"):
         deploy(checkout, yes=True)
     assert stacks(checkout) == {}
 
 
 def test_a_build_that_fails_says_why(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.keep_stacks("keys")
     (tmp_path / "bin" / "docker").write_text("#!/bin/sh\n[ $1 = info ] || { echo no space left >&2; exit 7; }\n")
     with pytest.raises(UserError, match=r"docker build failed with 7:\nno space left"):
         deploy(checkout, yes=True)
@@ -186,128 +234,127 @@ def test_a_build_that_fails_says_why(checkout: Checkout, tmp_path: Path) -> None
 
 
 def test_a_tag_names_what_goes_into_the_image(checkout: Checkout) -> None:
-    before = deployment(checkout).current().tags
-    local = SageMakerJobs(
-        home=str(checkout.root), lake=Lake(root=str(checkout.root)), job_settings=JobSettings(mode="local")
-    ).image("gbm")
-    assert before["gbm"].startswith(local.rpartition(":")[2] + "-")
+    home = str(checkout.root)
+    local = SageMakerJobs(home=home, lake=Lake(root=home), job_settings=JobSettings(mode="local")).image("gbm")
+    assert image_tags(ROOT)["gbm"].startswith(local.rpartition(":")[2] + "-")
+    before = image_tags(checkout.root)
+    assert set(before) == {"features", "gbm", "lstm", "platform", "totals"}
     with (checkout.root / "constraints.txt").open("a") as constraints:
         constraints.write("# a newer package\n")
-    after = deployment(checkout).current().tags
+    after = image_tags(checkout.root)
     assert all(before[name] != after[name] for name in before)
     with (checkout.root / "infrastructure" / "dagster.yaml").open("a") as instance:
         instance.write("# another setting\n")
-    last = deployment(checkout).current().tags
+    last = image_tags(checkout.root)
     assert [name for name in after if after[name] != last[name]] == ["platform"]
 
 
-# What moto cannot do: changes that replace, and stacks that fail. AWS's answers, in the shapes of its own model.
-
-STACK = Stack("m5-test-database", "database", "Resources: {}", {"Environment": "test"})
-ARN = f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:changeSet/m5-1/{uuid.UUID(int=1)}"
-
-
-def _status(status: str) -> dict[str, Any]:
-    return {"Stacks": [{"StackName": STACK.name, "StackStatus": status, "CreationTime": "2026-01-01T00:00:00Z"}]}
-
-
-def _event(number: int, resource: str, status: str, reason: str = "") -> dict[str, Any]:
-    return {
-        "StackId": "s",
-        "EventId": str(number),
-        "StackName": STACK.name,
-        "Timestamp": f"2026-01-01T00:00:0{number}Z",
-        "LogicalResourceId": resource,
-        "ResourceType": "AWS::RDS::DBInstance",
-        "ResourceStatus": status,
-        **({"ResourceStatusReason": reason} if reason else {}),
-    }
+# What moto cannot do: changes that replace, stacks that fail or are busy. Its backend gives AWS's answers instead.
 
 
 @pytest.fixture
-def aws(server: str) -> Iterator[Stubber]:
-    with Stubber(boto3.client("cloudformation")) as stubber:
-        yield stubber
+def deployed(checkout: Checkout) -> Checkout:
+    """Return a checkout of two deployed stacks, and a change of the second."""
+    checkout.keep_stacks("keys", "lake")
+    deploy(checkout, yes=True)
+    checkout.write_environment(PipesDays="60")
+    engine_calls()
+    return checkout
 
 
-def test_a_replaced_database_is_shown_and_not_covered_by_yes(aws: Stubber) -> None:
-    aws.add_response("describe_stacks", _status("UPDATE_COMPLETE"))
-    aws.add_response("create_change_set", {"Id": ARN})
-    change = {
-        "Action": "Modify",
-        "LogicalResourceId": "Database",
-        "ResourceType": "AWS::RDS::DBInstance",
-        "Replacement": "True",
-        "Details": [{"Target": {"Attribute": "Properties", "Name": "DBInstanceIdentifier"}}],
-    }
-    described = {"Status": "CREATE_COMPLETE", "Changes": [{"Type": "Resource", "ResourceChange": change}]}
-    aws.add_response("describe_change_set", described)
-    aws.add_response("describe_change_set", described)
-    plan = plan_stack(aws.client, STACK, None, 0.01)
-    assert list(plan.lines()) == [
-        "m5-test-database: 1 changes of resources",
-        "  ~ Database (AWS::RDS::DBInstance): DBInstanceIdentifier  REPLACED  HOLDS DATA",
-    ]
-    with pytest.raises(UserError, match="--yes does not cover"):
-        dialogue._agreed([plan], yes=True)
-    for answer, agreed in (("lose\n", True), ("y\n", False), ("\n", False)):
-        with CliRunner().isolation(input=answer):
-            assert dialogue._agreed([plan], yes=False) is agreed
+def _replacing(_: ChangeSet) -> list[Any]:
+    change = Change("Modify", "Lake", "AWS::S3::Bucket")
+    change.replacement = "True"
+    change.details = [{"Target": {"Attribute": "Properties", "Name": "BucketName"}}]
+    return [change]
 
 
-def test_a_failure_names_its_first_cause_first(aws: Stubber) -> None:
-    plan = StackPlan(STACK, None, (Change("Modify", "Database", "AWS::RDS::DBInstance"),), ARN)
-    old = _event(0, STACK.name, "CREATE_COMPLETE")
-    failed = [
-        _event(4, STACK.name, "UPDATE_ROLLBACK_COMPLETE"),
-        _event(3, "Subnets", "UPDATE_FAILED", "Resource update cancelled"),
-        _event(2, "Database", "UPDATE_FAILED", "db.t9.huge is not a class of the region"),
-        _event(1, STACK.name, "UPDATE_IN_PROGRESS"),
-    ]
-    aws.add_response("describe_stack_events", {"StackEvents": [old]})
-    aws.add_response("execute_change_set", {})
-    aws.add_response("describe_stacks", _status("UPDATE_ROLLBACK_COMPLETE"))
-    aws.add_response("describe_stack_events", {"StackEvents": [*failed, old]})
+def test_a_replaced_bucket_is_shown_and_not_covered_by_yes(deployed: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ChangeSet, "diff", _replacing)
+    line = "  ~ Lake (AWS::S3::Bucket): BucketName  REPLACED  HOLDS DATA\n"
+    assert f"m5-{deployed.environment}-lake: 1 changes of resources\n{line}" in deploy(deployed, only_plan=True)
+    with pytest.raises(UserError, match=r"--yes does not cover .*Lake"):
+        deploy(deployed, yes=True)
+    for answer in ("y\n", "\n"):
+        assert "Nothing was changed" in deploy(deployed, answer=answer)
+    assert parameter(deployed, "lake", "PipesDays") == "30"
+    assert boto3.client("cloudformation").list_change_sets(StackName=f"m5-{deployed.environment}-lake")
+    assert "is at commit" in deploy(deployed, answer="lose\n")
+    assert parameter(deployed, "lake", "PipesDays") == "60"
+
+
+def test_a_failure_names_its_first_cause_first(deployed: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
+        stack = self.stacks[self.change_sets[change_set_name].stack_id]
+        stack._add_stack_event("UPDATE_IN_PROGRESS", resource_status_reason="User Initiated")
+        for name, reason in (("Lake", "BucketName is taken"), ("LakePolicy", "Resource update cancelled")):
+            stack._add_stack_event("UPDATE_FAILED", resource_status_reason=reason)
+            stack.events[-1].logical_resource_id = name
+            stack.events[-1].resource_type = "AWS::S3::Bucket"
+        stack._add_stack_event("UPDATE_ROLLBACK_COMPLETE")
+        stack.status = "UPDATE_ROLLBACK_COMPLETE"
+
+    monkeypatch.setattr(CloudFormationBackend, "execute_change_set", execute)
     with pytest.raises(StackFailed) as problem:
-        execute(aws.client, plan, 0.01)
+        deploy(deployed, yes=True)
     text = str(problem.value)
-    assert "m5-test-database ended as UPDATE_ROLLBACK_COMPLETE" in text
-    assert "Database (AWS::RDS::DBInstance): db.t9.huge is not a class of the region" in text
+    assert f"m5-{deployed.environment}-lake: aws cloudformation wait failed" in text
+    assert "Lake (AWS::S3::Bucket): BucketName is taken" in text
     assert "cancelled" not in text
 
 
-def test_a_stack_that_changes_already_is_left_alone(aws: Stubber) -> None:
-    aws.add_response("describe_stacks", _status("UPDATE_IN_PROGRESS"))
-    with pytest.raises(UserError, match="UPDATE_IN_PROGRESS: wait"):
-        plan_stack(aws.client, STACK, None, 0.01)
+def _create(answer: Callable[[Any], None]) -> Callable[..., Any]:
+    create = CloudFormationBackend.create_change_set
+
+    def create_change_set(self: Any, *arguments: Any, **options: Any) -> Any:
+        made = create(self, *arguments, **options)
+        answer(self.change_sets[made[0]])
+        return made
+
+    return create_change_set
 
 
-def test_what_waits_for_an_earlier_stacks_export_is_postponed(aws: Stubber) -> None:
-    aws.add_response("describe_stacks", _status("CREATE_COMPLETE"))
-    aws.add_response("create_change_set", {"Id": ARN})
-    aws.add_response("describe_change_set", {"Status": "FAILED", "StatusReason": "No export named m5-test-X found."})
-    aws.add_response("delete_change_set", {})
-    plan = plan_stack(aws.client, STACK, None, 0.01)
-    assert plan.postponed
-    assert list(plan.lines()) == ["m5-test-database: known once an earlier stack has changed"]
+def test_a_stack_that_changes_already_is_left_alone(deployed: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Any) -> None:
+        raise ValidationError("", message="Stack:arn is in UPDATE_IN_PROGRESS state and can not be updated.")
+
+    monkeypatch.setattr(CloudFormationBackend, "create_change_set", _create(refuse))
+    with pytest.raises(UserError, match=r"(?s)m5-test\d+-\w+: aws .* UPDATE_IN_PROGRESS state and can not be updated"):
+        deploy(deployed, yes=True)
 
 
-def test_what_a_failed_creation_left_is_removed_first(aws: Stubber) -> None:
-    aws.add_response("describe_stacks", _status("ROLLBACK_COMPLETE"))
-    aws.add_response("delete_stack", {})
-    aws.add_client_error("describe_stacks", "ValidationError", "Stack m5-test-database does not exist")
-    aws.add_response("create_change_set", {"Id": ARN})
-    described: dict[str, Any] = {"Status": "CREATE_COMPLETE", "Changes": []}
-    aws.add_response("describe_change_set", described)
-    aws.add_response("describe_change_set", described)
-    aws.add_response("describe_stack_events", {"StackEvents": []})
-    aws.add_response("execute_change_set", {})
-    aws.add_response("describe_stacks", _status("CREATE_COMPLETE"))
-    aws.add_response("describe_stack_events", {"StackEvents": [_event(1, STACK.name, "CREATE_COMPLETE")]})
-    execute(aws.client, StackPlan(STACK, None, is_new=True), 0.01)
-    aws.assert_no_pending_responses()
+def test_what_waits_for_an_earlier_stacks_export_is_asked_about_in_its_turn(
+    deployed: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def lack(change_set: Any) -> None:
+        if change_set.stack_name.endswith("-lake"):
+            tries.append(change_set.stack_name)
+            if len(tries) == 1:
+                change_set.status, change_set.status_reason = "FAILED", "No export named m5-test-X found."
+
+    monkeypatch.setattr(CloudFormationBackend, "create_change_set", _create(lack))
+    shown = deploy(deployed, answer="y\ny\n")
+    assert f"m5-{deployed.environment}-lake: known once an earlier stack has changed" in shown
+    assert shown.count("Deploy this?") == 2
+    assert parameter(deployed, "lake", "PipesDays") == "60"
+    tries.clear()
+    deployed.write_environment(PipesDays="90")
+    with pytest.raises(UserError, match=r"stopped before .*-lake"):
+        deploy(deployed, answer="y\nn\n")
 
 
-def test_a_release_comes_back_from_its_record_as_it_was() -> None:
-    release = Release((STACK,), {"platform": "a"}, "20260101T000000Z")
-    assert Release.from_json(json.loads(json.dumps(release.as_json()))) == release
+def test_what_a_failed_creation_left_is_removed_first(checkout: Checkout) -> None:
+    checkout.keep_stacks("keys")
+    deploy(checkout, yes=True)
+    [left] = [s for s in _backend().stacks.values() if s.name == f"m5-{checkout.environment}-keys"]
+    left.status = "ROLLBACK_COMPLETE"
+    deploy(checkout, yes=True)
+    [made] = [s for s in _backend().stacks.values() if s.name == f"m5-{checkout.environment}-keys"]
+    assert made.status == "CREATE_COMPLETE"
+    assert made.stack_id != left.stack_id
+
+
+def _backend() -> CloudFormationBackend:
+    return cloudformation_backends[ACCOUNT]["us-east-1"]

@@ -42,7 +42,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 
 def refreshed(loads: list[Load], **changes: object) -> dict[str, Ingestion]:
-    return {i.data_set_id: i for i in refresh(QuickSight(account_settings(**changes)), loads)}
+    return {i.data_set_id: i for i in refresh(QuickSight.of(account_settings(**changes)), loads)}
 
 
 def reloaded(table: str, week: str, load_id: int, sha256: str = "new") -> list[Load]:

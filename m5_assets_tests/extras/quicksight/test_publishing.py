@@ -44,7 +44,7 @@ def definitions() -> Definitions:
 
 
 def applied(definitions: Definitions, *, only_plan: bool = False, **changes: object) -> list[Change]:
-    return list(apply(QuickSight(account_settings(**changes)), definitions, only_plan=only_plan))
+    return list(apply(QuickSight.of(account_settings(**changes)), definitions, only_plan=only_plan))
 
 
 def test_an_empty_account_gets_everything(service: Service, definitions: Definitions) -> None:

@@ -41,7 +41,7 @@ def materialised(postgres: PostgresResource, source: QuickSightSettings) -> dg.E
     return dg.materialize(
         [quicksight_refresh],
         partition_key=dashboard_data.NEWEST.key,
-        resources={"postgres": postgres, "quicksight": QuickSight(source)},
+        resources={"postgres": postgres, "quicksight": QuickSight.of(source)},
     )
 
 

@@ -21,8 +21,7 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
-from m5_assets.extras.deployment.releases import compose
-from m5_assets_tests.infrastructure.conftest import INFRASTRUCTURE, TAGS, Account, create_all, environment
+from m5_assets_tests.infrastructure.conftest import Account, create_all, stacks_of
 from m5_assets_tests.support import moto_gaps
 
 POSTGRES = "docker.io/library/postgres:16"
@@ -57,10 +56,10 @@ def main(image: str, certificates: Path) -> None:
             aws = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
             for name, value in {**aws, "AWS_DEFAULT_REGION": "us-east-1"}.items():
                 patch.setenv(name, value)
-            release = compose(environment("prod"), INFRASTRUCTURE, TAGS)
-            create_all(release)
-            account = Account(release)
-            log.info("%d stacks on moto", len(release.stacks))
+            stacks = stacks_of("prod")
+            create_all(stacks)
+            account = Account(stacks)
+            log.info("%d stacks on moto", len(stacks))
             hosts = {account.outputs("database")["Host"], "code.m5-prod.internal"}
             _podman("exec", _DATABASE, "sh", "-c", f"echo 127.0.0.1 {' '.join(sorted(hosts))} >> /etc/hosts")
             _serve_tls(account.outputs("database")["Host"], certificates)
