@@ -56,9 +56,9 @@ def stacks_of(name: str) -> list[Stack]:
 
 def template_of(path: Path) -> dict[str, Any]:
     """Return a template, its short forms such as `!Ref` written out."""
+    content: dict[str, Any]
     content, problems = cfnlint.decode.decode(str(path))
     assert problems == []
-    assert content is not None
     return content
 
 

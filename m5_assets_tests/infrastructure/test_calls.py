@@ -1,4 +1,4 @@
-"""Every call that the code makes has its example, and a role that may make it."""
+"""Every call that the code makes has its example, and a role that may make it. Deployments: `extras/deployment`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from botocore import xform_name
 
 from m5_assets.model_specs import JOB_KINDS
 from m5_assets_tests.infrastructure.conftest import ROOT, Account
-from m5_assets_tests.support.aws_calls import AWS, LAKE, OPERATIONS, orchestrator_calls
-from m5_assets_tests.support.iam_policies import Context, allows
+from m5_assets_tests.support.aws_calls import LAKE, OPERATIONS, orchestrator_calls
+from m5_assets_tests.support.iam_policies import allows
 
 LIBRARY = ROOT / "libraries/dagster-sagemaker/dagster_sagemaker"
 
@@ -73,28 +73,6 @@ def _operations_called(service: str, sources: Sequence[Path]) -> set[str]:
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 called.add(node.value)
     return {name for method, name in methods.items() if method in called}
-
-
-def test_a_workflow_may_make_every_call_of_the_deployment(account: Account) -> None:
-    sources = sorted((ROOT / "m5_assets/deployment").glob("*.py"))
-    clients = {name for path in sources for name in re.findall(r'boto3\.client\("(\w+)"', path.read_text())}
-    # Who one is, AWS tells everybody.
-    calls = {(c, name) for c in clients - {"sts"} for name in _operations_called(c, sources)}
-    assert {("cloudformation", "ExecuteChangeSet"), ("ecr", "DescribeImages"), ("s3", "PutObject")} <= calls
-    rights = account.rights("m5-prod-deploy")
-    where: dict[str, tuple[str, Context]] = {
-        "cloudformation": (f"arn:aws:cloudformation:{AWS}:stack/m5-prod-lake/0a1b", {}),
-        "ecr": (f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm", {}),
-        "s3": (f"{LAKE}/deployments/20261122T000000Z.json", {}),
-    }
-    # The calls whose action has another name, or which know no resource such as those above.
-    apart: dict[str, tuple[str, str, Context]] = {
-        "GetAuthorizationToken": ("ecr:GetAuthorizationToken", "*", {}),
-        "ListObjectsV2": ("s3:ListBucket", LAKE, {"s3:prefix": "deployments/"}),
-        "ValidateTemplate": ("cloudformation:ValidateTemplate", "*", {}),
-    }
-    for service, name in sorted(calls):
-        assert allows(rights, *apart.get(name, (f"{service}:{name}", *where[service]))), name
 
 
 def test_a_job_may_make_every_call_of_its_program(account: Account) -> None:

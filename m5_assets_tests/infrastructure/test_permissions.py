@@ -43,7 +43,8 @@ def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> Non
         ("s3:PutObject", f"{LAKE}/landing/sales_train_evaluation.csv", {}),
         ("s3:DeleteObject", f"{LAKE}/landing/sales_train_evaluation.csv", {}),
         ("s3:DeleteObjectVersion", f"{LAKE}/lake/features/week=2016-05-16/manifest.json", {}),
-        ("s3:GetObject", f"{LAKE}/deployments/20261122T000000Z.json", {}),
+        ("s3:GetObject", f"{LAKE}/deployments/x", {}),
+        ("ssm:PutParameter", f"arn:aws:ssm:{AWS}:parameter/m5/prod/deployments", {}),
         ("s3:PutBucketPolicy", LAKE, {}),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", TO_SAGEMAKER),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", TO_SAGEMAKER),
@@ -166,7 +167,8 @@ def test_a_workflow_deploys_but_cannot_change_who_may(account: Account) -> None:
     assert allows(rights, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", to_cloudformation)
     assert not allows(rights, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", to_cloudformation)
     assert allows(rights, "ecr:PutImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")
-    assert allows(rights, "s3:PutObject", f"{LAKE}/deployments/20261122T000000Z.json")
+    assert allows(rights, "ssm:PutParameter", f"arn:aws:ssm:{AWS}:parameter/m5/prod/deployments")
+    assert not allows(rights, "ssm:PutParameter", f"arn:aws:ssm:{AWS}:parameter/m5/dev/deployments")
     assert not allows(rights, "s3:GetObject", f"{LAKE}/lake/x")
     trust = account.trust("m5-prod-deploy")["Statement"][0]
     assert trust["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"] == (
@@ -227,7 +229,8 @@ def test_a_role_that_is_given_everything_gains_the_platforms_rights_alone(accoun
         ("cloudformation:CreateStack", f"arn:aws:cloudformation:{AWS}:stack/m5-prod-x/1", {}),
         ("s3:GetObject", "arn:aws:s3:::another-bucket/x", {}),
         ("s3:PutBucketPolicy", LAKE, {}),
-        ("s3:PutObject", f"{LAKE}/deployments/20261122T000000Z.json", {}),
+        ("s3:PutObject", f"{LAKE}/deployments/x", {}),
+        ("ssm:PutParameter", f"arn:aws:ssm:{AWS}:parameter/m5/prod/deployments", {}),
         ("rds:ModifyDBInstance", f"arn:aws:rds:{AWS}:db:m5-prod", {}),
         ("kms:ScheduleKeyDeletion", account.outputs("keys")["DataKeyArn"], BY_S3),
         ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{AWS}:secret:another", {}),

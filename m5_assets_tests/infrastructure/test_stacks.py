@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
+from m5_assets.model_specs import JOB_KINDS
 from m5_assets_tests.infrastructure.conftest import (
     INFRASTRUCTURE,
     TAGS,
@@ -61,6 +62,11 @@ def test_the_guide_names_stacks_and_outputs_that_there_are(account: Account) -> 
         name for row in re.findall(r"^\| (`[^|]+) \|", listed, re.MULTILINE) for name in re.findall(r"`(.+?)`", row)
     }
     assert named == {stack.part for stack in account.stacks}
+
+
+def test_every_job_kind_has_a_stack() -> None:
+    kinds = [stack.parameters["Kind"] for stack in stacks_of("prod") if stack.template.stem == "job"]
+    assert kinds == list(JOB_KINDS)
 
 
 def test_every_template_belongs_to_a_stack() -> None:
