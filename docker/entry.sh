@@ -1,8 +1,8 @@
 #!/bin/sh
-# The first program of a job's container: it gives up root and becomes the job's.
+# The entry point of a job's container: it drops root and starts the job's program.
 #
 # SageMaker "expects all containers to run with root users" (https://docs.aws.amazon.com/sagemaker/latest/dg/
-# your-algorithms-inference-code.html) and makes /opt/ml root's. The job needs no more than the folders that it writes.
+# your-algorithms-inference-code.html) and /opt/ml belongs to root. The job needs only the folders that it writes.
 set -eu
 if [ "$(id -u)" -ne 0 ]; then
     exec "$@"

@@ -61,7 +61,7 @@ class CloudFormation:
             UserError: CloudFormation refuses a change.
         """
         status = self._status()
-        with ThreadPoolExecutor(4) as pool:  # each waits some seconds for its change set
+        with ThreadPoolExecutor(4) as pool:  # each waits a few seconds for its change set
             return list(pool.map(lambda stack: self._plan(stack, status.get(stack.name, "")), stacks))
 
     def discard(self, plans: Sequence[Plan]) -> None:

@@ -1,6 +1,6 @@
-"""The definitions of `infrastructure/quicksight`: requests of QuickSight's API as JSON, with places to fill in.
+"""The definitions of `infrastructure/quicksight`: requests of QuickSight's API as JSON, with placeholders.
 
-A place is `${name}`; `places` says which there are. Not here: whether the result is right (`validation`).
+A placeholder is `${name}`; `places` returns their values.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _EXCEPTIONS = "exceptions.sql"
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set, and which tables' loads change what it shows.
+    """A data set, and the tables whose loads change what it shows.
 
     Attributes:
-        name: of its file, and of its id after the prefix.
+        name: the name of its file, and of its id after the prefix.
         newest: tables of which it shows the newest week.
         all_weeks: tables of which it shows every week.
     """
@@ -55,12 +55,12 @@ DATA_SETS = (
 
 @dataclass(frozen=True)
 class Definitions:
-    """Everything that `m5 quicksight apply` brings to an account, as requests without `AwsAccountId`.
+    """Everything that `m5 quicksight apply` publishes, as requests without `AwsAccountId`.
 
     Attributes:
-        data_source: of CreateDataSource.
-        data_sets: of CreateDataSet, by name, in the order of `DATA_SETS`.
-        dashboard: of CreateDashboard.
+        data_source: the request of CreateDataSource.
+        data_sets: the requests of CreateDataSet by name, in the order of `DATA_SETS`.
+        dashboard: the request of CreateDashboard.
     """
 
     data_source: Request
@@ -69,15 +69,15 @@ class Definitions:
 
 
 def data_set_id(prefix: str, data_set: DataSet) -> str:
-    """Return the id of a data set; it begins with the prefix, as the orchestrator's role demands."""
+    """Return the id of a data set; it begins with the prefix, as the orchestrator's role requires."""
     return f"{prefix}-{data_set.name}"
 
 
 def places(source: QuickSightSettings, folder: Path) -> dict[str, str | int]:
-    """Return what is filled into the definitions, by name of the place.
+    """Return the values of the placeholders by name.
 
     Raises:
-        UserError: a setting is missing; all that are get named.
+        UserError: settings are missing; the message names all of them.
     """
     needed = ("account_id", "database_host", "secret_arn", "owners")
     if missing := [f"M5_QUICKSIGHT_{name.upper()}" for name in needed if not getattr(source, name)]:
@@ -99,13 +99,13 @@ def read_definitions(folder: Path, source: QuickSightSettings) -> Definitions:
 
     Args:
         folder: `infrastructure/quicksight` of a checkout.
-        source: where they are to go.
+        source: the account, region, prefix and database.
 
     Raises:
         UserError: a setting or a file is missing, or a file cannot be read.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing: call m5 quicksight from an installation of a checkout")
+        raise UserError(f"{folder} is missing: run m5 quicksight from a checkout")
     given = places(source, folder)
     data_source = _read(folder / "data-source.json", given)
     if source.vpc_connection_arn:
@@ -125,7 +125,7 @@ def columns(data_set: Request) -> dict[str, str]:
 
 
 def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every value inside a request with its path, such as `Definition.Sheets[0].SheetId`."""
+    """Yield every value inside a request with its path, such as `Definition.Sheets[0].SheetId`."""
     yield path, value
     if isinstance(value, Mapping):
         for name, item in value.items():

@@ -1,8 +1,8 @@
-"""Whether definitions are right, as far as that can be told without an account.
+"""Checks of definitions that need no account.
 
-Here: every limit of the service's model, unions with exactly one member, and that what refers to something finds it:
-columns, data sets, visuals, filters, controls; that a sheet's elements lie side by side on its grid. Not here: whether
-the views have these columns (a test asks a database), nor what only QuickSight knows, such as its functions' arguments.
+The limits of the service's model, unions with exactly one member, references (columns, data sets, visuals, filters,
+controls), and the layout of each sheet's grid. A test compares the columns with the database's views; what only
+QuickSight knows, such as the arguments of its functions, is not checked.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def check(definitions: Definitions) -> None:
     """Check all definitions.
 
     Raises:
-        UserError: listing every problem with its field.
+        UserError: there are problems; the message lists each with its field.
     """
     found = list(problems(definitions))
     if found:
-        raise UserError("infrastructure/quicksight holds what QuickSight would refuse:\n- " + "\n- ".join(found))
+        raise UserError("infrastructure/quicksight contains what QuickSight would reject:\n- " + "\n- ".join(found))
 
 
 def problems(definitions: Definitions) -> Iterator[str]:
-    """Give every problem as one line: where, and what."""
+    """Yield every problem as one line: where, and what."""
     yield from _request_problems("data-source.json", "CreateDataSource", definitions.data_source)
     for name, data_set in definitions.data_sets.items():
         place = f"data-sets/{name}.json"
@@ -148,9 +148,9 @@ def _column_problems(definition: Request, fields: Mapping[str, Mapping[str, str]
 
 
 def _identity_problems(definition: Request) -> Iterator[str]:
-    """Ids within a definition are unique, each kind over the whole of it."""
+    """Yield repeated ids: each kind is unique within a definition."""
     for name in ("SheetId", "VisualId", "FieldId", "FilterId", "FilterGroupId", "FilterControlId"):
-        # Scopes and sorts name sheets and fields; there a repetition is meant.
+        # Scopes and sorts refer to sheets and fields, so ids repeat there.
         apart = ("ScopeConfiguration", "SortConfiguration")
         found = [
             str(value)
@@ -189,7 +189,7 @@ def _filter_problems(definition: Request) -> Iterator[str]:
 
 
 def _scope_problems(definition: Request, fields: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """A filter must bear on every visual of its scope: QuickSight itself would leave the others unfiltered."""
+    """Yield visuals that a filter of their scope does not affect: QuickSight would leave them unfiltered."""
     shown = {
         spec["VisualId"]: {v for path, v in walk(spec) if path.endswith(".DataSetIdentifier")}
         for sheet in definition.get("Sheets", [])
@@ -214,7 +214,7 @@ def _sheet_problems(sheet: Request) -> Iterator[str]:
         layouts = sheet.get("Layouts" if kind == "VISUAL" else "SheetControlLayouts", [])
         placed = [e for layout in layouts for e in layout["Configuration"]["GridLayout"]["Elements"]]
         wanted, given = list(elements), [e["ElementId"] for e in placed if e["ElementType"] == kind]
-        yield from (f"{name} is placed nowhere" for name in wanted if name not in given)
+        yield from (f"{name} has no place on the grid" for name in wanted if name not in given)
         yield from (f"{name} is placed, but is not on the sheet" for name in given if name not in wanted)
         yield from (f"{name} is placed twice" for name in _repeated(given))
         for element in placed:
@@ -222,7 +222,7 @@ def _sheet_problems(sheet: Request) -> Iterator[str]:
                 yield f"{element['ElementId']} ends beyond column {GRID_COLUMNS} of the grid"
         for one, other in combinations(placed, 2):
             if _overlap(one, other, "Column") and _overlap(one, other, "Row"):
-                yield f"{one['ElementId']} and {other['ElementId']} lie upon each other"
+                yield f"{one['ElementId']} and {other['ElementId']} overlap"
 
 
 def _overlap(one: Mapping[str, Any], other: Mapping[str, Any], axis: str) -> bool:

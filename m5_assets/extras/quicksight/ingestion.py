@@ -1,9 +1,8 @@
-"""SPICE ingestions: QuickSight's copy of the views, renewed after a load.
+"""SPICE ingestions: they refresh QuickSight's copy of the views after a load.
 
-An ingestion's id says what it ingests: the newest week and a hash of the loads that its data set shows. So whoever asks
-again, after a crash or in another run, finds the same ingestion and adopts it. One that failed or dropped rows is not
-adopted: the next has a number at its end. Only CreateIngestion and DescribeIngestion are called: the orchestrator's
-role allows no more.
+An ingestion's id names its content: the newest week and a hash of the loads that its data set shows. After a crash, or
+in another run, the same id finds the ingestion. It is reused unless it failed or dropped rows; then the next one has a
+number at its end. The orchestrator's role allows CreateIngestion and DescribeIngestion only.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _ENDS = {"COMPLETED", "FAILED", "CANCELLED"}
 _SPOILT = {"FAILED", "CANCELLED"}
 _HASH_DIGITS = 16
 _REMEDIES = {
-    "ResourceNotFoundException": "m5 quicksight apply makes the data sets",
-    "LimitExceededException": "QuickSight takes 32 ingestions of a data set in 24 hours (Standard edition: 8); the "
-    "tables are loaded: materialise quicksight_refresh of the newest week later",
+    "ResourceNotFoundException": "m5 quicksight apply creates the data sets",
+    "LimitExceededException": "QuickSight accepts 32 ingestions per data set in 24 hours (Standard edition: 8); the "
+    "tables are loaded: materialize quicksight_refresh of the newest week later",
 }
 
 
@@ -52,11 +51,11 @@ class Ingestion:
     """An ingestion that completed.
 
     Attributes:
-        data_set_id: whose data it renewed.
+        data_set_id: the data set it refreshed.
         ingestion_id: its id.
-        adopted: whether it was there already.
+        adopted: whether it existed already.
         rows: rows ingested.
-        seconds: what QuickSight says it took.
+        seconds: its duration, as QuickSight reports it.
         link: the data set in the console.
     """
 
@@ -69,7 +68,7 @@ class Ingestion:
 
 
 def read_loads(engine: Engine) -> list[Load]:
-    """Return the last load of every table and week."""
+    """Return the last load of each table and week."""
     log = schema.load_log.c
     query = select(log.table_name, log.week, log.load_id, log.sha256).order_by(log.load_id)
     with engine.connect() as connection:
@@ -79,9 +78,9 @@ def read_loads(engine: Engine) -> list[Load]:
 
 
 def ingestion_id(data_set: DataSet, loads: Sequence[Load]) -> str | None:
-    """Return the id of the ingestion of what is loaded; None where nothing of it is.
+    """Return the id of the ingestion that shows these loads; None if the data set shows none of them.
 
-    The loads' numbers are part of the hash, so that content which returns to an earlier state is ingested again.
+    The load ids are part of the hash, so that content which returns to an earlier state is ingested again.
     """
     shown = sorted(_shown(data_set, loads), key=lambda load: (load.table, load.week))
     if not shown:
@@ -92,12 +91,12 @@ def ingestion_id(data_set: DataSet, loads: Sequence[Load]) -> str | None:
 
 
 def refresh(service: QuickSight, loads: Sequence[Load]) -> Iterator[Ingestion]:
-    """Start an ingestion for every data set that shows anything of the loads, then wait for each.
+    """Start an ingestion for every data set that shows any of the loads, then wait for all of them.
 
-    All run at the same time. Every one is waited for, also where another failed.
+    They run at the same time; a failure does not stop the wait for the others.
 
     Raises:
-        QuickSightError: naming every ingestion that failed, with its error and the rows that were dropped.
+        QuickSightError: ingestions failed; the message gives each one's error and the rows that were dropped.
     """
     begun, failures = [], []
     for data_set in DATA_SETS:
@@ -131,7 +130,7 @@ def _shown(data_set: DataSet, loads: Iterable[Load]) -> Iterator[Load]:
 
 
 def _begin(service: QuickSight, data_set: str, wanted: str) -> tuple[str, bool]:
-    """Return the id of the ingestion to wait for, and whether it was there before."""
+    """Return the id of the ingestion to wait for, and whether it existed before."""
     for attempt in count(1):
         key = wanted if attempt == 1 else f"{wanted}-{attempt}"
         names = {"DataSetId": data_set, "IngestionId": key}
@@ -139,9 +138,9 @@ def _begin(service: QuickSight, data_set: str, wanted: str) -> tuple[str, bool]:
         if there is None:
             if _create(service, names):
                 return key, False
-            there = service.call("DescribeIngestion", **names)  # someone was faster, or an answer was lost
+            there = service.call("DescribeIngestion", **names)  # another run was faster, or an answer was lost
         if not _is_spoilt(there["Ingestion"]):
-            _log.info("%s: ingestion %s is there already", data_set, key)
+            _log.info("%s: ingestion %s exists already", data_set, key)
             return key, True
     raise AssertionError  # count() does not end
 
@@ -152,7 +151,7 @@ def _is_spoilt(found: Request) -> bool:
 
 
 def _create(service: QuickSight, names: dict[str, str]) -> bool:
-    """Create an ingestion; return False if there is one of this id."""
+    """Create an ingestion; return False if one with this id exists."""
     try:
         service.call("CreateIngestion", **names, IngestionType="FULL_REFRESH")
     except Refused as problem:

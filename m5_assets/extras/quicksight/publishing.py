@@ -1,8 +1,7 @@
-"""`m5 quicksight apply`: brings the definitions to an account, with the rights of the person who calls it.
+"""`m5 quicksight apply`: publishes the definitions with the caller's permissions.
 
-What is there already is updated if its definition differs from the one last applied, whose hash a tag holds; so a
-second call changes nothing. The tag is written last: what was interrupted is done again. Rights are granted and never
-taken away: who was given some by hand keeps them. Not here: data (`ingestion`).
+A resource is updated if its definition differs from the one last applied, whose hash is in a tag; so a second call
+changes nothing. The tag is written last, so an interrupted update is repeated. Permissions are granted, never revoked.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Action = Literal["create", "update", "unchanged"]
 class _Kind:
     """A kind of resource: its name in the API and what each group may do with it.
 
-    QuickSight takes these sets of actions alone, the console's owner and viewer:
+    QuickSight accepts only these sets of actions, the console's owner and viewer:
     https://docs.aws.amazon.com/quicksight/latest/APIReference/API_ResourcePermission.html
     """
 
@@ -93,12 +92,12 @@ _DASHBOARD = _Kind(
 
 @dataclass(frozen=True)
 class Change:
-    """What apply does with one resource, or would do.
+    """What apply does with a resource, or would do.
 
     Attributes:
         name: its kind and id.
         action: what happens to the definition.
-        grants: who is given rights.
+        grants: the principals that get permissions.
     """
 
     name: str
@@ -111,16 +110,16 @@ class Change:
 
 
 def apply(service: QuickSight, definitions: Definitions, *, only_plan: bool = False) -> Iterator[Change]:
-    """Create or update the data source, then the data sets, then the dashboard; give each change once it is done.
+    """Create or update the data source, the data sets and the dashboard; yield each change once it is done.
 
     Args:
         service: the account.
-        definitions: what it shall hold. All are checked before the first call.
-        only_plan: give what would change, and change nothing.
+        definitions: what to publish. All are checked before the first call.
+        only_plan: yield what would change, and change nothing.
 
     Raises:
-        UserError: the definitions hold an error.
-        QuickSightError: QuickSight found one, told by field, or did not answer in time.
+        UserError: a definition is wrong.
+        QuickSightError: QuickSight rejects one, or did not answer in time.
     """
     check(definitions)
     yield _apply_one(service, _DATA_SOURCE, definitions.data_source, only_plan)
@@ -162,11 +161,11 @@ def _apply_one(service: QuickSight, kind: _Kind, request: Request, only_plan: bo
 
 
 def _finish(service: QuickSight, kind: _Kind, name: str, made: Request, digest: str, *, publish: bool = False) -> None:
-    """Wait for what was created or updated, publish it, and remember its definition."""
+    """Wait for a created or updated resource, publish it, and tag it with the hash of its definition."""
     key: dict[str, Any] = {kind.id_name: name}
     if kind is _DASHBOARD:
         key["VersionNumber"] = int(made["VersionArn"].rpartition("/")[2])
-    if kind is not _DATA_SET:  # data sets have no status: they are there at once, and fill by themselves
+    if kind is not _DATA_SET:  # data sets have no status: they exist at once, and QuickSight fills them
         found = service.wait(
             f"{kind.words} {name}",
             lambda: _status_of(service.call(f"Describe{kind.noun}", **key), kind),
@@ -186,7 +185,7 @@ def _status_of(described: Request, kind: _Kind) -> Mapping[str, Any]:
 
 
 def _errors(found: Mapping[str, Any]) -> Iterator[str]:
-    """Give each error with the fields that it is about."""
+    """Yield each error with its fields."""
     for error in found.get("Errors", [found["ErrorInfo"]] if "ErrorInfo" in found else []):
         fields = ", ".join(entity["Path"] for entity in error.get("ViolatedEntities", []))
         yield f"- {fields + ': ' if fields else ''}{error.get('Type', 'ERROR')}: {error.get('Message', 'no message')}"

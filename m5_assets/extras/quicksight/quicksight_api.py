@@ -1,7 +1,6 @@
-"""Calls of QuickSight's API, with the patience that they take.
+"""The resource for QuickSight's API: calls that are validated, and retried while a fault is transient.
 
-Every request is validated in full before it is sent. What passes by itself (throttling, a fault of the service, a lost
-connection, a resource that is being changed) is tried again until the time is up. Not here: what is asked for.
+Transient are throttling, a fault of the service, a lost connection, and a resource that is being changed.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ Found = TypeVar("Found")
 
 
 class QuickSightError(UserError):
-    """QuickSight failed or took too long, or cannot be reached; the message says what and why."""
+    """QuickSight failed, took too long, or cannot be reached."""
 
 
 class Refused(QuickSightError):
-    """QuickSight refuses a request.
+    """QuickSight rejects a request.
 
     Attributes:
         code: the exception's name in the API, such as `ResourceExistsException`.
@@ -53,7 +52,7 @@ class Refused(QuickSightError):
 
 
 class _Passing(Exception):
-    """What is wrong passes by itself: try again."""
+    """A transient fault: try again."""
 
 
 class QuickSight(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -75,20 +74,20 @@ class QuickSight(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def _client(self) -> QuickSightClient:
-        # Retries are ours: botocore's give up after seconds.
+        # `call` retries; botocore's own retries give up after seconds.
         once = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=20, read_timeout=60)
         return boto3.client("quicksight", region_name=self.region, config=once)
 
     def call(self, operation: str, **request: Any) -> Request:
-        """Send a request, again and again while what is wrong passes by itself.
+        """Send a request; retry while the fault is transient, until the timeout.
 
         Args:
             operation: name in the API, such as `CreateIngestion`.
-            request: its members; `AwsAccountId` is added where there is one.
+            request: its members; `AwsAccountId` is added where the operation takes it.
 
         Raises:
-            Refused: QuickSight refuses it.
-            QuickSightError: it breaks a limit of the API, could not be sent, or was put off until the time was up.
+            Refused: QuickSight rejects it.
+            QuickSightError: it breaks a limit of the API, could not be sent, or still failed at the timeout.
         """
         shape = self._client.meta.service_model.operation_model(operation).input_shape
         if shape is not None and "AwsAccountId" in shape.members:
@@ -103,7 +102,7 @@ class QuickSight(dg.ConfigurableResource):  # type: ignore[type-arg]
                 return self._send(operation, request)
             except _Passing as problem:
                 if time.monotonic() + pause > deadline:
-                    waited = f"{operation}: put off for {self.timeout_minutes:g} minutes, at last by {problem}"
+                    waited = f"{operation}: retried for {self.timeout_minutes:g} minutes; the last fault: {problem}"
                     raise QuickSightError(waited) from problem
                 _log.info("%s: %s; again in %.1f s", operation, problem, pause)
                 time.sleep(pause)
@@ -124,7 +123,7 @@ class QuickSight(dg.ConfigurableResource):  # type: ignore[type-arg]
         return answer
 
     def find(self, operation: str, **request: Any) -> Request | None:
-        """Return the answer, or None where there is no such resource."""
+        """Return the answer, or None if there is no such resource."""
         try:
             return self.call(operation, **request)
         except Refused as problem:
@@ -133,10 +132,10 @@ class QuickSight(dg.ConfigurableResource):  # type: ignore[type-arg]
             return None
 
     def wait(self, what: str, look: Callable[[], Found], state: Callable[[Found], str], ends: set[str]) -> Found:
-        """Look until the state is one of `ends`, and return what was seen.
+        """Poll until the state is one of `ends`, and return the last answer.
 
         Raises:
-            QuickSightError: the time is up. What was waited for goes on.
+            QuickSightError: the timeout is reached. The operation itself continues.
         """
         begin, deadline, before = time.monotonic(), self._deadline(), ""
         while True:
@@ -149,7 +148,7 @@ class QuickSight(dg.ConfigurableResource):  # type: ignore[type-arg]
                 return found
             if time.monotonic() + self.poll_seconds > deadline:
                 raise QuickSightError(
-                    f"{what} is {now} after {self.timeout_minutes:g} minutes, and goes on; wait longer with "
+                    f"{what} is {now} after {self.timeout_minutes:g} minutes and continues; wait longer with "
                     "M5_QUICKSIGHT_TIMEOUT_MINUTES"
                 )
             time.sleep(self.poll_seconds)

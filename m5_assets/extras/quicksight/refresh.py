@@ -1,7 +1,4 @@
-"""The refresh of QuickSight, the last stage: what was loaded is shown.
-
-Not here: the calls (`m5_assets.extras.quicksight`), and the definitions of what is shown (`infrastructure`).
-"""
+"""The asset `quicksight_refresh`, the last stage: it refreshes QuickSight after a load."""
 
 from typing import Any
 
@@ -32,13 +29,13 @@ _CANNOT_PASS = {"AccessDeniedException", "UnsupportedUserEditionException", "Inv
         )
     ],
     description="QuickSight's copy (SPICE) of what is loaded in PostgreSQL: an ingestion for every data set that shows "
-    "a new load. One that is there already, running or completed, is adopted. Without M5_QUICKSIGHT_REFRESH it does "
+    "a new load. One that exists already, running or completed, is reused. Without M5_QUICKSIGHT_REFRESH it does "
     "nothing and says so: the weekly job is the same with and without QuickSight.",
 )
 def quicksight_refresh(
     context: dg.AssetExecutionContext, postgres: PostgresResource, quicksight: QuickSight
 ) -> dg.MaterializeResult[Any]:
-    """Refresh every data set and wait for it."""
+    """Refresh every data set and wait for all of them."""
     if not quicksight.refresh:
         context.log.info(NOT_REFRESHED)
         return dg.MaterializeResult(metadata={"state": NOT_REFRESHED})
@@ -52,7 +49,7 @@ def quicksight_refresh(
         raise dg.Failure(str(problem), allow_retries=passes) from problem
     if not done:
         raise dg.Failure(
-            "nothing is loaded that QuickSight shows; materialise the rds assets first", allow_retries=False
+            "nothing is loaded that QuickSight shows; materialize the rds assets first", allow_retries=False
         )
     return dg.MaterializeResult(metadata=_metadata(done, quicksight))
 

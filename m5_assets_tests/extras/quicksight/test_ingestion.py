@@ -147,7 +147,7 @@ def test_throttling_faults_and_lost_answers_are_survived(service: Service) -> No
 
 def test_patience_ends(service: Service) -> None:
     service.faults["DescribeIngestion"] = [Problem("ThrottlingException", "slow down", 429) for _ in range(500)]
-    with pytest.raises(QuickSightError, match=r"DescribeIngestion: put off for 0.005 minutes, .*slow down"):
+    with pytest.raises(QuickSightError, match=r"DescribeIngestion: retried for 0.005 minutes; .*slow down"):
         refreshed(LOADS, timeout_minutes=0.005)
     service.faults.clear()
     service.outcomes["m5-forecast"] = [{"IngestionStatus": "RUNNING"}]
