@@ -13,7 +13,7 @@ ACCENT = "#c4500a"
 HISTORY, SOLD_SINCE, LAST_YEAR = "#33475b", "#33475b", "#8593a1"
 RISE, FALL = "#00704f", "#a8344f"
 
-# Colour, dash and marker of the ensemble's members, in their order.
+# Colour, dash and marker of the ensemble's members, in the order of MEMBERS.
 _MEMBER_STYLES = (
     ("#0072b2", "dash", "diamond"),
     ("#a54d85", "dot", "circle"),

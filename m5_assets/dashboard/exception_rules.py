@@ -186,7 +186,6 @@ def models_disagree(outlook: pd.DataFrame, _: dt.date) -> pd.DataFrame:
     return _listed(rows, gap, gap * outlook["sell_price"], reason)
 
 
-_MEMBERS = " and ".join(member.label for member in MEMBERS)
 KINDS = {
     kind.key: kind
     for kind in (
