@@ -106,7 +106,7 @@ def read_weights(lake: Lake, week: Week) -> Weights:
     found = lake.get("ensemble_weights", week.key, remedy=remedy).named(_WEIGHTS_FILE)
     if found is None:
         raise MissingInput(f"ensemble_weights with {_WEIGHTS_FILE}", week.key, remedy)
-    with lake.filesystem.open_input_file(lake.path(found.key)) as stream:
+    with lake.open(found) as stream:
         text = json.loads(stream.read())
     others = {member.name: text[f"{member.name}_weight"] for member in _OTHERS}
     return Weights.of(MEMBER_NAMES, others, text["alignment"])

@@ -16,7 +16,7 @@ from m5_assets.assets.model_config import launchpad_config, training_hyperparame
 from m5_assets.assets.presentation import bars_plot, lines_plot
 from m5_assets.model_specs import MODELS, ModelSpec
 from m5_assets.resources.forecast_policy import ForecastPolicy
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake, LakeFile, Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, SageMakerJobs
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
@@ -37,9 +37,9 @@ def model_in_force(lake: Lake, dataset: str, week: Week, recipe: str, cadence_we
     return last if fits else None
 
 
-def model_file(manifest: Manifest) -> str:
-    """Return the key of the model's archive."""
-    return next(f.key for f in manifest.files if f.key.endswith("model.tar.gz"))
+def model_file(manifest: Manifest) -> LakeFile:
+    """Return the model's archive."""
+    return next(file for file in manifest.files if file.key.endswith("model.tar.gz"))
 
 
 def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
@@ -72,6 +72,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
             return dg.MaterializeResult(metadata={"trained_anew": False, **last.attributes})
         features = lake.get("features", week.key)
+        lake.verify(features.under(spec.training_part))
         outcome = sagemaker.train(
             context,
             spec.name,

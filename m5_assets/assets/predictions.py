@@ -53,10 +53,12 @@ def _transform(
     """Run the week's transform; return what it wrote, not yet in force, and what to show of it."""
     week = Week.parse(context.partition_key)
     features, model = lake.get("features", week.key), lake.get(spec.model, week.key)
+    archive = model_file(model)
+    lake.verify([archive, *features.under(spec.prediction_part)])
     outcome = sagemaker.transform(
         context,
         spec.name,
-        model_key=model_file(model),
+        model_key=archive.key,
         input_key=f"{features.attributes['prefix']}/{spec.prediction_part}",
         prefix=f"{lake.folder(spec.predictions, week.key)}/{JOB_NAME}",
     )

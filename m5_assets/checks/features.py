@@ -152,7 +152,7 @@ def examiner(lake: Lake) -> Examiner:
 
 def _known_through(lake: Lake, file: LakeFile) -> dt.date:
     """Return the last day with sales of a panel or of totals, from the file's footer alone."""
-    with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
+    with lake.open(file) as stream:
         schema_found = pq.ParquetFile(stream).schema_arrow
     lists = next(schema_found.field(name).type for name in ("sales", "units") if name in schema_found.names)
     day: dt.date = calendar_of(schema_found.metadata[CALENDAR_KEY])["date"].iloc[lists.list_size - 1].date()

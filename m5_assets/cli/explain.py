@@ -81,7 +81,7 @@ def read_model(lake: Lake, week: Week) -> GBMModel:
     manifest = lake.get("gbm_model", week.key, remedy=f"run `m5 forecast --week {week}`")
     with tempfile.TemporaryDirectory() as folder:
         archive, model = Path(folder, "model.tar.gz"), Path(folder, "model")
-        with lake.filesystem.open_input_stream(lake.path(model_file(manifest)), compression=None) as stream:
+        with lake.open(model_file(manifest)) as stream:
             archive.write_bytes(stream.read())
         unpack_model(archive, model)
         return GBMModel.load(model)

@@ -136,7 +136,7 @@ def write_panel(panel: Panel, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", use_dictionary=True)
 
 
-def read_panel(source: Path | pa.BufferReader) -> Panel:
+def read_panel(source: Path | pa.NativeFile) -> Panel:
     """Read a panel written by `write_panel`, from a file or a buffer (such as a request's body).
 
     Raises:

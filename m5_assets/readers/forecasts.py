@@ -25,7 +25,7 @@ def read_predictions(lake: Lake, manifest: Manifest) -> DailyUnits:
 def predictions_by_store(lake: Lake, manifest: Manifest) -> Iterator[DailyUnits]:
     """Yield a model's forecast store by store, in alphabetical order, with only one in memory."""
     for file in sorted(manifest.files, key=lambda file: Path(file.key).name.partition(".parquet")[0]):
-        with lake.filesystem.open_input_file(lake.path(file.key)) as stream:
+        with lake.open(file) as stream:
             yield read_daily(stream)
 
 

@@ -30,8 +30,8 @@ def read_panels(lake: Lake, week: Week, stores: Sequence[str]) -> Panel:
     files = {Path(file.key).stem: file for file in lake.get("features", week.key).under("panel")}
     panels = []
     for store in sorted(set(stores) & set(files)):
-        with lake.filesystem.open_input_stream(lake.path(files[store].key), compression=None) as stream:
-            panels.append(read_panel(pa.BufferReader(stream.read())))
+        with lake.open(files[store]) as stream:
+            panels.append(read_panel(stream))
     if not panels:
         raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
     return concat(panels)

@@ -26,11 +26,11 @@ def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
     Raises:
         MissingInput: a week has not been loaded.
     """
-    paths = []
+    files = []
     for week in weeks:
         manifest = lake.get("raw_sales", week.key, remedy=f"materialise raw_sales for week {week}")
-        paths.append(lake.path(manifest.files[0].key))
-    return join_weeks(read_weeks(lake.filesystem.open_input_file(path) for path in paths))
+        files.append(manifest.files[0])
+    return join_weeks(read_weeks(lake.open(file) for file in files))
 
 
 def units_a_day(lake: Lake, weeks: list[Week]) -> pd.Series[float]:

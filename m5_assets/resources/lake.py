@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -24,13 +25,30 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+log = logging.getLogger("m5")
+
 LOCAL_BUCKET = "m5-lake"
 """The bucket name that stands for a folder lake in requests to the local runner."""
 
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
+_READ_WHOLE = 64 << 20
 _ROWS_AT_ONCE = 250_000
 """Row groups are read together up to this many rows: each part costs its readers about 50 ms, however small."""
+
+
+class DamagedFile(dg.Failure):
+    """A file of the lake is not what its manifest says. Permanent: a retry cannot help."""
+
+    def __init__(self, file: LakeFile, found: str) -> None:
+        dataset, _, rest = file.key.partition("/")
+        week = rest.partition("/")[0].removeprefix("week=") if rest.startswith("week=") else None
+        whose = f"{dataset}, week {week}" if week else dataset
+        super().__init__(
+            description=f"{file.key} in the lake is damaged: {found}, its manifest says {file.bytes} bytes with "
+            f"SHA-256 {file.sha256}; restore the file from a backup, or materialise {whose} again",
+            allow_retries=False,
+        )
 
 
 class MissingInput(dg.Failure):
@@ -134,24 +152,63 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def find(self, dataset: str, partition: str | None = None) -> Manifest | None:
         """Return the manifest of a partition, or None if it does not exist."""
+        key = f"{self.folder(dataset, partition)}/{_MANIFEST}"
         try:
-            with self.filesystem.open_input_stream(
-                self.path(f"{self.folder(dataset, partition)}/{_MANIFEST}")
-            ) as stream:
+            with self.filesystem.open_input_stream(self.path(key)) as stream:
                 content = json.loads(stream.read())
+            _check_checksum(content)
+            files = tuple(LakeFile(**entry) for entry in content.pop("files"))
+            return Manifest(files=files, **content)
         except FileNotFoundError:
             return None
-        files = tuple(LakeFile(**entry) for entry in content.pop("files"))
-        return Manifest(files=files, **content)
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
+            # After a power cut or a failing disk. Readers see a partition that has to be built again.
+            log.warning("%s cannot be read and counts as missing: %s", self.path(key), problem)
+            return None
+
+    def open(self, file: LakeFile) -> pa.NativeFile:
+        """Return a verified file, open for reading.
+
+        Small files are read whole; the others are hashed in one pass and read in a second, so memory stays flat.
+
+        Raises:
+            DamagedFile: if its size or SHA-256 is not what the manifest says, or if it is gone.
+        """
+        if file.bytes > _READ_WHOLE:
+            self.verify([file])
+            return self.filesystem.open_input_file(self.path(file.key))
+        try:
+            with self.filesystem.open_input_stream(self.path(file.key), compression=None) as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            raise DamagedFile(file, "it is gone") from None
+        found = hashlib.sha256(content).hexdigest()
+        if (len(content), found) != (file.bytes, file.sha256):
+            raise DamagedFile(file, f"it has {len(content)} bytes with SHA-256 {found}")
+        return pa.BufferReader(content)
+
+    def verify(self, files: Iterable[LakeFile]) -> None:
+        """Check that files are what their manifests say; for those that a job reads.
+
+        Raises:
+            DamagedFile: naming the first that is not.
+        """
+        for file in files:
+            try:
+                (found,) = self.describe([file.key])
+            except FileNotFoundError:
+                raise DamagedFile(file, "it is gone") from None
+            if found != file:
+                raise DamagedFile(file, f"it has {found.bytes} bytes with SHA-256 {found.sha256}")
 
     def read_table(self, file: LakeFile) -> pa.Table:
         """Return the contents of a Parquet file."""
-        with self.filesystem.open_input_file(self.path(file.key)) as stream:
+        with self.open(file) as stream:
             return pq.read_table(stream).unify_dictionaries()  # row groups may have different dictionaries
 
     def read_groups(self, file: LakeFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield a Parquet file's row groups in order, merging small ones, so the whole file is never in memory."""
-        with self.filesystem.open_input_file(self.path(file.key)) as stream, pq.ParquetFile(stream) as parquet:
+        with self.open(file) as stream, pq.ParquetFile(stream) as parquet:
             groups: list[int] = []
             rows = 0
             for group in range(parquet.num_row_groups):
@@ -179,7 +236,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         keys = sorted(name.removeprefix("week=") for name in folders if name.startswith("week="))
         paths = [self.path(f"{self.folder(dataset, key)}/{_MANIFEST}") for key in keys]
         present = self.filesystem.get_file_info(paths) if paths else []
-        return [key for key, info in zip(keys, present, strict=True) if info.type == pafs.FileType.File]
+        return [key for key, info in zip(keys, present, strict=True) if info.type == pafs.FileType.File and info.size]
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -238,6 +295,8 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         folder = self.folder(manifest.dataset, manifest.partition)
         content = asdict(manifest) | {"files": [asdict(f) for f in manifest.files]}
+        content["checksum"] = _checksum(content)
+        self._sync([self.path(file.key) for file in manifest.files])
         self.write_bytes(f"{folder}/{_MANIFEST}", json.dumps(content, indent=1, sort_keys=True).encode())
         return manifest
 
@@ -262,7 +321,20 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Write a small file atomically: readers see the old content or the new."""
         with self.staging() as staged:
             (staged / "content").write_bytes(content)
+            _sync_path(staged / "content")
             self._put(staged / "content", key)
+            self._sync([self.path(key)])
+
+    def _sync(self, paths: Sequence[str]) -> None:
+        """Make files and the folders that name them outlast a power cut; S3 does so by itself."""
+        if not isinstance(self.filesystem, pafs.LocalFileSystem):
+            return
+        root, folders = Path(self._place[1]), set[Path]()
+        for path in map(Path, paths):
+            _sync_path(path)
+            folders |= {folder for folder in path.parents if folder == root or root in folder.parents}
+        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+            _sync_path(folder)
 
     def _put(self, source: Path, key: str) -> None:
         target = self.path(key)
@@ -272,6 +344,25 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         else:
             with source.open("rb") as stream, self.filesystem.open_output_stream(target, compression=None) as sink:
                 shutil.copyfileobj(stream, sink, _CHUNK)
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_checksum(content: dict[str, Any]) -> None:
+    """Take a manifest's checksum out of its content and compare; manifests of earlier versions have none."""
+    written = content.pop("checksum", None)
+    if written is not None and written != _checksum(content):
+        raise ValueError("its checksum does not match its content")
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
