@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
-import m5_assets
+import m5_assets.settings
 from m5_assets.model_specs import JOB_KINDS
 
 ROOT = Path(__file__).parents[2]
