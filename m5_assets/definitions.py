@@ -1,7 +1,4 @@
-"""The code location: composes what the other modules define. Nothing is defined here.
-
-`build_defs` takes overrides, so that tests and the command line swap parts without patching.
-"""
+"""The code location, composed from the other modules; tests and the command line can replace resources."""
 
 from __future__ import annotations
 
@@ -31,9 +28,9 @@ STAGES = (landing, features, models, predictions, ensemble_weights, ensemble, ac
 
 
 def resources(source: Settings) -> dict[str, Any]:
-    """Return the outside world as these settings describe it."""
+    """Return the resources for these settings, by name."""
     lake = Lake(root=source.lake)
-    # By the variable's name: Dagster shows a resource's configuration in its UI, and the address holds a password.
+    # Passed as an EnvVar because Dagster's UI shows resource configuration, and the URL holds a password.
     url = dg.EnvVar("M5_DATABASE_URL") if source.database_url.get_secret_value() else ""
     return {
         "landing": LandingFolder(root=source.landing),
@@ -60,8 +57,8 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         schedules=SCHEDULES,
         sensors=SENSORS,
         resources={**resources(settings()), **(overrides or {})},
-        # Steps wait for jobs, most of the time; two at once let both transforms run side by side. Forked from a server
-        # that has loaded the code, a step starts in a second instead of five.
+        # Steps mostly wait for jobs; running two at once lets transforms run in parallel. Forked from a server that has
+        # already loaded the code, a step starts in one second instead of five.
         executor=dg.multiprocess_executor.configured(
             {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": ["m5_assets.definitions"]}}}
         ),

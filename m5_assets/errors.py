@@ -1,7 +1,7 @@
-"""Errors that the user can fix; the command line prints them in one line, without a traceback."""
+"""Errors that users can fix; the command line prints them on one line, without a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """An error that the user can fix; the message names the cause and the remedy."""
+    """An error that users can fix; the message gives the cause and the remedy."""

@@ -1,4 +1,4 @@
-"""The models the platform trains and combines: one entry per model.
+"""The models that the platform trains and combines, one entry per model.
 
 Everything that exists once per model (assets, checks, job settings, hyperparameters, columns) is derived from these
 entries. To add one: docs/extending.md.
@@ -16,20 +16,20 @@ from m5_assets.forecasting.totals.config import TotalsConfig
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What sets one model apart from the others.
+    """Everything that differs between the models.
 
     Attributes:
-        name: in asset keys, settings, images and columns; also its package under `forecasting` and its program
+        name: name in asset keys, settings, images and columns; also of its package in `forecasting` and its program
             `m5_assets.containers.<name>`.
-        label: its name for people.
+        label: name shown to people.
         framework: shown as the kind of its assets.
-        training_part: the folder of the features partition that a training reads; also the name of its channel.
-        prediction_part: the folder whose files a prediction answers, one by one.
-        about: what it is, the start of its assets' descriptions.
-        reads: what its predictions are computed from, and on what hardware.
-        hyperparameters: what its training can be told.
-        share: a member's share in the ensemble until enough past weeks are scored; 0 for the first, which has the rest.
-        predictions: the asset with its predictions; by default `<name>_predictions`.
+        training_part: folder of the features partition that training reads; also the name of its channel.
+        prediction_part: folder of the features partition whose files are predicted one by one.
+        about: what the model is; begins its assets' descriptions.
+        reads: what predictions are computed from, and on which hardware.
+        hyperparameters: class of its hyperparameters.
+        share: a member's default share in the ensemble; 0 for the first member, which gets the rest.
+        predictions: name of the asset with its predictions; `<name>_predictions` by default.
         training_instance: default instance type of its Training jobs.
         transform_instance: default instance type of its Batch Transform jobs.
     """
@@ -49,11 +49,11 @@ class ModelSpec:
 
     @property
     def model(self) -> str:
-        """The asset with the model in force."""
+        """The name of the asset with the model in force."""
         return f"{self.name}_model"
 
     def __post_init__(self) -> None:
-        """Fill in the default name of the predictions."""
+        """Set the default name of the predictions."""
         object.__setattr__(self, "predictions", self.predictions or f"{self.name}_predictions")
 
 
@@ -84,7 +84,7 @@ MEMBERS = (
         share=0.2,
     ),
 )
-"""The models of single series that the ensemble averages. The first takes the share that the others leave."""
+"""The models of single series that the ensemble averages. The first gets the share that the others leave."""
 
 TOTALS = ModelSpec(
     name="totals",
@@ -99,14 +99,14 @@ TOTALS = ModelSpec(
     hyperparameters=TotalsConfig,
     predictions="totals_forecast",
 )
-"""The model of the totals to which the members' average is aligned."""
+"""The model of the totals that the members' average is aligned to."""
 
 MODELS = (*MEMBERS, TOTALS)
 JOB_KINDS = ("features", *(model.name for model in MODELS))
-"""The programs that run as jobs: one image each."""
+"""The programs that run as jobs, each with its own image."""
 MEMBER_NAMES = tuple(member.name for member in MEMBERS)
 PREDICTIONS = tuple(model.predictions for model in MODELS)
 
 AVERAGE, ENSEMBLE = "average", "ensemble"
 FORECASTS = (*MEMBER_NAMES, AVERAGE, ENSEMBLE)
-"""The columns of a week's forecast: each member, their weighted average, the average aligned to the totals."""
+"""The columns of a week's forecast: each member, their weighted average, and the average aligned to the totals."""

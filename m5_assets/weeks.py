@@ -1,4 +1,4 @@
-"""Weeks, origins, horizons and the weekly partitions of all assets.
+"""Weeks, origins, horizons and the weekly partitions.
 
 A week is named by its first day. Its sales are known through its last day, the origin; its forecast covers the 28 days
 after the origin.
@@ -25,7 +25,7 @@ class Week:
     """A forecast week.
 
     Attributes:
-        first_day: its first day, which is also its partition key.
+        first_day: the first day, which is also the partition key.
     """
 
     first_day: dt.date
@@ -35,7 +35,7 @@ class Week:
         """Return the week of a partition key such as `2016-05-16`.
 
         Raises:
-            ValueError: not a date, or not the first day of a week; the message names that week's first day.
+            ValueError: the key is not a date, or not the first day of a week; the message suggests the right day.
         """
         try:
             day = dt.date.fromisoformat(key)
@@ -44,7 +44,9 @@ class Week:
         late = (day.weekday() - settings().first_weekday) % _DAYS
         if late:
             first = day - dt.timedelta(days=late)
-            raise ValueError(f"{key} is not the first day of a week; weeks begin on {settings().week_start}: {first}?")
+            raise ValueError(
+                f"{key} is not the first day of a week; weeks begin on {settings().week_start}, try {first}"
+            )
         return cls(day)
 
     @property
@@ -63,7 +65,7 @@ class Week:
         return self.origin + dt.timedelta(days=HORIZON_DAYS)
 
     def shift(self, weeks: int) -> Week:
-        """Return the week that many weeks later (earlier when negative)."""
+        """Return the week this many weeks later, or earlier if negative."""
         return Week(self.first_day + dt.timedelta(days=_DAYS * weeks))
 
     def __lt__(self, other: Week) -> bool:
@@ -85,10 +87,10 @@ def weeks_between(first: Week, last: Week) -> list[Week]:
 
 
 def last_full_week(now: dt.datetime, source: Settings) -> Week:
-    """Return the last week that is over; on frozen data no later than its last week.
+    """Return the last week that is over; on frozen data, at most the data's last week.
 
     Args:
-        now: an aware time; a day ends at midnight in the settings' time zone.
+        now: a time-zone-aware time; days end at midnight in the settings' time zone.
         source: the settings.
     """
     today = now.astimezone(ZoneInfo(source.time_zone)).date()
@@ -97,7 +99,7 @@ def last_full_week(now: dt.datetime, source: Settings) -> Week:
 
 
 def weekly_partitions(source: Settings) -> dg.WeeklyPartitionsDefinition:
-    """Return the partitions: from the week of d_1 through the last week of frozen data, else the last full week."""
+    """Return the weekly partitions, from the week of d_1 to the last week of frozen data or the last full week."""
     end = source.last_week + dt.timedelta(days=_DAYS) if source.last_week else None
     cron_weekday = (source.first_weekday + 1) % _DAYS  # cron counts from Sunday = 0
     return dg.WeeklyPartitionsDefinition(

@@ -1,14 +1,14 @@
-"""What the platform makes, one module a stage, in the order of the data.
+"""The platform's assets, one module per stage.
 
-landing -> features -> models -> predictions -> ensemble -> rds, and accuracy once the sales are known.
+landing -> features -> models -> predictions -> ensemble_weights -> ensemble -> rds; accuracy once the sales are known.
 """
 
 import warnings
 
 import dagster as dg
 
-# Dagster is pinned to one version: what it calls beta cannot change under us, and its warnings would greet everyone.
+# Dagster is pinned to one version, so its beta APIs cannot change under us; the warnings would only be noise.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-# The weekly job runs one week at a time; that raw weeks may also be loaded many at once is meant.
+# The weekly job runs one week at a time; some of its assets can also load many weeks in one run. This is intended.
 warnings.filterwarnings("ignore", message=".*varying BackfillPolicies", category=UserWarning)

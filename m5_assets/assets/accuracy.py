@@ -1,7 +1,4 @@
-"""The last stage, four weeks later: how good a week's forecast was, by the competition's own measure.
-
-Not here: the measure (`m5_assets.forecasting.wrmsse`), its weights and scales (`measure`).
-"""
+"""The last stage: scores a week's forecast by the competition's measure, WRMSSE, once its four weeks are known."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,18 +23,18 @@ from m5_assets.resources.landing_files import OFFICIAL
 from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between
 
-if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
+if TYPE_CHECKING:  # SciPy takes half a second, which would slow down every start of the code location
     from m5_assets.forecasting.wrmsse import Score
 
 BENCHMARK = "seasonal_naive"
 """The forecast that repeats the last seven days."""
 ALIGNED = {member: f"{member}_aligned" for member in MEMBER_NAMES}
-"""Each member aligned alone to the totals, as the ensemble is: what averaging gains after the alignment."""
+"""Each member aligned to the totals on its own, to show what averaging adds once everything is aligned."""
 SCORED = (*MEMBER_NAMES, AVERAGE, *ALIGNED.values(), ENSEMBLE, BENCHMARK)
-"""Whose accuracy is measured, in the order of the tables."""
+"""The forecasts that are scored, in the order of the tables."""
 
 _ITEM_LEVEL = 10
-"""From this level on groups are items: too many to keep the accuracy of every group for every model."""
+"""From this level on, groups are single items: too many to keep every group's accuracy for every model."""
 _HORIZON_WEEKS = HORIZON_DAYS // 7
 _DAYS = 7
 
@@ -59,8 +56,8 @@ Units = npt.NDArray[np.floating]
     group_name="accuracy",
     kinds={"parquet"},
     description="WRMSSE, RMSSE, mean absolute error and bias of each model's forecast of this week, at all twelve "
-    "levels, for each week of the horizon and for each aggregate, with the seasonal naive beside them. Can be made "
-    "once the four weeks that the forecast covers are known.",
+    "levels, for each week of the horizon and for each aggregate, with the seasonal naive for comparison. Can be "
+    "computed once the sales of the four forecast weeks are known.",
 )
 def forecast_accuracy(
     context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake
@@ -109,11 +106,15 @@ def forecast_accuracy(
 
 
 def _inputs(lake: Lake, week: Week) -> tuple[Manifest, Manifest]:
-    """Return the week's forecast and the totals that it was aligned to."""
+    """Return the manifests of the week's forecast and of the totals it was aligned to.
+
+    Raises:
+        dg.Failure: the lake now holds other totals.
+    """
     forecast, totals = lake.get("ensemble_forecast", week.key), lake.get("totals_forecast", week.key)
     if forecast.inputs["totals_forecast"] != totals.digest:
         raise dg.Failure(
-            f"week {week}: ensemble_forecast was aligned to other totals than those in the lake; materialise it again",
+            f"week {week}: ensemble_forecast was aligned to other totals than those in the lake; materialize it again",
             allow_retries=False,
         )
     return forecast, totals
@@ -145,11 +146,11 @@ def score_levels(forecasts: Mapping[str, Units], sold: npt.NDArray[np.number], m
     Args:
         forecasts: (N, 28) units by model.
         sold: (N, 28) units.
-        measure: of the same N series.
+        measure: weights and scales of the same N series.
 
     Returns:
-        A row a model, horizon week (0: all 28 days; 1 to 4: seven days each) and level (0: the mean of the twelve),
-        with name, wrmsse, rmsse, mae and bias as `Score.table` gives them.
+        One row per model, horizon week (0: all 28 days; 1 to 4: seven days each) and level (0: the mean of the
+        twelve), with name, wrmsse, rmsse, mae and bias as in `Score.table`.
     """
     tables = []
     for model, units in forecasts.items():
@@ -165,19 +166,19 @@ def score_levels(forecasts: Mapping[str, Units], sold: npt.NDArray[np.number], m
 def score_aggregates(
     forecasts: Mapping[str, Units], sold: npt.NDArray[np.number], measure: Measure, series: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return the accuracy of every group of the hierarchy over all 28 days; of items for two models only.
+    """Return the accuracy of every group of the hierarchy over all 28 days; of items, for two models only.
 
     Args:
         forecasts: (N, 28) units by model.
         sold: (N, 28) units.
-        measure: of the same N series.
-        series: those N series.
+        measure: weights and scales of the same N series.
+        series: the N series.
 
     Returns:
-        A row a model and group: every model at levels 1 to 9, the ensemble and the seasonal naive also at levels 10 to
-        12. Columns: model, level, state_id, store_id, cat_id, dept_id, item_id (as `Hierarchy.keys`), units (sold in
-        the 28 days), weight (WRMSSE is the sum of weight x rmsse), rmsse (NaN without a scale), mae (units a day) and
-        bias (NaN where nothing was sold).
+        One row per model and group: all models at levels 1 to 9, the ensemble and the seasonal naive also at levels 10
+        to 12. Columns: model, level, state_id, store_id, cat_id, dept_id, item_id (as in `Hierarchy.keys`), units (sold
+        in the 28 days), weight (WRMSSE is the sum of weight x rmsse), rmsse (NaN without a scale), mae (units per day)
+        and bias (NaN if nothing was sold).
     """
     groups = measure.hierarchy.keys(series).assign(
         units=measure.hierarchy.sum(sold.sum(axis=1, keepdims=True))[:, 0].astype(np.int64), weight=measure.weights
@@ -199,14 +200,18 @@ def _score(units: Units, sold: npt.NDArray[np.number], measure: Measure) -> "Sco
 
 
 def _forecasts(lake: Lake, week: Week, history: DailyUnits, totals: pd.DataFrame, alignment: float) -> dict[str, Units]:
-    """Return (N, 28) units by model of `SCORED`, in the history's order."""
+    """Return (N, 28) units for each model in `SCORED`, in the history's order.
+
+    Raises:
+        dg.Failure: a series with sales has no forecast.
+    """
     forecast = read_forecast(lake, week)
     keys = forecast.select(["store_id", "item_id"]).take(np.arange(0, forecast.num_rows, HORIZON_DAYS)).to_pandas()
     order = pd.MultiIndex.from_frame(keys).get_indexer(
         pd.MultiIndex.from_frame(history.series[["store_id", "item_id"]])
     )
     if (order < 0).any():
-        raise dg.Failure(f"{int((order < 0).sum())} series with sales have no forecast; materialise the week again")
+        raise dg.Failure(f"{int((order < 0).sum())} series with sales have no forecast; materialize the week again")
     found: dict[str, Units] = {m: forecast[m].to_numpy().reshape(-1, HORIZON_DAYS)[order] for m in FORECASTS}
     groups, daily = totals_of(history.series, totals)
     found |= {name: align(found[member], groups, daily, alignment) for member, name in ALIGNED.items()}

@@ -1,7 +1,4 @@
-"""The fifth stage: the two models' forecasts averaged and aligned to the totals, in process, a store at a time.
-
-Not here: fitting the weights (`ensemble_weights`).
-"""
+"""The fifth stage: the members' forecasts are averaged and aligned to the totals, in process and store by store."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -36,11 +33,11 @@ Units = npt.NDArray[np.float32]
     deps=[*PREDICTIONS, "ensemble_weights"],
     group_name="forecast",
     kinds={"parquet"},
-    description="The forecast: the weighted average of the members aligned to the totals, with the average and each "
-    "member's own beside it, for every product in every store and each of the 28 days after the week.",
+    description="The week's forecast for every product in every store and each of the next 28 days: the members' "
+    "weighted average, aligned to the totals. Also holds the unaligned average and each member's own forecast.",
 )
 def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[Any]:
-    """Average the models' forecasts."""
+    """Average the members' forecasts and align them to the totals."""
     week = Week.parse(context.partition_key)
     manifests = {name: lake.get(name, week.key) for name in (*PREDICTIONS, "ensemble_weights")}
     weights = read_weights(lake, week)
@@ -52,7 +49,7 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
             if writer is None:
                 shown, path = table, staged / "forecast.parquet"
                 writer = stack.enter_context(pq.ParquetWriter(path, table.schema, compression="zstd"))
-            writer.write_table(table)  # a row group, so that one store is read without the rest
+            writer.write_table(table)  # one row group, so that a store can be read on its own
             rows += table.num_rows
             a_day.append(_units_a_day(table))
         stack.close()
@@ -81,13 +78,17 @@ def ensemble_forecast(context: dg.AssetExecutionContext, lake: Lake) -> dg.Mater
 
 
 def _combined(lake: Lake, week: Week, manifests: Mapping[str, Manifest], weights: Weights) -> Iterator[pa.Table]:
-    """Yield the forecast store by store: a store's items are aligned to its own totals alone."""
+    """Yield the forecast store by store; a store's items are aligned to the totals of that store only.
+
+    Raises:
+        dg.Failure: the members forecast different series or days.
+    """
     totals = read_totals_forecast(lake, manifests["totals_forecast"])
     for stores in zip_longest(*(predictions_by_store(lake, manifests[member.predictions]) for member in MEMBERS)):
         first = stores[0]
         if any(s is None or not s.series.equals(first.series) or s.first_day != first.first_day for s in stores):
             raise dg.Failure(
-                f"week {week}: the models forecast different series or days; materialise all predictions again"
+                f"week {week}: the models forecast different series or days; materialize all predictions again"
             )
         units = {member.name: store.units for member, store in zip(MEMBERS, stores, strict=True)}
         average = weighted_average(units, weights.shares)
@@ -96,18 +97,18 @@ def _combined(lake: Lake, week: Week, manifests: Mapping[str, Manifest], weights
 
 
 def _units_a_day(table: pa.Table) -> npt.NDArray[np.float64]:
-    """Return the (len(FORECASTS), 28) sums over a table's series."""
+    """Return the daily sums over all series of a table, shape (len(FORECASTS), 28)."""
     return np.stack([table[name].to_numpy().reshape(-1, HORIZON_DAYS).sum(axis=0, dtype=float) for name in FORECASTS])
 
 
 def forecast_table(series: DailyUnits, members: Mapping[str, Units], average: Units, ensemble: Units) -> pa.Table:
-    """Return all forecasts side by side: keys, `date`, then a float32 column for each of `FORECASTS`.
+    """Return all forecasts side by side: keys, `date`, then one float32 column for each of `FORECASTS`.
 
     Args:
-        series: whose series and days the rows are of.
+        series: the N series and the 28 days.
         members: (N, 28) units by member.
-        average: their weighted average, before it is aligned to the totals.
-        ensemble: the average aligned to the totals.
+        average: (N, 28) weighted average of the members, not aligned.
+        ensemble: (N, 28) average, aligned to the totals.
     """
     table = series.table().drop_columns("units")
     for name, units in {**members, AVERAGE: average, ENSEMBLE: ensemble}.items():
@@ -119,4 +120,4 @@ def _totals_plot(lake: Lake, week: Week, models: Mapping[str, npt.NDArray[np.flo
     history = units_a_day(lake, unbroken_weeks(lake, week)[-_PLOTTED_WEEKS:])
     ahead = pd.date_range(week.shift(1).first_day, periods=HORIZON_DAYS)
     lines = {name: pd.Series(units, ahead) for name, units in models.items()}
-    return lines_plot({"sales": history, **lines}, f"Units a day, all stores, origin {week.origin}")
+    return lines_plot({"sales": history, **lines}, f"Units per day, all stores, origin {week.origin}")

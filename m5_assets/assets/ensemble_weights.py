@@ -1,6 +1,6 @@
-"""The ensemble's weights for a week, fitted on past weeks whose 28 days are known by now; never on the week itself.
+"""The ensemble's weights for a week, fitted on past weeks whose 28 days are known at its origin.
 
-Not here: the fit (`m5_assets.forecasting.ensemble`).
+Not here: the fit itself (`m5_assets.forecasting.ensemble`).
 """
 
 import json
@@ -28,9 +28,9 @@ from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 
 _HORIZON_WEEKS = HORIZON_DAYS // 7
 _LOOKBACK_WEEKS = 52
-"""Past weeks of a year: thirteen whose days do not overlap, in every season."""
+"""A year of past weeks: thirteen that do not overlap, from all seasons."""
 _OTHERS = MEMBERS[1:]
-"""The members whose shares are fitted; the first has the rest."""
+"""The members whose shares are fitted; the first gets the rest."""
 _GRID = share_grid(MEMBER_NAMES)
 _WEIGHTS_FILE, _SCORES_FILE = "weights.json", "scores.parquet"
 
@@ -50,8 +50,8 @@ _UP_TO_NOW = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_
     ],
     group_name="forecast",
     kinds={"parquet"},
-    description="The members' shares in the ensemble and the strength of the alignment to the totals that would have "
-    "been best in the past weeks whose 28 days are known at the week's origin, shrunk towards the settings' values.",
+    description="The members' shares in the ensemble and the strength of the alignment to the totals: the values that "
+    "scored best over the past weeks whose 28 days are known at the origin, shrunk towards the settings' defaults.",
 )
 def ensemble_weights(
     context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake, policy: ForecastPolicy
@@ -92,7 +92,7 @@ def ensemble_weights(
 
 
 def _named(weights: Weights) -> dict[str, float]:
-    """Return the fitted shares by the names that files and metadata give them."""
+    """Return the fitted shares by their names in files and metadata."""
     return {f"{name}_weight": share for name, share in weights.others.items()}
 
 
@@ -100,7 +100,7 @@ def read_weights(lake: Lake, week: Week) -> Weights:
     """Return the week's weights.
 
     Raises:
-        MissingInput: they have not been made.
+        MissingInput: they have not been fitted.
     """
     remedy = f"run `m5 forecast --week {week}`"
     found = lake.get("ensemble_weights", week.key, remedy=remedy).named(_WEIGHTS_FILE)
@@ -115,18 +115,18 @@ def read_weights(lake: Lake, week: Week) -> Weights:
 def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
     """Return the past weeks to fit on, oldest first.
 
-    They have all forecasts in the lake, their 28 days end by the week's origin, and no day lies in two of them: from
-    the last one back, each is the last that does not overlap the one after it.
+    All predictions of these weeks are in the lake, their 28 days end no later than the week's origin, and no two of
+    them overlap. They are picked greedily, newest first.
 
     Args:
-        lake: where the forecasts are.
-        week: the week whose weights are fitted; at most a year back is looked.
-        known: consecutive weeks of sales up to `week`; those before a past week give its measure.
+        lake: holds the predictions.
+        week: the week whose weights are fitted; past weeks lie at most a year before it.
+        known: consecutive weeks of sales up to `week`; they determine the past weeks' weights and scales.
     """
-    made = set.intersection(*(set(lake.partitions(dataset)) for dataset in PREDICTIONS))
+    predicted = set.intersection(*(set(lake.partitions(dataset)) for dataset in PREDICTIONS))
     first = max(week.shift(-_LOOKBACK_WEEKS), known[0].shift(_HORIZON_WEEKS - 1))
     chosen: list[Week] = []
-    for candidate in sorted((Week.parse(key) for key in made), reverse=True):
+    for candidate in sorted((Week.parse(key) for key in predicted), reverse=True):
         limit = chosen[-1] if chosen else week
         if candidate >= first and candidate <= limit.shift(-_HORIZON_WEEKS):
             chosen.append(candidate)
@@ -136,7 +136,7 @@ def matured_weeks(lake: Lake, week: Week, known: Sequence[Week]) -> list[Week]:
 def _sources(
     lake: Lake, official: LandedOfficial | None, past: Sequence[Week], known: Sequence[Week]
 ) -> dict[Week, dict[str, str]]:
-    """Return the digests of what each past week's scores are computed from, by names that hold the week."""
+    """Return the digests of the inputs of each past week's scores, by names that include the week."""
     inputs, sales = KnownInputs(lake), [lake.get("raw_sales", week.key) for week in known] if past else []
     found = {}
     for week in past:
@@ -150,9 +150,9 @@ def _sources(
 
 
 def _kept_grids(lake: Lake, week: Week, sources: Mapping[Week, Mapping[str, str]]) -> dict[Week, Floats]:
-    """Return the scores of past weeks that the same inputs gave already, for this week or for one of those.
+    """Return past weeks' scores that an earlier fit computed from the same inputs.
 
-    A week's weights are fitted on the past weeks of four weeks ago and one more.
+    Successive fits share nearly all past weeks: compared with four weeks ago, a week has only one more.
     """
     kept: dict[Week, Floats] = {}
     for earlier in (week, *reversed([*sources])):
@@ -177,14 +177,18 @@ def _score_grids(
     past: Sequence[Week],
     known: list[Week],
 ) -> dict[Week, Floats]:
-    """Return the past weeks' scores by weights."""
+    """Return each past week's scores over the grid of weights.
+
+    Raises:
+        dg.Failure: the members forecast different series.
+    """
     sales, grids = read_sales_weeks(lake, known), {}
     for number, week in enumerate(past, start=1):
-        context.log.info(f"scores of week {week} by weights, {number} of {len(past)}")
+        context.log.info(f"scoring week {week} over the grid of weights, {number} of {len(past)}")
         members = {each.name: read_predictions(lake, lake.get(each.predictions, week.key)) for each in MEMBERS}
         series = members[MEMBER_NAMES[0]].series
         if not all(member.series.equals(series) for member in members.values()):
-            raise dg.Failure(f"week {week}: the models forecast different series; materialise all predictions again")
+            raise dg.Failure(f"week {week}: the models forecast different series; materialize all predictions again")
         groups, totals = totals_of(series, read_totals_forecast(lake, lake.get("totals_forecast", week.key)))
         units, days = units_of(series, sales), (week.origin - sales.first_day).days + 1
         history = DailyUnits(series, sales.first_day, units[:, :days])
@@ -197,7 +201,7 @@ def _score_grids(
 
 
 def _scores_table(grids: dict[Week, Floats]) -> pd.DataFrame:
-    """Return a row per past week and point of the grid: week, each fitted share, alignment, wrmsse."""
+    """Return one row per past week and grid point: week, each fitted share, alignment, wrmsse."""
     names = [f"{member.name}_weight" for member in _OTHERS]
     rows = [
         (week.key, *(shares[member.name] for member in _OTHERS), alignment, float(grid[row, column]))
@@ -210,7 +214,7 @@ def _scores_table(grids: dict[Week, Floats]) -> pd.DataFrame:
 
 
 def _shown(scores: pd.DataFrame) -> dict[str, Any]:
-    """Show the mean score by weights, and each week's best."""
+    """Return metadata that shows the mean score over the grid and each week's best point."""
     if scores.empty:
         return {}
     labels = {f"{member.name}_weight": f"{member.label} weight" for member in _OTHERS}

@@ -1,8 +1,7 @@
-"""The second stage: features of each origin, by SageMaker Processing jobs of up to ten weeks.
+"""The second stage: the features of each origin, computed by SageMaker Processing jobs of up to ten weeks.
 
-A job is given the weekly sales files up to its last week by name, so nothing later can leak in; to each of its earlier
-weeks it gives only what was known then. Not here: how a feature is computed (`m5_assets.forecasting.features`) and the
-program of the job (`m5_assets.containers.features`), nor what a week knows (`known`).
+A job's inputs name each weekly sales file up to its last week, so nothing later can leak in; within the job, each
+earlier week sees only what was known at its own origin.
 """
 
 import hashlib
@@ -19,16 +18,16 @@ from m5_assets.resources.sagemaker_jobs import HEAVY, JOB_NAME, JobInput, SageMa
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week
 
-# Back to the first week of all; what the landed files do not reach does not exist.
+# Back to the very first week; partitions before the landed history do not exist.
 _ALL_EARLIER = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_upstream_partitions=True)
 
 
-WEEKS_A_JOB = 10
-"""Each week is an output of its own, and a Processing job has ten at most."""
+WEEKS_PER_JOB = 10
+"""Each week is a separate output, and SageMaker allows a Processing job ten."""
 
 
-def are_made(lake: Lake, known: Known, image: str) -> bool:
-    """Tell whether the lake holds the features that a job of this image would compute from this."""
+def are_computed(lake: Lake, known: Known, image: str) -> bool:
+    """Return whether the lake already holds the features that this image would compute from these inputs."""
     made = lake.find("features", known.week.key)
     if made is None or made.inputs != known.inputs or made.attributes.get("image") != image:
         return False
@@ -40,7 +39,7 @@ def are_made(lake: Lake, known: Known, image: str) -> bool:
     deps=[
         dg.AssetDep(
             "raw_sales",
-            # As far back as the landed history goes; `KnownInputs` names a week that is missing.
+            # Weeks before the landed history do not exist; `KnownInputs` reports any other missing week.
             partition_mapping=dg.TimeWindowPartitionMapping(
                 start_offset=1 - settings().history_weeks, allow_nonexistent_upstream_partitions=True
             ),
@@ -54,22 +53,22 @@ def are_made(lake: Lake, known: Known, image: str) -> bool:
     kinds={"sagemaker", "parquet", "numba"},
     pool=HEAVY,
     description="What is known at the week's origin: the dense panel of sales, prices and events, and the features of "
-    "each of the 28 days ahead for every product in every store. A file a store; Processing jobs of up to ten weeks.",
+    "each of the next 28 days for every product in every store. One file per store; jobs of up to ten weeks.",
 )
 def features(
     context: dg.AssetExecutionContext, lake: Lake, policy: ForecastPolicy, sagemaker: SageMakerJobs
 ) -> dg.MaterializeResult[Any]:
-    """Compute the weeks' features, where they are not made."""
+    """Compute the features of the weeks that do not have current ones."""
     image = sagemaker.image("features")
     inputs = KnownInputs(lake)
     known = [inputs.at(Week.parse(key), policy) for key in context.partition_keys]
-    todo = [each for each in known if not are_made(lake, each, image)]
+    todo = [each for each in known if not are_computed(lake, each, image)]
     shown: Mapping[str, Any] = {}
-    for first in range(0, len(todo), WEEKS_A_JOB):
-        shown = _compute(context, lake, sagemaker, todo[first : first + WEEKS_A_JOB])
-        context.log.info(f"features of {min(first + WEEKS_A_JOB, len(todo))} of {len(todo)} weeks are made")
+    for first in range(0, len(todo), WEEKS_PER_JOB):
+        shown = _compute(context, lake, sagemaker, todo[first : first + WEEKS_PER_JOB])
+        context.log.info(f"features of {min(first + WEEKS_PER_JOB, len(todo))} of {len(todo)} weeks computed")
     if len(todo) < len(known):
-        context.log.info(f"{len(known) - len(todo)} of {len(known)} weeks were made from the same inputs before")
+        context.log.info(f"{len(known) - len(todo)} of {len(known)} weeks reused: their inputs have not changed")
     manifests = [lake.get("features", each.week.key) for each in known]
     newest = known[-1]
     return dg.MaterializeResult(
@@ -88,7 +87,7 @@ def features(
 def _compute(
     context: dg.AssetExecutionContext, lake: Lake, sagemaker: SageMakerJobs, weeks: Sequence[Known]
 ) -> Mapping[str, Any]:
-    """Run the job of these weeks, switch each to what it wrote, and return what is to be shown of it."""
+    """Run one job for these weeks, commit its outputs to the lake, and return its metadata."""
     last = weeks[-1].week
     known = {id(each): each for week in weeks for each in (*week.sales, *week.totals, week.prices, week.calendar)}
     lake.verify(file for manifest in known.values() for file in manifest.files)
@@ -130,7 +129,10 @@ def _folder_of(manifest: Manifest) -> str:
 
 
 def _list_files(lake: Lake, week: Week, dataset: str, windows: Sequence[Sequence[Manifest]]) -> str:
-    """Write the S3 manifest that lists the files of all windows; its name is its content's, so a request repeats."""
+    """Write the S3 manifest that lists the files of all windows, and return its key.
+
+    The key is derived from the content, so the same inputs always give the same request.
+    """
     base = f"{dataset}/"
     files = {f.key: None for window in windows for m in window for f in m.files}
     content = json.dumps([{"prefix": lake.uri(base)}, *(key.removeprefix(base) for key in files)], indent=0).encode()

@@ -1,6 +1,6 @@
-"""The first stage: what was landed, as the lake's tables. Sales and totals by week, prices and calendar whole.
+"""The first stage: the landed files as tables in the lake; sales and totals by week, prices and calendar whole.
 
-Not here: how a CSV file is read and what makes it unacceptable (`m5_assets.resources.landing_files`).
+Not here: reading and validating the CSV files (`m5_assets.resources.landing_files`).
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from m5_assets.weeks import WEEKS, Week
 
 
 def _refuse(problem: BadInput) -> dg.Failure:
-    # Permanent: the same file gives the same answer, however often it is tried.
+    # No retries: the same file would be rejected again.
     return dg.Failure(description=str(problem), allow_retries=False)
 
 
@@ -30,11 +30,15 @@ def _refuse(problem: BadInput) -> dg.Failure:
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="landing",
     kinds={"csv", "parquet"},
-    description="A week of daily unit sales of every product in every store, from the landed sales file. "
-    "All weeks of the back-history load in one run, in one pass over the file.",
+    description="The week's daily unit sales of every product in every store, from the landed sales file. "
+    "The whole back-history loads in one run and one pass over the file.",
 )
 def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
-    """Split the wide sales file into weekly tables."""
+    """Split the wide sales file into weekly tables.
+
+    Raises:
+        dg.Failure: a file is invalid, or does not hold the week.
+    """
     weeks = [Week.parse(key) for key in context.partition_keys]
     try:
         reader = landing.open()
@@ -45,7 +49,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
     outside = [w.key for w in weeks if w.origin > last or w.origin < first]
     if outside and (len(weeks) == 1 or len(outside) == len(weeks)):
         raise dg.Failure(
-            f"week {outside[0]} is not in the landed sales file, which holds {first} to {last} "
+            f"week {outside[0]} is not in the landed sales file, which covers {first} to {last} "
             f"(d_{sales.first_day} to d_{sales.last_day}); land a file that reaches the week's last day",
             allow_retries=False,
         )
@@ -67,7 +71,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
         if number % 10 == 0 or number == len(written):
             context.log.info(f"{number} of {len(written)} weeks written, {rows:,} rows")
     if outside:
-        context.log.warning(f"{len(outside)} weeks outside {first} to {last} were asked for and do not exist")
+        context.log.warning(f"{len(outside)} of the requested weeks lie outside {first} to {last} and were skipped")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": rows,
@@ -87,14 +91,14 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="landing",
     kinds={"csv", "parquet"},
-    description="A week of the store-departments' daily totals: summed from the detail where it is loaded, else from "
-    "the optional file of totals that reach further back, else from the landed sales file. Where loaded detail and "
-    "totals exist they must agree.",
+    description="The week's daily totals per store-department: summed from the week's item sales if they are loaded, "
+    "else from the optional file of older totals, else from the landed sales file. Where both sources exist, they "
+    "must agree.",
 )
 def store_dept_sales(
     context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake
 ) -> dg.MaterializeResult[Any]:
-    """Sum the week's detail, or take its landed totals."""
+    """Sum the week's item sales, or take its landed totals."""
     weeks, loaded = [Week.parse(key) for key in context.partition_keys], set(lake.partitions("raw_sales"))
     try:
         reader = landing.open()
@@ -133,7 +137,7 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
     """Return the week's totals as a tidy table: store_id, dept_id, cat_id, state_id, date, units.
 
     Raises:
-        dg.Failure: neither the loaded detail nor what is landed holds the week, or they contradict each other.
+        dg.Failure: neither the loaded sales nor the landed totals hold the week, or they contradict each other.
     """
     manifest = lake.find("raw_sales", week.key)
     detail = None
@@ -151,14 +155,14 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
         )
     if detail is not None and totals is not None:
         _compare(week, detail, totals)
-        # The detail may begin in mid-week.
+        # The item sales may begin in the middle of the week.
         found = pd.concat([totals[~totals["date"].isin(detail["date"])], detail], ignore_index=True)
     found = found.sort_values(["store_id", "dept_id", "date"], ignore_index=True).astype({"units": "int64"})
     return pa.Table.from_pandas(found, preserve_index=False)
 
 
 def landed_numbers(week: Week, landed: LandedTotals, days: "pd.Series[Any]") -> range:
-    """Return the numbers of the week's days that the landed totals hold; `days` are dates by number."""
+    """Return the day numbers of the week that the landed totals cover; `days` maps day numbers to dates."""
     dates = days.loc[landed.first_day : landed.last_day]
     numbers = dates.index[(dates >= pd.Timestamp(week.first_day)) & (dates <= pd.Timestamp(week.origin))]
     return range(int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else range(0)
@@ -179,7 +183,7 @@ def _compare(week: Week, detail: pd.DataFrame, totals: pd.DataFrame) -> None:
     if len(odd):
         raise dg.Failure(
             f"week {week}: {len(odd)} store-departments are in the sales file or sales_store_dept_history.csv but not "
-            f"in both, the first {' '.join(map(str, odd[0]))}; land both files of the same stores or remove one",
+            f"in both, the first {' '.join(map(str, odd[0]))}; land both files for the same stores or remove one",
             allow_retries=False,
         )
     keys = [*groups, "date"]
@@ -216,7 +220,7 @@ def _whole_table(
 @dg.asset(
     group_name="landing",
     kinds={"csv", "parquet"},
-    description="The price of every product in every store and calendar week, those of the coming four weeks included.",
+    description="The price of every product in every store and calendar week, including the next four weeks.",
 )
 def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed price file."""
@@ -231,7 +235,7 @@ def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]
 @dg.asset(
     group_name="landing",
     kinds={"csv", "parquet"},
-    description="Days, Walmart's weeks, events and SNAP days by state, known in advance.",
+    description="Days, Walmart's weeks, events and SNAP days by state; known in advance.",
 )
 def calendar(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed calendar."""

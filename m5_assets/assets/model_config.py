@@ -14,14 +14,14 @@ _LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "mul
 
 
 def launchpad_config(model: type[Hyperparameters], given: Mapping[str, str]) -> type[dg.Config]:
-    """Return the config class of a model's asset: its hyperparameters, their limits and descriptions.
+    """Return the config class of a model's asset: its hyperparameters with their limits and descriptions.
 
     Args:
-        model: the model's hyperparameters.
-        given: those set for this platform; they become the defaults that the Launchpad shows.
+        model: the class of the model's hyperparameters.
+        given: values from the settings; they become the defaults in the Launchpad.
 
     Raises:
-        ValueError: `given` has an unknown name or a value that cannot be used.
+        ValueError: `given` has an unknown name or an invalid value.
     """
     defaults = model.from_hyperparameters(given)
     fields: dict[str, Any] = {}
@@ -31,25 +31,25 @@ def launchpad_config(model: type[Hyperparameters], given: Mapping[str, str]) -> 
         attributes = known["attributes"] | {"default": getattr(defaults, name), "description": text}
         parts = (known["annotation"], *known["metadata"], Field(**attributes))
         fields[name] = Annotated[parts]
-    made = create_model(model.__name__, __base__=(dg.Config, model), __doc__=model.__doc__, **fields)
-    return cast("type[dg.Config]", made)
+    config_class = create_model(model.__name__, __base__=(dg.Config, model), __doc__=model.__doc__, **fields)
+    return cast("type[dg.Config]", config_class)
 
 
 def training_hyperparameters(config: dg.Config, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the hyperparameters for a training job: the given ones, and those changed in the Launchpad.
+    """Return the hyperparameters of a training job: the settings' values and the changes from the Launchpad.
 
-    A run with untouched config returns exactly `given`, so its model has the same recipe as one without config.
+    With an unchanged config this is exactly `given`, so the model has the same recipe as one trained without config.
 
     Args:
-        config: an instance of the class that `launchpad_config` made from the same `given`.
-        given: the hyperparameters set for this platform.
+        config: an instance of the class that `launchpad_config` returned for the same `given`.
+        given: values from the settings.
     """
     defaults = type(config).model_fields
     return {**given, **{name: str(value) for name, value in config if value != defaults[name].default}}
 
 
 def _limits(metadata: list[Any]) -> str:
-    """Return limits as words in brackets, such as " (at least 1)"; nothing for a field without limits."""
+    """Return a field's limits in words, such as " (at least 1)"; empty for a field without limits."""
     words = [
         f"{word} {getattr(limit, name)}" for limit in metadata for name, word in _LIMITS.items() if hasattr(limit, name)
     ]

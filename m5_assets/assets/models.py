@@ -1,8 +1,7 @@
-"""The third stage: the models in force for a week, by SageMaker Training jobs.
+"""The third stage: the models in force for a week, trained by SageMaker Training jobs.
 
-A week's model is trained when the last one is older than the cadence, else the last one is carried forward. Only
-earlier weeks are looked at, so a backfill never uses a model from the future. Not here: the models themselves
-(`m5_assets.forecasting`).
+A week gets a new model if the last one has reached the age set by the cadence; otherwise the last one is carried
+forward. Only models of earlier weeks are considered, so a backfill never uses a model from the future.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ _PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
 
 
 def model_in_force(lake: Lake, dataset: str, week: Week, recipe: str, cadence_weeks: int) -> Manifest | None:
-    """Return the manifest of the last model before this week, if it is young enough and made by the same recipe."""
+    """Return the manifest of the last model before this week if it is recent enough and has the same recipe."""
     earlier = [key for key in lake.partitions(dataset) if key < week.key]
     if not earlier:
         return None
@@ -43,23 +42,23 @@ def model_file(manifest: Manifest) -> LakeFile:
 
 
 def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
-    """Return the asset with the model in force. Its hyperparameters can be changed for a run in the Launchpad."""
+    """Return the asset of the model in force; its hyperparameters can be changed per run in the Launchpad."""
     given = settings().hyperparameters(spec.name)
     config_type = launchpad_config(spec.hyperparameters, given)
 
     @dg.asset(
         name=spec.model,
         partitions_def=WEEKS,
-        # The week before: a backfill makes models in order, so that each carries the last one forward.
+        # The previous week, so that a backfill runs in order and each week can carry the last model forward.
         deps=["features", dg.AssetDep(spec.model, partition_mapping=_PREVIOUS_WEEK)],
         group_name="models",
         pool=HEAVY,
         kinds={"sagemaker", spec.framework},
-        description=f"{spec.about} in force: trained every few weeks, else carried forward.",
+        description=f"{spec.about} in force for the week: trained every few weeks, carried forward in between.",
     )
     def model(
         context: dg.AssetExecutionContext,
-        config: config_type,  # type: ignore[valid-type]  # made from the spec
+        config: config_type,  # type: ignore[valid-type]  # built from the spec
         lake: Lake,
         policy: ForecastPolicy,
         sagemaker: SageMakerJobs,
@@ -70,7 +69,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         if last is not None:
             lake.commit(Manifest(spec.model, week.key, last.files, last.inputs, last.attributes))
             context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
-            return dg.MaterializeResult(metadata={"trained_anew": False, **last.attributes})
+            return dg.MaterializeResult(metadata={"trained": False, **last.attributes})
         features = lake.get("features", week.key)
         lake.verify(features.under(spec.training_part))
         outcome = sagemaker.train(
@@ -83,19 +82,19 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         attributes = {"trained_week": week.key, "trained_through": week.origin.isoformat(), "recipe": recipe}
         inputs = {"features": features.digest}
         lake.commit(lake.collect(spec.model, week.key, outcome.prefix, inputs=inputs, attributes=attributes))
-        return dg.MaterializeResult(metadata={"trained_anew": True, **attributes, **_drawn(outcome.metadata)})
+        return dg.MaterializeResult(metadata={"trained": True, **attributes, **_drawn(outcome.metadata)})
 
     return model
 
 
 def _recipe(image: str, hyperparameters: Mapping[str, str]) -> str:
-    """Name what a model is made by: another program or other hyperparameters make another model."""
+    """Return a digest of what determines a model: the program and the hyperparameters."""
     content = json.dumps([image, dict(hyperparameters)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _drawn(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw what a training reports as plain numbers: the importance of features, their effect, the loss."""
+    """Return a training's metadata with feature importance, family effects and loss replaced by plots."""
     shown = dict(metadata)
     importance = _plain(shown.pop("feature_importance", None))
     if importance:
@@ -103,7 +102,7 @@ def _drawn(metadata: Mapping[str, Any]) -> dict[str, Any]:
         shown["importance"] = bars_plot(top, "Share of gain of the 25 strongest features")
     effects = _plain(shown.pop("family_effects", None))
     if effects:
-        title = "Mean effect of each family of features: mean absolute logarithm of its factor (TreeSHAP)"
+        title = "Mean effect of each feature family: mean absolute log of its factor (TreeSHAP)"
         shown["effects"] = bars_plot(effects, title)
     curve = _plain(shown.pop("training_curve", None))
     if curve:
@@ -115,7 +114,7 @@ def _drawn(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the data of a JSON metadata value that came through Pipes."""
+    """Return the data of a JSON metadata value that was reported through Pipes."""
     return value.data if isinstance(value, dg.JsonMetadataValue) else value
 
 

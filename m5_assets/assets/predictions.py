@@ -1,6 +1,6 @@
-"""The fourth stage: each model's forecast of the 28 days, by SageMaker Batch Transform jobs.
+"""The fourth stage: each model's forecast of the next 28 days, computed by SageMaker Batch Transform jobs.
 
-The jobs need nothing of each other and run at the same time where the machine allows.
+The jobs are independent of each other and run in parallel if the machine allows.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 def predictions_asset(
     spec: ModelSpec, examine: Callable[[Lake, Manifest, Week], Mapping[str, Any]]
 ) -> dg.AssetsDefinition:
-    """Return the asset with a model's predictions.
+    """Return the asset of a model's predictions.
 
     Args:
         spec: the model.
-        examine: reads the predictions before they are in force, raises `dg.Failure` where they are not those of the
-            week, and returns what to show of them.
+        examine: returns metadata of the predictions before they are committed; raises `dg.Failure` if they do not
+            cover the week.
     """
 
     @dg.asset(
@@ -34,7 +34,7 @@ def predictions_asset(
         deps=["features", spec.model],
         group_name="predictions",
         kinds={"sagemaker", spec.framework},
-        description=f"{spec.about}: the forecast of the 28 days ahead, {spec.reads}. A Batch Transform job.",
+        description=f"{spec.about}: forecast of the next 28 days, {spec.reads}. A Batch Transform job.",
     )
     def predictions(
         context: dg.AssetExecutionContext, lake: Lake, sagemaker: SageMakerJobs
@@ -50,7 +50,11 @@ def predictions_asset(
 def _transform(
     context: dg.AssetExecutionContext, lake: Lake, sagemaker: SageMakerJobs, spec: ModelSpec
 ) -> tuple[Manifest, dict[str, Any]]:
-    """Run the week's transform; return what it wrote, not yet in force, and what to show of it."""
+    """Run the week's transform; return the uncommitted manifest of its output, and metadata.
+
+    Raises:
+        dg.Failure: the number of answers differs from the number of input files.
+    """
     week = Week.parse(context.partition_key)
     features, model = lake.get("features", week.key), lake.get(spec.model, week.key)
     archive = model_file(model)
@@ -72,7 +76,11 @@ def _transform(
 
 
 def _examine_series(lake: Lake, manifest: Manifest, week: Week) -> dict[str, Any]:
-    """Examine the predictions of a member: every store over the week's 28 days."""
+    """Return metadata of a member's predictions.
+
+    Raises:
+        dg.Failure: a store's forecast does not cover the week's 28 days, or there is none.
+    """
     series, units, first = 0, 0.0, None
     for store in predictions_by_store(lake, manifest):
         if store.units.shape[1] != HORIZON_DAYS or store.last_day != week.last_forecast_day:
@@ -93,7 +101,11 @@ def _examine_series(lake: Lake, manifest: Manifest, week: Week) -> dict[str, Any
 
 
 def _examine_totals(lake: Lake, manifest: Manifest, week: Week) -> dict[str, Any]:
-    """Examine the forecast of the totals: the week's 28 days."""
+    """Return metadata of the totals forecast.
+
+    Raises:
+        dg.Failure: it does not cover the week's 28 days.
+    """
     frame = read_totals_forecast(lake, manifest)
     if frame["date"].max() != week.last_forecast_day or frame["date"].nunique() != HORIZON_DAYS:
         raise dg.Failure(f"{manifest.dataset}, week {week}: does not cover the week's 28 days")
@@ -101,7 +113,7 @@ def _examine_totals(lake: Lake, manifest: Manifest, week: Week) -> dict[str, Any
     return {
         "dagster/row_count": len(frame),
         "units": float(frame["units"].sum()),
-        "units_a_day_by_store": lines_plot(by_store, f"Units a day by store, origin {week.origin}"),
+        "units_a_day_by_store": lines_plot(by_store, f"Units per day by store, origin {week.origin}"),
         "preview": markdown_table(frame.head(8)),
     }
 

@@ -1,7 +1,4 @@
-"""How results look in the Dagster UI: previews, column schemas and plots as asset metadata.
-
-Not here: the numbers themselves, and the planner's dashboard (`m5_assets.dashboard`).
-"""
+"""Asset metadata for the Dagster UI: previews, column schemas and plots."""
 
 from __future__ import annotations
 
@@ -63,12 +60,12 @@ def bars_plot(values: Mapping[str, float], title: str) -> dg.MarkdownMetadataVal
 
 
 def grouped_bars_plot(frame: pd.DataFrame, title: str) -> dg.MarkdownMetadataValue:
-    """Return vertical bars: a group a row, within it a bar a column."""
+    """Return vertical bars: one group per row, one bar per column."""
     return _embedded(grouped_bars_png(frame, title), title)
 
 
 def grouped_bars_png(frame: pd.DataFrame, title: str) -> bytes:
-    """Return a PNG of vertical bars: a group a row, within it a bar a column."""
+    """Return a PNG of vertical bars: one group per row, one bar per column."""
     figure = _figure()
     axes = figure.subplots()
     width = 0.8 / len(frame.columns)
@@ -83,7 +80,7 @@ def grouped_bars_png(frame: pd.DataFrame, title: str) -> bytes:
 
 
 def _figure() -> Figure:
-    from matplotlib.figure import Figure  # loaded when a plot is drawn: the code location must load fast
+    from matplotlib.figure import Figure  # imported here so that the code location loads fast
 
     return Figure(figsize=(8, 3.6), dpi=90, layout="constrained")
 

@@ -1,6 +1,6 @@
-"""The tables in PostgreSQL that dashboards, planners and BI read: one asset per table, named as the table.
+"""The PostgreSQL tables that dashboards, planners and BI tools read: one asset per table, with the table's name.
 
-A load is one transaction per week: readers see the old week or the new one.
+Each week loads in one transaction, so readers see either the old week or the new one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +38,14 @@ ReadWeek: TypeAlias = Callable[[Week], Rows]
 
 @dataclass(frozen=True)
 class Load:
-    """One run of an asset: what it reads, what it writes to, and which weeks."""
+    """One run of a table's asset.
+
+    Attributes:
+        lake: the source.
+        engine: the target database.
+        weeks: the weeks to load; empty for a table without weeks.
+        run_id: the Dagster run.
+    """
 
     lake: Lake
     engine: Engine
@@ -58,12 +65,12 @@ def _rds_asset(
     """Return the asset of a table.
 
     Args:
-        name: the table's.
+        name: the table's name.
         deps: the assets it is loaded from.
         description: what the table holds.
-        load: loads it, and yields a result per transaction.
-        weekly: whether it is loaded by week.
-        backfill_policy: how many weeks a run of a backfill loads.
+        load: loads the table and yields one result per transaction.
+        weekly: whether the table is loaded by week.
+        backfill_policy: how many weeks one run of a backfill loads.
     """
 
     @dg.asset(
@@ -77,7 +84,7 @@ def _rds_asset(
         backfill_policy=backfill_policy,
     )
     def table(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
-        from m5_assets.resources.postgres import migrate  # Alembic: a tenth of the code location's loading
+        from m5_assets.resources.postgres import migrate  # Alembic would take a tenth of the code location's load time
 
         engine = postgres.engine()
         migrate.upgrade(engine)
@@ -111,8 +118,8 @@ def _weekly_table(
         table: the table.
         deps: the assets it is loaded from.
         description: what the table holds.
-        reader: given the lake and all weeks of a run, returns the function that reads one week's rows.
-        write: replaces a week of the table by its rows.
+        reader: takes the lake and all weeks of a run, and returns a function that reads one week's rows.
+        write: replaces one week of the table.
         ranges: whether a backfill loads all its weeks in one run.
     """
 
@@ -126,7 +133,7 @@ def _weekly_table(
 
 
 class _Reread:
-    """Tables that are read again by each pass over them, so that none is kept in memory."""
+    """Tables that are read again in each pass, so that none has to stay in memory."""
 
     def __init__(self, read: Callable[[], Iterator[pa.Table]]) -> None:
         self._read = read
@@ -150,11 +157,15 @@ def _series_outlook(lake: Lake, _: Sequence[Week]) -> ReadWeek:
 
 
 def _outlook(lake: Lake, week: Week, forecast: pa.Table) -> pa.Table:
-    """Return the outlook of the series of a part of the forecast."""
+    """Return the outlook of the series in one part of the forecast.
+
+    Raises:
+        dg.Failure: the features cover other series.
+    """
     series = series_of(forecast, HORIZON)
     panel = read_panels(lake, week, series["store_id"].unique().tolist())
     if not series.equals(panel.series):
-        raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
+        raise dg.Failure(f"week {week}: forecast and features cover different series; materialize the week again")
     units = {name: forecast[name].to_numpy().reshape(-1, HORIZON) for name in FORECASTS}
     return pa.Table.from_pandas(outlook(panel, units), preserve_index=False)
 
@@ -168,7 +179,11 @@ def _store_dept_forecast(lake: Lake, _: Sequence[Week]) -> ReadWeek:
 
 
 def _sum_forecast(lake: Lake, week: Week) -> pa.Table:
-    """Return the forecasts' sums by store-department and day, beside the totals' own forecast."""
+    """Return the forecasts summed by store-department and day, next to the totals' own forecast.
+
+    Raises:
+        dg.Failure: a store-department has only one of the two on some day.
+    """
     keys = ["store_id", "dept_id", "date"]
     sums = [(name, "sum") for name in FORECASTS]
     parts = [part.group_by([*keys, "state_id"]).aggregate(sums).to_pandas() for part in forecast_parts(lake, week)]
@@ -180,8 +195,8 @@ def _sum_forecast(lake: Lake, week: Week) -> pa.Table:
     if not odd.empty:
         row = odd.iloc[0]
         raise dg.Failure(
-            f"week {week}: {len(odd)} days of store-departments are forecast by the items or the totals, not by both, "
-            f"the first {row['store_id']}, {row['dept_id']}, {row['date']}; materialise totals_forecast and "
+            f"week {week}: {len(odd)} days of store-departments have an item or a totals forecast, but not both, "
+            f"the first {row['store_id']}, {row['dept_id']}, {row['date']}; materialize totals_forecast and "
             "ensemble_forecast again"
         )
     return pa.Table.from_pandas(joined, preserve_index=False)
@@ -207,14 +222,14 @@ def _load_calendar(run: Load) -> Iterator[LoadResult]:
 calendar = _rds_asset(
     "calendar",
     deps=["calendar"],
-    description="Days, events and SNAP days, all of them at once: tables calendar and snap.",
+    description="Days, events and SNAP days: tables calendar and snap, loaded as a whole.",
     load=_load_calendar,
 )
 sales = _weekly_table(
     schema.sales,
     deps=["raw_sales", "sell_prices", "calendar"],
-    description="The units sold of every series on the seven days of a week, with their prices. Weeks of the "
-    "back-history load in one run, each in a transaction of its own.",
+    description="The week's daily unit sales of every series, with prices. The back-history loads in one run, one "
+    "transaction per week.",
     reader=_sales,
     write=load_series,
     ranges=True,
@@ -222,22 +237,22 @@ sales = _weekly_table(
 forecast = _weekly_table(
     schema.forecast,
     deps=["ensemble_forecast", "sell_prices", "calendar"],
-    description="The week's forecast of every series, day and model, with the known prices.",
+    description="The week's forecast by series, day and model, with the known prices.",
     reader=_forecast,
     write=load_series,
 )
 series_outlook = _weekly_table(
     schema.series_outlook,
     deps=["features", "ensemble_forecast"],
-    description="What sold lately and what is forecast, one row per series: what planners look at first.",
+    description="Recent sales and the forecast, one row per series: the first thing planners look at.",
     reader=_series_outlook,
     write=load_series,
 )
 store_dept_sales = _weekly_table(
     schema.store_dept_sales,
     deps=["store_dept_sales", sales],
-    description="The store-departments' daily totals over the whole known history. They must be the sums of the "
-    "items' sales where those are loaded.",
+    description="Daily sales per store-department over the whole known history. They must equal the sums of the "
+    "item sales where those are loaded.",
     reader=_store_dept_sales,
     write=lambda engine, _, first_day, rows, run_id: load_store_dept_sales(engine, first_day, rows, run_id),
     ranges=True,
@@ -245,8 +260,8 @@ store_dept_sales = _weekly_table(
 store_dept_forecast = _weekly_table(
     schema.store_dept_forecast,
     deps=["ensemble_forecast", "totals_forecast"],
-    description="The store-departments' daily forecasts: the sums of each model's items, and the totals' own forecast "
-    "before the items were aligned to it.",
+    description="Daily forecasts per store-department: each model's items summed, and the totals model's own forecast, "
+    "to which the items were aligned.",
     reader=_store_dept_forecast,
 )
 accuracy = _weekly_table(
@@ -259,6 +274,6 @@ accuracy = _weekly_table(
 aggregate_accuracy = _weekly_table(
     schema.aggregate_accuracy,
     deps=["forecast_accuracy"],
-    description="RMSSE, mean absolute error and bias of the week's forecast of every single aggregate.",
+    description="RMSSE, mean absolute error and bias of the week's forecast for each aggregate.",
     reader=_scores(read_aggregate_accuracy),
 )

@@ -1,7 +1,7 @@
-"""What must hold of the assets, in modules of the same names; how a finding is recorded is in `recording`.
+"""The asset checks, in modules named like the assets' modules; `recording` runs them and records what they find.
 
-A module's functions take tables and arrays and return a `Finding`; at its end they are bound to their assets. A
-blocking check keeps a bad week from what is made of it: the dashboards keep the forecast they show.
+Each module has functions that turn tables and arrays into a `Finding`; at its end they are bound to the assets. A
+failed blocking check stops everything downstream for that week, so the dashboards keep the last good forecast.
 """
 
 from m5_assets.checks import accuracy, ensemble, ensemble_weights, features, landing, models, predictions, rds

@@ -1,6 +1,6 @@
-"""What must hold of a matured week's accuracy: sound numbers, better than the seasonal naive, the ensemble worth it.
+"""Checks of a scored week: valid numbers, better than the seasonal naive, no worse than the best member.
 
-None of it blocks: a bad score is known only after four weeks, and its table must show it.
+None of them blocks: a bad score is only known after four weeks, and the tables must show it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from m5_assets.weeks import Week
 
 _LEVELS = range(13)
 CHECKS = (
-    Check("levels_complete", "Every model is scored at all twelve levels, by finite numbers from 0 on."),
-    Check("better_than_seasonal_naive", "The forecast's WRMSSE is below that of the last week repeated."),
-    Check("ensemble_not_worse", "Over the matured weeks the forecast is not worse than its best member."),
+    Check("levels_complete", "Every model has a score at each of the twelve levels, finite and not negative."),
+    Check("better_than_seasonal_naive", "The forecast's WRMSSE is lower than that of repeating the last seven days."),
+    Check("ensemble_not_worse", "Over the last scored weeks, the forecast is no worse than its best member."),
 )
 
 
 def levels_complete(frame: pd.DataFrame) -> Finding:
-    """Look at level 0 to 12 of each model, over the whole horizon."""
+    """Check that each model has valid scores at levels 0 to 12 over the whole horizon."""
     whole = frame[frame["horizon_week"] == 0]
     models = sorted(set(whole["model"]))
     levels = whole.groupby("model")["level"].agg(set)
@@ -35,30 +35,35 @@ def levels_complete(frame: pd.DataFrame) -> Finding:
     problems += [f"no scores of {model}" for model in (ENSEMBLE, BENCHMARK) if model not in models]
     scores = whole["wrmsse"].to_numpy(float)
     wrong = int((~(np.isfinite(scores) & (scores >= 0))).sum())
-    problems += [f"{wrong} scores are no numbers from 0 on"] if wrong else []
+    problems += [f"{wrong} scores are negative or not finite"] if wrong else []
     return Finding(not problems, "; ".join(problems) or f"{len(models)} models at twelve levels")
 
 
 def overall(frame: pd.DataFrame) -> dict[str, float]:
-    """Return each model's WRMSSE of the whole horizon."""
+    """Return each model's WRMSSE over the whole horizon."""
     rows = frame[(frame["horizon_week"] == 0) & (frame["level"] == 0)]
     return {str(model): float(score) for model, score in zip(rows["model"], rows["wrmsse"], strict=True)}
 
 
 def better_than_benchmark(scores: dict[str, float]) -> Finding:
-    """Compare the forecast with the last seven days repeated."""
+    """Check that the forecast beats repeating the last seven days."""
     final, naive = scores.get(ENSEMBLE, np.nan), scores.get(BENCHMARK, np.nan)
     text = f"WRMSSE {final:.4f}, seasonal naive {naive:.4f}"
     return Finding(final < naive, text, {"wrmsse": final, "wrmsse_seasonal_naive": naive})
 
 
 def ensemble_not_worse(weeks: Sequence[dict[str, float]], tolerance: float) -> Finding:
-    """Compare the means over the matured weeks, the latest of them first in `weeks`."""
+    """Check that the forecast's mean WRMSSE is at most that of its best member, plus a tolerance.
+
+    Args:
+        weeks: WRMSSE by model, for each scored week.
+        tolerance: relative excess that passes.
+    """
     means = {model: float(np.mean([week[model] for week in weeks])) for model in (ENSEMBLE, *MEMBER_NAMES)}
     best = min(MEMBER_NAMES, key=lambda member: means[member])
-    text = f"over {len(weeks)} matured weeks {means[ENSEMBLE]:.4f}, its best member {best} {means[best]:.4f}"
+    text = f"over {len(weeks)} scored weeks: {means[ENSEMBLE]:.4f}; its best member, {best}: {means[best]:.4f}"
     passed = means[ENSEMBLE] <= means[best] * (1 + tolerance)
-    return Finding(passed, f"{text}; {tolerance:.0%} worse passes", {"weeks": len(weeks), **means})
+    return Finding(passed, f"{text}; up to {tolerance:.0%} worse passes", {"weeks": len(weeks), **means})
 
 
 def examiner(lake: Lake, limits: CheckLimits) -> Examiner:

@@ -1,6 +1,6 @@
-"""What must hold of a week's forecast before it reaches the database and the dashboards.
+"""Checks of a week's forecast before it reaches the database and the dashboards.
 
-All of it blocks: where a check fails, the forecast of the week before stays in the database.
+All of them block: if one fails, the database keeps the previous week's forecast.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import HORIZON_DAYS, Week
 
 CHECKS = (
-    Check("complete", "Every series of the week's sales has its 28 days, once.", blocking=True),
-    Check("finite_and_not_negative", "Every model's value is a number from 0 on.", blocking=True),
-    Check("plausible_total", "The units a day are near those of the last four weeks.", blocking=True),
-    Check("plausible_stores", "So are those of each store, within twice the band.", blocking=True),
+    Check("complete", "Every series in the week's sales has each of the 28 days once.", blocking=True),
+    Check("finite_and_not_negative", "No model has a negative or non-finite value.", blocking=True),
+    Check("plausible_total", "The units per day are close to those of the last four weeks.", blocking=True),
+    Check("plausible_stores", "Each store's units per day are too, within twice the band.", blocking=True),
 )
 
 
 def model_columns(table: pa.Table) -> list[str]:
-    """Return the columns that hold a model's forecast: all but the keys."""
+    """Return the columns with a model's forecast: all except the keys."""
     return [name for name in table.column_names if name not in (*SERIES_COLUMNS, "date")]
 
 
 def complete(table: pa.Table, live: pd.MultiIndex, week: Week) -> Finding:
-    """Every series has each of the 28 days once."""
+    """Check that every series has each of the 28 days once."""
     keys = ["store_id", "item_id"]
     counted = table.group_by(keys).aggregate([("date", "count_distinct"), ("date", "count")]).to_pandas()
     series = pd.MultiIndex.from_frame(counted[keys].astype(str)).sort_values()
@@ -45,10 +45,10 @@ def complete(table: pa.Table, live: pd.MultiIndex, week: Week) -> Finding:
 
 
 def plausible_stores(forecast: pd.Series[float], sales: pd.Series[float], band: float) -> Finding:
-    """Compare each store's units a day with its sales a day of the last four weeks."""
+    """Compare each store's units per day with its sales per day in the last four weeks."""
     ratio = (forecast / sales.where(sales > 0)).reindex(sales.index)
     odd = ratio[~((ratio - 1).abs() <= band) & (sales > 0)]
-    text = f"{len(sales) - len(odd)} of {len(sales)} stores within {1 - band:.2f} to {1 + band:.2f} of their last weeks"
+    text = f"{len(sales) - len(odd)} of {len(sales)} stores at {1 - band:.2f} to {1 + band:.2f} of their last weeks"
     named = "; ".join(f"{store}: {value:.2f}" for store, value in odd.items())
     return Finding(odd.empty and len(sales) > 0, f"{text}; {named}" if named else text, {"stores_odd": len(odd)})
 
@@ -67,7 +67,7 @@ def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
         return {
             "complete": complete(table, live, week),
             "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "all models"),
-            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units per day"),
             "plausible_stores": plausible_stores(forecast, _sales_by_store(lake, week), 2 * band),
         }
 

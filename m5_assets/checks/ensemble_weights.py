@@ -1,4 +1,4 @@
-"""What must hold of the ensemble's weights: shares, and learnt from weeks that had matured."""
+"""Checks of the ensemble's weights: between 0 and 1, and fitted only on weeks that were known in full."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
 
 CHECKS = (
-    Check("shares", "The members' shares and the strength of the alignment lie between 0 and 1.", blocking=True),
-    Check("learnt_from_the_past", "The 28 days of every week they were fitted on end by the origin.", blocking=True),
+    Check("shares", "The members' shares and the alignment strength lie between 0 and 1.", blocking=True),
+    Check("learnt_from_the_past", "All 28 days of the weeks used in the fit end by the origin.", blocking=True),
 )
 
 
@@ -22,7 +22,7 @@ def shares(weights: Mapping[str, float]) -> Finding:
 
 
 def learnt_from_the_past(week: Week, fitted_on: Sequence[Week]) -> Finding:
-    """No week whose forecast days were not all known."""
+    """Check that all forecast days of the weeks used in the fit were known at the origin."""
     late = [past.key for past in fitted_on if past.last_forecast_day > week.origin]
     text = f"fitted on {len(fitted_on)} weeks"
     return Finding(not late, f"{text}; not all days of {', '.join(late)} were known" if late else text)

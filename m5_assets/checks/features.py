@@ -1,4 +1,4 @@
-"""What must hold of a week's features: every store and series, finite numbers, and nothing from after the origin."""
+"""Checks of a week's features: every store and series, finite numbers, and nothing from after the origin."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from m5_assets.weeks import Week
 
 CURRENT = Check(
     "based_on_current_sales",
-    "What it was computed from is what the lake holds now; a corrected file makes weeks stale.",
+    "The inputs have not changed since; a corrected file makes the weeks that use it stale.",
 )
 _KEYS = (*SERIES_COLUMNS, "date")
 _FILLED = ("weekday", "snap", "price", "lag_28", "same_weekday_mean_4", "rolling_mean_28", "nonzero_share_28")
-"""Features that a short history suffices for: they are known in most rows."""
+"""Features that need little history, so most rows must have a value."""
 CHECKS = (
-    Check("schema", "Every store's rows for the horizon have every feature of the catalogue.", blocking=True),
-    Check("complete", "Every store of the week's sales has its panel and 28 rows a series.", blocking=True),
-    Check("known_at_the_origin", "The job saw no week after this one; sales end at the origin.", blocking=True),
-    Check("finite", "No feature is infinite; prices, lags and means are known in most rows.", blocking=True),
+    Check("schema", "Every store's horizon file has exactly the features of the catalogue.", blocking=True),
+    Check("complete", "Every store in the week's sales has a panel, and 28 rows per series.", blocking=True),
+    Check("known_at_the_origin", "The job read no later week, and the sales end at the origin.", blocking=True),
+    Check("finite", "No feature is infinite; prices, lags and means have a value in most rows.", blocking=True),
     CURRENT,
 )
 
 
 def schema(columns: Iterable[str], names: Iterable[str]) -> Finding:
-    """Compare the columns of a horizon file with the catalogue's names."""
+    """Compare a horizon file's columns with the catalogue."""
     found, wanted = set(columns), {*_KEYS, *names}
     problems = [f"no column {name}" for name in sorted(wanted - found)]
     problems += [f"unknown column {name}" for name in sorted(found - wanted)]
-    return Finding(not problems, "; ".join(problems[:10]) or f"{len(found)} columns, as the catalogue says")
+    return Finding(not problems, "; ".join(problems[:10]) or f"{len(found)} columns, as in the catalogue")
 
 
 def complete(expected: Sequence[str], stores: Mapping[str, Sequence[str]], rows: int, series: int) -> Finding:
-    """Compare the stores of each part with those of the week's sales, and the rows with its series."""
+    """Check that each part has all stores of the week's sales, and the horizon 28 rows per series."""
     problems = [
         f"{part} lacks {', '.join(sorted(lacking))}" for part in stores if (lacking := {*expected} - {*stores[part]})
     ]
     if rows < series * HORIZON:
-        problems.append(f"{rows:,} rows for the horizon of {series:,} series, {HORIZON} each")
+        problems.append(f"{rows:,} rows for the horizon of {series:,} series, {HORIZON} expected for each")
     figures = {"rows": rows, "series": series, "stores": len(expected)}
     return Finding(not problems, "; ".join(problems) or f"{len(expected)} stores, {rows:,} rows", figures)
 
@@ -58,23 +58,23 @@ def complete(expected: Sequence[str], stores: Mapping[str, Sequence[str]], rows:
 def known_at_the_origin(
     week: Week, inputs: Iterable[str], known_through: Sequence[dt.date], horizon_days: Iterable[dt.date]
 ) -> Finding:
-    """Nothing after the origin was an input, and the files say so themselves.
+    """Check that nothing after the origin was an input, by the job's inputs and by the files it wrote.
 
     Args:
-        week: whose features these are.
-        inputs: the keys of all files that the job was given, below folders `week=<first day>`.
-        known_through: the last day with sales of each panel and of the totals.
-        horizon_days: the days that the horizon's rows are for.
+        week: the week of the features.
+        inputs: the keys of all input files of the job, in folders named `week=<first day>`.
+        known_through: the last day with sales in each panel and in the totals.
+        horizon_days: the days of the horizon's rows.
     """
     late = sorted({key for key in inputs if _week_of(key) > week.key})
-    problems = [f"the job was given {len(late)} files of later weeks, such as {late[0]}"] if late else []
+    problems = [f"the job read {len(late)} files of later weeks, such as {late[0]}"] if late else []
     wrong = sorted({day for day in known_through if day != week.origin})
     if wrong:
         problems.append(f"sales are known through {wrong[-1]}, not through the origin {week.origin}")
     odd = days(sorted(set(horizon_days)), week.shift(1).first_day, week.last_forecast_day)
     if odd:
-        problems.append(f"the horizon's rows are not for the 28 days after it: {odd[0]} is missing or superfluous")
-    return Finding(not problems, "; ".join(problems) or f"nothing after {week.origin} was known")
+        problems.append(f"the horizon's rows do not cover exactly the next 28 days: {odd[0]} is missing or unexpected")
+    return Finding(not problems, "; ".join(problems) or f"nothing after {week.origin} was used")
 
 
 def _week_of(key: str) -> str:
@@ -82,7 +82,7 @@ def _week_of(key: str) -> str:
 
 
 class Finiteness:
-    """Counts of infinite and missing values, store by store."""
+    """Counts infinite and missing values, store by store."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -99,7 +99,7 @@ class Finiteness:
                 self._missing[name] += int(np.isnan(values).sum())
 
     def finding(self) -> Finding:
-        """Return what was found in all stores."""
+        """Return the finding over all stores counted so far."""
         problems = [f"{name} is infinite in {count} rows" for name, count in self._infinite.items() if count]
         problems += [
             f"{name} is missing in {self._missing[name] / max(self._rows, 1):.0%} of the rows"
@@ -112,13 +112,13 @@ class Finiteness:
 
 
 def based_on_current_sales(changed: Sequence[str]) -> Finding:
-    """No input has changed since the features were computed."""
+    """Check that no input has changed since the features were computed."""
     return Finding(not changed, f"changed since: {', '.join(changed)}" if changed else "no input has changed since")
 
 
 def examiner(lake: Lake) -> Examiner:
     """Return the examiner of `features`."""
-    from m5_assets.forecasting.features.registry import NAMES  # loads numba, which no code location should pay for
+    from m5_assets.forecasting.features.registry import NAMES  # slow: imports numba
 
     current = KnownInputs(lake)
 
@@ -140,7 +140,7 @@ def examiner(lake: Lake) -> Examiner:
         known = [_known_through(lake, f) for part in ("panel", "totals") for f in manifest.under(part)]
         bad = [finding for finding in schemas if not finding.passed]
         return {
-            "schema": bad[0] if bad else schemas[0] if schemas else Finding(False, "no file of the horizon"),
+            "schema": bad[0] if bad else schemas[0] if schemas else Finding(False, "there is no horizon file"),
             "complete": complete(stores, found, rows, series),
             "known_at_the_origin": known_at_the_origin(week, _inputs(lake, manifest), known, dates),
             "finite": finiteness.finding(),
@@ -151,7 +151,7 @@ def examiner(lake: Lake) -> Examiner:
 
 
 def _known_through(lake: Lake, file: LakeFile) -> dt.date:
-    """Return the last day with sales of a panel or of totals, from the file's footer alone."""
+    """Return the last day with sales in a panel or in totals; reads only the file's footer."""
     with lake.open(file) as stream:
         schema_found = pq.ParquetFile(stream).schema_arrow
     lists = next(schema_found.field(name).type for name in ("sales", "units") if name in schema_found.names)
@@ -160,7 +160,7 @@ def _known_through(lake: Lake, file: LakeFile) -> dt.date:
 
 
 def _inputs(lake: Lake, manifest: Manifest) -> list[str]:
-    """Return the keys on every list of inputs that the week's jobs were given."""
+    """Return the keys of all files on the input lists of the week's jobs."""
     keys: list[str] = []
     for name in lake.list(f"{lake.folder('features', manifest.partition)}/inputs"):
         with lake.filesystem.open_input_stream(lake.path(name)) as stream:

@@ -1,6 +1,6 @@
-"""What must hold of the landed weeks, prices and days before anything is computed from them.
+"""Checks of the loaded sales, totals, prices and calendar before anything is computed from them.
 
-Not here: what makes a landed file unacceptable as a file (`m5_assets.resources.landing_files`).
+Not here: which files are rejected before they are loaded (`m5_assets.resources.landing_files`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from m5_assets.settings import CheckLimitFields, Settings, settings
 from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week
 
 EARLIER_WEEKS = 8
-"""What is usual is the median of this many weeks before."""
-LANDED = Check("latest_week_landed", "The landed files are accepted and reach the last week that is over.")
+"""A week is compared with the median of this many weeks before it."""
+LANDED = Check("latest_week_landed", "The landed files are valid and reach the last week that is over.")
 _LIVE_WEEKS = 4
 _LARGEST = 20
 _PRICES = (0.01, 10_000.0)
@@ -48,45 +48,42 @@ PRICES_SCHEMA = pa.schema(
 )
 
 SALES_CHECKS = (
-    Check("schema", "The week's sales have the expected columns and types, and no empty cell.", blocking=True),
+    Check("schema", "The sales have the expected columns and types, and no empty cells.", blocking=True),
     Check("complete", "Every live series (sold in the four weeks before) has a row for every day.", blocking=True),
-    Check(
-        "units_in_range",
-        "Units are not negative, and none is 20 times what is the largest in most of the last weeks.",
-        blocking=True,
-    ),
+    Check("units_in_range", "No units are negative or above 20 times a week's usual largest value.", blocking=True),
     Check("volume_drift", "The week's units are near the median of the eight weeks before."),
-    Check("zero_share_drift", "So is the share of days on which a series sold nothing."),
+    Check("zero_share_drift", "The share of days without a sale is near the median of the eight weeks before."),
     LANDED,
 )
 TOTALS_CHECKS = (
-    Check("schema", "The week's totals have the expected columns and types, and no empty cell.", blocking=True),
-    Check("complete", "Every store-department of the week before has a row for every day.", blocking=True),
-    Check("agrees_with_detail", "Each store-department's units are the sum of its products'.", blocking=True),
+    Check("schema", "The totals have the expected columns and types, and no empty cells.", blocking=True),
+    Check("complete", "Every store-department of the previous week has a row for every day.", blocking=True),
+    Check("agrees_with_detail", "Each store-department's units are the sum of its products' units.", blocking=True),
     Check("volume_drift", "The week's units are near the median of the eight weeks before."),
 )
 PRICES_CHECKS = (
-    Check("schema", "The prices have the expected columns and types, and no empty cell.", blocking=True),
-    Check("prices_in_range", "Every price lies between one cent and 10,000 dollars.", blocking=True),
-    Check("live_series_priced", "Products sold in the newest week have a price in each week of the four ahead."),
+    Check("schema", "The prices have the expected columns and types, and no empty cells.", blocking=True),
+    Check("prices_in_range", "Every price is between one cent and 10,000 dollars.", blocking=True),
+    Check("live_series_priced", "Products sold in the newest week have a price in each of the next four weeks."),
 )
 CALENDAR_CHECKS = (
-    Check("days_without_gap", "Days and their numbers follow each other without a gap.", blocking=True),
-    Check("reaches_the_horizon", "The calendar holds the 28 days after the newest week of sales.", blocking=True),
-    Check("events_named", "An event has a name and a type, or neither."),
+    Check("days_without_gap", "Days and day numbers are consecutive.", blocking=True),
+    Check("reaches_the_horizon", "The calendar covers the 28 days after the newest week of sales.", blocking=True),
+    Check("events_named", "Every event has both a name and a type."),
 )
 
 
 @dataclass(frozen=True)
 class WeekOfUnits:
-    """What later weeks are compared with.
+    """A week's summary, with which later weeks are compared.
 
     Attributes:
-        keys: the series or groups, and which of them sold anything.
+        keys: the series or groups.
+        sold: those with any sales.
         days: the days found.
-        units_a_day: over all series.
-        zero_share: share of the series' days without a sale.
-        largest: the largest units of one series and day.
+        units_a_day: units per day over all series.
+        zero_share: share of rows without a sale.
+        largest: largest units of one series on one day.
     """
 
     keys: pd.MultiIndex
@@ -98,7 +95,7 @@ class WeekOfUnits:
 
     @classmethod
     def of(cls, table: pa.Table, keys: Sequence[str]) -> WeekOfUnits:
-        """Sum up a tidy table, in whatever order its rows are."""
+        """Return the summary of a tidy table with its rows in any order."""
         days = sorted(pc.unique(table["date"]).to_pylist())
         by_key = table.group_by(list(keys)).aggregate([("units", "sum")]).to_pandas()
         index = pd.MultiIndex.from_frame(by_key[list(keys)].astype(str)).sort_values()
@@ -117,7 +114,7 @@ class WeekOfUnits:
 def rows_complete(
     table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date, tolerated: float
 ) -> Finding:
-    """Every live series is there, and every series has one row for each day."""
+    """Check that every live series is there and every series has one row per day."""
     found = unit_rules.complete(own.keys, live, unit_rules.days(own.days, first, last), tolerated)
     expected = len(own.keys) * ((last - first).days + 1)
     if found.passed and table.num_rows != expected:
@@ -126,30 +123,30 @@ def rows_complete(
 
 
 def units_in_range(own: WeekOfUnits, lowest: float, earlier: Sequence[WeekOfUnits]) -> Finding:
-    """No negative units, and none beyond what a slip of the keyboard explains better than a sale.
+    """Check that no units are negative, or so large that a typing error is more likely than a sale.
 
-    The weeks before must pass too: a bad one lies in the lake until it is corrected, and this one would learn from it.
+    The earlier weeks must pass too: a bad week stays in the lake until it is corrected, and models would learn from it.
     """
     limit = _LARGEST * statistics.median_low([week.largest for week in (*earlier, own)])
     figures = {"lowest": lowest, "largest": own.largest, "limit": limit}
     text = f"from {lowest:.0f} to {own.largest:,.0f} units per series and day; 0 to {limit:,.0f} passes"
     bad = [f"{max(week.days)}: {week.largest:,.0f}" for week in earlier if week.largest > limit]
     if bad:
-        text += f"; earlier weeks do not, those that end on {'; '.join(bad)}"
+        text += f"; earlier weeks fail, those that end on {'; '.join(bad)}"
     return Finding(lowest >= 0 and own.largest <= limit and not bad, text, figures)
 
 
 def drifts(own: WeekOfUnits, earlier: Sequence[WeekOfUnits], limits: CheckLimitFields) -> dict[str, Finding]:
-    """Compare a week's volume and zero share with the weeks before."""
+    """Compare a week's volume and share of zeros with the weeks before."""
     volumes, zeros = [week.units_a_day for week in earlier], [week.zero_share for week in earlier]
     return {
-        "volume_drift": unit_rules.in_band(own.units_a_day, volumes, limits.volume_band, "units a day"),
+        "volume_drift": unit_rules.in_band(own.units_a_day, volumes, limits.volume_band, "units per day"),
         "zero_share_drift": unit_rules.near(own.zero_share, zeros, limits.zero_share_band, "share of zeros"),
     }
 
 
 def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Finding:
-    """The landed sales reach the last week that ended at least `M5_CHECKS_LANDING_HOURS` ago."""
+    """Check that the landed sales reach the last week that ended at least `M5_CHECKS_LANDING_HOURS` ago."""
     due = last_full_week(now - dt.timedelta(hours=source.checks.landing_hours), source)
     figures = {"landed_through": last_day.isoformat(), "due_through": due.origin.isoformat()}
     if last_day >= due.origin:
@@ -164,7 +161,7 @@ def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Fi
 
 
 class _Weeks:
-    """Weeks of one dataset as they are read: each file once."""
+    """The weeks of one dataset; reads each file once."""
 
     def __init__(self, lake: Lake, dataset: str, keys: Sequence[str]) -> None:
         self._lake, self._dataset, self._keys = lake, dataset, keys
@@ -176,7 +173,7 @@ class _Weeks:
         return manifest, self._lake.read_table(manifest.files[0])
 
     def earlier(self, week: Week) -> list[WeekOfUnits]:
-        """Return those of the weeks before that are there, the latest first."""
+        """Return the summaries of the preceding weeks that are in the lake, latest first."""
         before = [w for w in (week.shift(-i) for i in range(1, EARLIER_WEEKS + 1)) if w.key in self.present]
         return [self.summary(w) for w in before]
 
@@ -219,13 +216,13 @@ def _now() -> dt.datetime:
 
 
 def agrees(totals: pa.Table, detail: pa.Table) -> Finding:
-    """Each store-department's units are the sum of its products', on the days that the detail holds."""
+    """Check that each store-department's units are the sum of its products', on the days with item sales."""
     keys = ["store_id", "dept_id", "date"]
     summed = detail.group_by(keys).aggregate([("units", "sum")]).to_pandas().astype({"store_id": str, "dept_id": str})
     both = summed.merge(totals.to_pandas(), on=keys, how="left")
     wrong = both[both["units"] != both["units_sum"]]
     if wrong.empty:
-        return Finding(True, f"{len(both):,} totals agree with the detail", {"totals": len(both)})
+        return Finding(True, f"{len(both):,} totals agree with the item sales", {"totals": len(both)})
     row = wrong.iloc[0]
     text = f"{len(wrong)} totals differ, such as {row['store_id']}, {row['dept_id']}, {row['date']}: "
     return Finding(False, f"{text}{row['units']} against {row['units_sum']} summed", {"totals_differ": len(wrong)})
@@ -257,7 +254,7 @@ def totals_examiner(lake: Lake, limits: CheckLimits) -> Examiner:
 
 
 def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[int], tolerated: float) -> Finding:
-    """Every product sold in the newest week has a price in each of these calendar weeks."""
+    """Check that every product sold in the newest week has a price in each of these calendar weeks."""
     if not len(sold) or not weeks:
         return Finding(True, "no week of sales yet")
     known = prices.filter(pc.is_in(prices["wm_yr_wk"], pa.array(weeks, pa.int32()))).to_pandas()
@@ -266,7 +263,7 @@ def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[in
     missing = sold[counts.reindex(sold).fillna(0).to_numpy() < len(weeks)]
     share = len(missing) / len(sold)
     text = (
-        f"{len(missing):,} of {len(sold):,} products sold lack a price in calendar weeks {min(weeks)} to {max(weeks)}"
+        f"{len(missing):,} of {len(sold):,} sold products lack a price in calendar weeks {min(weeks)} to {max(weeks)}"
     )
     named = f", such as {'/'.join(missing[0])}" if len(missing) else ""
     return Finding(share <= tolerated, text + named, {"without_price": len(missing)})
@@ -286,10 +283,13 @@ def examine_prices(lake: Lake, limits: CheckLimits) -> Findings:
 
 
 def prices_in_range(prices: np.ndarray[Any, Any]) -> Finding:
-    """Every price is a number within `_PRICES`."""
+    """Check that every price is a number within `_PRICES`."""
     wrong = int((~((prices >= _PRICES[0]) & (prices <= _PRICES[1]))).sum())
     low, high = (float(prices.min()), float(prices.max())) if prices.size else (0.0, 0.0)
-    return Finding(not wrong and prices.size > 0, f"{wrong} of {prices.size:,} prices outside; {low:.2f} to {high:.2f}")
+    return Finding(
+        not wrong and prices.size > 0,
+        f"{wrong} of {prices.size:,} prices out of range; min {low:.2f}, max {high:.2f}",
+    )
 
 
 def _sold_and_weeks_ahead(lake: Lake) -> tuple[pd.MultiIndex, list[int]]:
@@ -304,19 +304,19 @@ def _sold_and_weeks_ahead(lake: Lake) -> tuple[pd.MultiIndex, list[int]]:
 
 
 def days_without_gap(calendar: pd.DataFrame) -> Finding:
-    """Dates and day numbers both step by one."""
+    """Check that dates and day numbers both increase by one."""
     steps = calendar["date"].diff().dropna() != pd.Timedelta(days=1)
     numbers = calendar["d"].diff().dropna() != 1
     if calendar.empty or steps.any() or numbers.any():
         at = calendar["date"].iloc[int(np.flatnonzero((steps | numbers).to_numpy())[0]) + 1] if len(calendar) else None
-        return Finding(False, f"the days do not follow each other at {at}: {int((steps | numbers).sum())} places")
+        return Finding(False, f"{int((steps | numbers).sum())} gaps between the days, the first at {at}")
     return Finding(
         True, f"{len(calendar):,} days, {calendar['date'].iloc[0]:%Y-%m-%d} to {calendar['date'].iloc[-1]:%Y-%m-%d}"
     )
 
 
 def reaches_the_horizon(last_day: dt.date, newest: Week | None) -> Finding:
-    """The calendar holds the days that the newest week's forecast covers."""
+    """Check that the calendar covers the days of the newest week's forecast."""
     if newest is None:
         return Finding(True, f"no week of sales yet; the calendar reaches {last_day}")
     text = f"the calendar reaches {last_day}, the horizon of week {newest} ends {newest.last_forecast_day}"
@@ -324,7 +324,7 @@ def reaches_the_horizon(last_day: dt.date, newest: Week | None) -> Finding:
 
 
 def events_named(calendar: pd.DataFrame) -> Finding:
-    """A name without a type, or a type without a name, is a slip."""
+    """Check that no event has a name without a type or a type without a name."""
     pairs = [(EVENT_COLUMNS[0], EVENT_COLUMNS[1]), (EVENT_COLUMNS[2], EVENT_COLUMNS[3])]
     odd = [((calendar[name] == "") != (calendar[kind] == "")) for name, kind in pairs]
     days = calendar.loc[odd[0] | odd[1], "date"]

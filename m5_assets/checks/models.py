@@ -1,4 +1,4 @@
-"""What must hold of the models in force: there, from no later day than the week's origin, and not too old."""
+"""Checks of the models in force: in the lake, trained on nothing after the week's origin, and not too old."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import Week
 
 CHECKS = (
-    Check("archive_in_place", "The model's archive lies in the lake, with the size that was noted.", blocking=True),
-    Check("trained_on_the_past", "It was trained on nothing after the week's origin.", blocking=True),
-    Check("age", "It was trained at most M5_CHECKS_MODEL_AGE_WEEKS weeks before."),
+    Check("archive_in_place", "The model's archive is in the lake and has the size in the manifest.", blocking=True),
+    Check("trained_on_the_past", "The model was trained on nothing after the week's origin.", blocking=True),
+    Check("age", "The model was trained at most M5_CHECKS_MODEL_AGE_WEEKS weeks before."),
 )
 
 
 def archive_in_place(file: LakeFile | None, found_bytes: int | None) -> Finding:
-    """Compare an archive's size with its manifest's."""
+    """Compare an archive's size with the manifest."""
     if file is None:
-        return Finding(False, "the week names no model.tar.gz")
-    text = f"{file.key}: {found_bytes} bytes found, {file.bytes} noted"
+        return Finding(False, "the manifest lists no model.tar.gz")
+    text = f"{file.key}: {found_bytes} bytes, {file.bytes} in the manifest"
     return Finding(found_bytes == file.bytes, text if found_bytes is not None else f"{file.key} is not in the lake")
 
 
 def trained_on_the_past(week: Week, trained_week: Week, trained_through: dt.date) -> Finding:
-    """A model knows the sales through the day it was trained through."""
+    """Check that the model was trained through its training week's origin and no later than this week's."""
     passed = trained_week <= week and trained_through <= week.origin and trained_through == trained_week.origin
     text = f"trained in week {trained_week} through {trained_through}; the origin is {week.origin}"
     return Finding(passed, text, {"trained_through": trained_through.isoformat()})
 
 
 def age(week: Week, trained_week: Week, limit: int) -> Finding:
-    """Count the weeks since the training."""
+    """Check that the training was at most `limit` weeks ago."""
     weeks = (week.first_day - trained_week.first_day).days // 7
     text = f"trained {weeks} weeks before this one, in week {trained_week}; up to {limit} passes"
     return Finding(weeks <= limit, text, {"age_weeks": weeks, "limit_weeks": limit})
 
 
 def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
-    """Return what makes the examiner of this model."""
+    """Return the factory of this model's examiner."""
 
     def of(lake: Lake, limits: CheckLimits) -> Examiner:
         def examine(week: Week) -> Findings:

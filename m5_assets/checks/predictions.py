@@ -1,4 +1,4 @@
-"""What must hold of each model's own forecast before the forecasts are combined."""
+"""Checks of each model's own forecast before the forecasts are combined."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from m5_assets.weeks import HORIZON_DAYS, Week
 
 RECENT_WEEKS = 4
 CHECKS = (
-    Check("complete", "Every series of the week's sales has its 28 days.", blocking=True),
-    Check("finite_and_not_negative", "Every value is a number from 0 on.", blocking=True),
-    Check("plausible_total", "The units a day are near those of the last four weeks."),
+    Check("complete", "Every series in the week's sales has its 28 days.", blocking=True),
+    Check("finite_and_not_negative", "No value is negative or non-finite.", blocking=True),
+    Check("plausible_total", "The units per day are close to those of the last four weeks."),
 )
 
 
 def recent_units_a_day(lake: Lake, week: Week) -> list[float]:
-    """Return the mean units a day of each of the last four weeks that are loaded, over all series."""
+    """Return the mean units per day over all series, for each of the last four weeks that is loaded."""
     present = set(lake.partitions("raw_sales"))
     recent = [w for w in (week.shift(-i) for i in range(RECENT_WEEKS)) if w.key in present]
     return [float(read_sales_weeks(lake, [w]).units.sum(axis=0).mean()) for w in recent]
 
 
 def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
-    """Return what makes the examiner of this model's forecast."""
+    """Return the factory of the examiner of a model's forecast."""
 
     def of(lake: Lake, limits: CheckLimits) -> Examiner:
         def examine(week: Week) -> Findings:
             try:
                 forecast = read_predictions(lake, lake.get(dataset, week.key))
-            except ValueError as problem:  # not one row for every series and day
+            except ValueError as problem:  # not one row per series and day
                 return unreadable(CHECKS, problem)
             keys = ["store_id", "item_id"]
             live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys])
@@ -48,7 +48,7 @@ def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
             return {
                 "complete": unit_rules.complete(pd.MultiIndex.from_frame(forecast.series[keys]), live, odd),
                 "finite_and_not_negative": unit_rules.finite_and_not_negative(forecast.units, dataset),
-                "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+                "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units per day"),
             }
 
         return examine
@@ -73,7 +73,7 @@ def examine_totals(lake: Lake, limits: CheckLimits) -> Examiner:
         return {
             "complete": complete,
             "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "totals_forecast"),
-            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units a day"),
+            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units per day"),
         }
 
     return examine

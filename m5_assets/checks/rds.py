@@ -1,4 +1,4 @@
-"""What must hold of the database after a load: each table shows what the lake holds."""
+"""Checks of the database after a load: each table matches the lake."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.weeks import Week
 
-_SUMS_AGREE = 1e-4  # single precision, added up in another order
+_SUMS_AGREE = 1e-4  # single-precision values, summed in a different order
 _NAME = "matches_the_lake"
-ROWS_CHECKS = (Check(_NAME, "The week has as many rows as the lake says, and they sum to the same."),)
-SCORES_CHECKS = (Check(_NAME, "The week's WRMSSE of each model is that in the lake."),)
-CALENDAR_CHECKS = (Check(_NAME, "The calendar has the days of the lake's."),)
+ROWS_CHECKS = (Check(_NAME, "The week has as many rows as in the lake, and the same sum."),)
+SCORES_CHECKS = (Check(_NAME, "Each model's WRMSSE is the same as in the lake."),)
+CALENDAR_CHECKS = (Check(_NAME, "The calendar has the same days as in the lake."),)
 
 RowsAndSum = tuple[int, float]
 
 
 def same_rows(found: RowsAndSum, expected: RowsAndSum) -> Finding:
-    """Compare rows and a column's sum in the database with those of the lake."""
+    """Compare the number of rows and a column's sum with those in the lake."""
     text = f"{found[0]:,} rows, {found[1]:,.1f} in PostgreSQL; {expected[0]:,}, {expected[1]:,.1f} in the lake"
     near = abs(found[1] - expected[1]) <= _SUMS_AGREE * max(abs(expected[1]), 1.0)
     return Finding(found[0] == expected[0] and near, text, {"rows": found[0], "rows_expected": expected[0]})
 
 
 def same_scores(found: Mapping[str, float], expected: Mapping[str, float]) -> Finding:
-    """Compare the models' scores in the database with those of the lake."""
+    """Compare the models' scores with those in the lake."""
     odd = [m for m in {*found, *expected} if abs(found.get(m, -1.0) - expected.get(m, -1.0)) > _SUMS_AGREE]
     text = f"scores of {', '.join(sorted(found)) or 'no model'} in PostgreSQL"
     return Finding(not odd and bool(found), f"{text}; those of {', '.join(sorted(odd))} differ" if odd else text)
 
 
 def same_days(found: tuple[int, dt.date | None], expected: tuple[int, dt.date]) -> Finding:
-    """Compare the number of days and the last one."""
+    """Compare the number of days and the last day."""
     return Finding(
         found == expected, f"{found[0]} days to {found[1]} in PostgreSQL, {expected[0]} to {expected[1]} in the lake"
     )
@@ -51,7 +51,7 @@ def same_days(found: tuple[int, dt.date | None], expected: tuple[int, dt.date]) 
 def rows_examiner(
     table: Table, column: str, expected: Callable[[Lake, Week], RowsAndSum]
 ) -> Callable[[Lake, PostgresResource], Examiner]:
-    """Return what makes the examiner of a table: its rows of a week and the sum of a column against the lake's."""
+    """Return the factory of a table's examiner, which compares a week's rows and a column's sum with the lake."""
 
     def of(lake: Lake, postgres: PostgresResource) -> Examiner:
         def examine(week: Week) -> Findings:

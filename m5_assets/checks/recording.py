@@ -1,11 +1,9 @@
-"""How checks are run and recorded: one step an asset, which reads its week once, and one record a check and week.
+"""Runs the checks, one step per asset that reads each week once, and records one evaluation per check and week.
 
-Dagster 1.13 records the checks of a run over a range of weeks without their week, and leaves the weeks' own records
-planned for ever (shown as skipped). Here every week of a range is therefore recorded by an event of its own in that
-run, beside the run's own result, which sums them up. A run of one week needs no such help. The public way to record a
-check, `report_runless_asset_event`, is no way: its second event of the same check and week violates a unique index.
-
-Not here: what must hold (the modules named like the assets').
+Dagster 1.13 records the checks of a run over a range of weeks without a partition and leaves the weeks' own evaluations
+planned forever (shown as skipped). So in such a run every week also gets an event of its own, next to the run's result,
+which summarizes them. Single-week runs do not need this. The public API, `report_runless_asset_event`, does not work
+here: its second event for the same check and week violates a unique index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +12,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-import m5_assets.assets  # noqa: F401  # first: it silences the warnings of what the pinned Dagster calls a preview
+import m5_assets.assets  # noqa: F401  # first, because it silences Dagster's beta and preview warnings
 from m5_assets.dagster_internals import PartitionKeyFilter
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import WEEKS, Week
@@ -27,9 +25,9 @@ class Finding:
     """What a check found.
 
     Attributes:
-        passed: whether what must hold does.
-        text: a sentence with the figures that decided it; where it failed, what is wrong and where.
-        figures: the same for programs.
+        passed: whether the check passed.
+        text: a sentence with the deciding figures; for a failure, what is wrong and where.
+        figures: the same figures as metadata.
     """
 
     passed: bool
@@ -42,9 +40,9 @@ class Check:
     """A check of one asset.
 
     Attributes:
-        name: in the platform's words; unique for its asset.
-        description: what must hold.
-        blocking: whether nothing may be made of a week that fails it. Others warn.
+        name: unique within its asset.
+        description: what the check asserts.
+        blocking: whether a failure stops everything downstream for the week; otherwise it is a warning.
     """
 
     name: str
@@ -53,20 +51,20 @@ class Check:
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
-        """How a failure is shown and announced."""
+        """The severity of a failure."""
         return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
 
 
 _DID_NOT_APPLY = Finding(True, "did not apply")
 
 Findings: TypeAlias = Mapping[str, Finding]
-"""By the check's name; a check that is not named did not apply."""
+"""Findings by check name; a missing check did not apply."""
 Examiner: TypeAlias = Callable[[Week], Findings]
-"""Looks at one week of an asset; it may keep what the next week of the same run needs again."""
+"""Examines one week of an asset; may cache what later weeks of the same run need again."""
 
 
 def unreadable(checks: Sequence[Check], problem: object) -> Findings:
-    """Return the findings on a table that cannot even be read as what it should be."""
+    """Return failed findings for all checks of a table that cannot be read as expected."""
     return {check.name: Finding(False, str(problem)) for check in checks}
 
 
@@ -80,9 +78,9 @@ def weekly_checks(
 
     Args:
         asset: the asset's key.
-        checks: what is checked.
-        examiner: given the resources by name, returns the function that examines a week.
-        resources: the names of the resources it needs; `lake` is always one of them.
+        checks: the checks.
+        examiner: takes the resources by name and returns a function that examines one week.
+        resources: names of the resources it takes; must include `lake`.
     """
     key = dg.AssetKey(asset)
     specs = [_spec(key, check, WEEKS) for check in checks]
@@ -109,7 +107,7 @@ def whole_checks(
     examine_all: Callable[..., Findings],
     resources: Sequence[str] = ("lake",),
 ) -> dg.AssetChecksDefinition:
-    """Return the checks of an asset without weeks as one step; `examine_all` is given the resources by name."""
+    """Return the checks of an unpartitioned asset as one step; `examine_all` takes the resources by name."""
     key = dg.AssetKey(asset)
 
     @dg.multi_asset_check(
@@ -124,9 +122,9 @@ def whole_checks(
 
 
 def record_again(instance: dg.DagsterInstance, asset: str, check: Check, week: Week, finding: Finding) -> None:
-    """Replace a week's latest evaluation of a check by what is found now, outside of a run.
+    """Replace a week's latest evaluation of a check with a new finding, outside of a run.
 
-    Where the check was never evaluated for the week there is nothing to replace, and nothing is done.
+    Does nothing if the check was never evaluated for the week.
     """
     key = dg.AssetCheckKey(dg.AssetKey(asset), check.name)
     history = instance.event_log_storage.get_asset_check_execution_history(
@@ -147,7 +145,7 @@ def _examine_weeks(
 ) -> dict[Week, Findings]:
     given = _resources(context, names)
     weeks = [Week.parse(partition) for partition in context.partition_keys]
-    if len(weeks) > 1:  # a range may reach over weeks that do not exist: before the first landed one
+    if len(weeks) > 1:  # a range may include weeks before the first landed one, which do not exist
         lake: Lake = given["lake"]
         present = set(lake.partitions(key.to_user_string()))
         weeks = [week for week in weeks if week.key in present]
@@ -180,10 +178,10 @@ def _summed(findings: Mapping[Week, Finding]) -> Finding:
     failed = {week: finding for week, finding in findings.items() if not finding.passed}
     figures = {"weeks": len(findings), "weeks_failed": len(failed)}
     if not failed:
-        return Finding(True, f"holds for {len(findings)} weeks", figures)
+        return Finding(True, f"passed for {len(findings)} weeks", figures)
     named = "; ".join(f"{week}: {finding.text}" for week, finding in list(failed.items())[:_NAMED])
     more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    return Finding(False, f"{len(failed)} of {len(findings)} weeks: {named}{more}", figures)
+    return Finding(False, f"failed for {len(failed)} of {len(findings)} weeks: {named}{more}", figures)
 
 
 def _metadata(finding: Finding) -> dict[str, Any]:

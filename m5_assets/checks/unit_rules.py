@@ -1,7 +1,4 @@
-"""What must hold of any table of units a day, sales or forecasts: complete, finite, not negative, no sudden drift.
-
-Not here: where such tables lie (the modules named like the assets').
-"""
+"""Rules for any table of daily units, sales or forecasts: complete, finite, not negative, no sudden drift."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _NAMED = 5
 
 
 def schema(table: pa.Table, expected: pa.Schema) -> Finding:
-    """Compare columns and types; a dictionary of strings counts as strings."""
+    """Check columns, types and empty cells; dictionary-encoded strings count as strings."""
     found = {field.name: _plain(field.type) for field in table.schema}
     wanted = {field.name: _plain(field.type) for field in expected}
     problems = [f"no column {name}" for name in wanted if name not in found]
@@ -39,7 +36,7 @@ def _plain(kind: pa.DataType) -> str:
 
 
 def days(found: Sequence[dt.date], first: dt.date, last: dt.date) -> list[dt.date]:
-    """Return the days from first to last that were not found, or were found outside."""
+    """Return the days from `first` to `last` that are missing, and the found days outside of them."""
     expected = {first + dt.timedelta(days=i) for i in range((last - first).days + 1)}
     return sorted(expected ^ set(found))
 
@@ -47,17 +44,17 @@ def days(found: Sequence[dt.date], first: dt.date, last: dt.date) -> list[dt.dat
 def complete(
     series: pd.MultiIndex, live: pd.MultiIndex, odd_days: Sequence[dt.date], tolerated: float = 0.0
 ) -> Finding:
-    """Every live series must be there, on exactly its days.
+    """Check that every live series is there, with exactly the expected days.
 
     Args:
-        series: those of the table, which has a row for each of them and each day.
-        live: those that must be there.
-        odd_days: missing or superfluous days (`days`).
+        series: the table's series, each with a row for every day.
+        live: the series that must be there.
+        odd_days: missing or unexpected days, from `days`.
         tolerated: share of the live series that may be missing.
     """
     missing = live.difference(series)
     share = len(missing) / max(len(live), 1)
-    problems = [f"day {odd_days[0]} is missing or superfluous, {len(odd_days)} such days"] if odd_days else []
+    problems = [f"day {odd_days[0]} is missing or unexpected, {len(odd_days)} such days"] if odd_days else []
     if share > tolerated:
         names = ", ".join("/".join(map(str, key)) for key in missing[:_NAMED])
         problems.append(f"{len(missing)} of {len(live)} live series are missing ({share:.1%}), such as {names}")
@@ -68,20 +65,20 @@ def complete(
 
 
 def finite_and_not_negative(values: npt.NDArray[np.number], what: str) -> Finding:
-    """Every value must be a number from 0 on."""
+    """Check that every value is finite and not negative."""
     broken, negative = int((~np.isfinite(values)).sum()), int((values < 0).sum())
     figures = {"values": int(values.size), "not_finite": broken, "negative": negative}
     if broken or negative or not values.size:
         return Finding(
-            False, f"{what}: of {values.size:,} values {broken} are no numbers, {negative} negative", figures
+            False, f"{what}: of {values.size:,} values, {broken} are not finite and {negative} are negative", figures
         )
     return Finding(True, f"{what}: {values.size:,} values from {values.min():.3g} to {values.max():.3g}", figures)
 
 
 def in_band(value: float, history: Sequence[float], band: float, what: str) -> Finding:
-    """Compare a total with the median of earlier ones: it must lie within (1 - band) to (1 + band) of it."""
+    """Check that a total lies between (1 - band) and (1 + band) times the median of earlier ones."""
     if not history:
-        return Finding(True, f"{what}: nothing earlier to compare with", {"value": value})
+        return Finding(True, f"{what}: no earlier weeks to compare with", {"value": value})
     usual = float(np.median(history))
     ratio = value / usual if usual else (1.0 if value == usual else float("inf"))
     text = f"{what}: {value:,.0f}, {ratio:.2f} of the usual {usual:,.0f}; {1 - band:.2f} to {1 + band:.2f} passes"
@@ -89,9 +86,9 @@ def in_band(value: float, history: Sequence[float], band: float, what: str) -> F
 
 
 def near(value: float, history: Sequence[float], distance: float, what: str) -> Finding:
-    """Compare a share with the median of earlier ones: it may differ by `distance`."""
+    """Check that a share differs by at most `distance` from the median of earlier ones."""
     if not history:
-        return Finding(True, f"{what}: nothing earlier to compare with", {"value": value})
+        return Finding(True, f"{what}: no earlier weeks to compare with", {"value": value})
     usual = float(np.median(history))
     text = f"{what}: {value:.3f}, usually {usual:.3f}; a difference up to {distance} passes"
     return Finding(abs(value - usual) <= distance, text, {"value": value, "usual": usual})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import dagster as dg
 
-from m5_assets.assets.features import WEEKS_A_JOB, are_made
+from m5_assets.assets.features import WEEKS_PER_JOB, are_computed
 from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.jobs import DASHBOARDS, RDS_FORECAST
 from m5_assets.automation.jobs import FORECAST as FORECAST_ASSETS
@@ -101,8 +101,8 @@ def _compute_features(weeks: Sequence[Week]) -> None:
     image = SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker).image("features")
     inputs, policy = KnownInputs(lake), ForecastPolicy.of(source)
     todo = []
-    for place, week in enumerate(weeks[:WEEKS_A_JOB]):
-        if week != weeks[0].shift(place) or are_made(lake, inputs.at(week, policy), image):
+    for place, week in enumerate(weeks[:WEEKS_PER_JOB]):
+        if week != weeks[0].shift(place) or are_computed(lake, inputs.at(week, policy), image):
             break
         todo.append(week)
     if len(todo) > 1:  # a single week's own run computes them as well

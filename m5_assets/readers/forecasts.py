@@ -47,7 +47,7 @@ def totals_of(series: pd.DataFrame, totals: pd.DataFrame) -> tuple[npt.NDArray[n
     if (groups < 0).any():
         row = series.iloc[int(np.flatnonzero(groups < 0)[0])]
         raise dg.Failure(
-            f"no totals forecast of {row['store_id']}, {row['dept_id']}; materialise totals_forecast again"
+            f"no totals forecast of {row['store_id']}, {row['dept_id']}; materialize totals_forecast again"
         )
     return groups, wide.to_numpy(np.float32)
 

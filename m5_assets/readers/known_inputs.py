@@ -114,7 +114,7 @@ class KnownInputs:
         missing = [w.key for w in window if w.key not in present]
         if missing:
             raise MissingInput(
-                dataset, missing[0], f"and {len(missing) - 1} weeks more; {_remedy(dataset, window[-1])}"
+                dataset, missing[0], f"and {len(missing) - 1} more weeks; {_remedy(dataset, window[-1])}"
             )
         return [self._get(dataset, w.key) for w in window]
 
@@ -122,7 +122,7 @@ class KnownInputs:
         """Return a digest of the prices through the end of the week's horizon."""
         contents = self._get("sell_prices").attributes.get("contents")
         if contents is None:  # loaded by an earlier version
-            raise MissingInput("sell_prices", None, "materialise sell_prices again")
+            raise MissingInput("sell_prices", None, "materialize sell_prices again")
         known = (digest for day, digest in sorted(contents.items()) if day <= week.last_forecast_day.isoformat())
         return hashlib.sha256("".join(known).encode()).hexdigest()
 
@@ -134,15 +134,15 @@ class KnownInputs:
 
 
 def _remedy(dataset: str, week: Week) -> str:
-    return f"run `m5 forecast --week {week}`, or materialise {dataset} for all weeks up to {week}"
+    return f"run `m5 forecast --week {week}`, or materialize {dataset} for all weeks up to {week}"
 
 
 def digest_of(window: Sequence[Manifest]) -> str:
-    """Name the content of consecutive weeks."""
+    """Return a digest of the content of consecutive weeks."""
     return hashlib.sha256("".join(m.digest for m in window).encode()).hexdigest()
 
 
 def calendar_content(calendar: pd.DataFrame, last_day: dt.date) -> str:
-    """Name what a calendar says of the days up to this one."""
+    """Return a digest of a calendar through this day."""
     days = calendar[calendar["date"] <= pd.Timestamp(last_day)]
     return hashlib.sha256(days.to_csv(index=False, date_format="%Y-%m-%d").encode()).hexdigest()

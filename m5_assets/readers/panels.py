@@ -33,5 +33,5 @@ def read_panels(lake: Lake, week: Week, stores: Sequence[str]) -> Panel:
         with lake.open(files[store]) as stream:
             panels.append(read_panel(stream))
     if not panels:
-        raise dg.Failure(f"week {week}: forecast and features are of different series; materialise the week again")
+        raise dg.Failure(f"week {week}: forecast and features cover different series; materialize the week again")
     return concat(panels)

@@ -1,4 +1,4 @@
-"""The prices in the lake beside rows of series: what was asked, or will be, on each of their days."""
+"""Adds the lake's prices to rows of series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KnownPrices:
     Args:
         lake: the lake.
         first: the first of the days.
-        last: the last day from which prices are asked for; they reach 28 days beyond it.
+        last: the last day that `since` is called with; prices are kept through the 28 days after it.
     """
 
     def __init__(self, lake: Lake, first: dt.date, last: dt.date) -> None:
@@ -37,7 +37,7 @@ class KnownPrices:
         self._prices = pa.concat_tables(parts).unify_dictionaries()
 
     def since(self, series: pd.DataFrame, first: dt.date) -> npt.NDArray[np.float32]:
-        """Return (N, 29) prices in force on the day `first` and the 28 days after it; NaN: not on offer."""
+        """Return the prices on the day `first` and the 28 days after it, shape (N, 29); NaN: not on offer."""
         stores = pa.array(series["store_id"].unique().tolist())
         known = self._prices.filter(pc.is_in(self._prices["store_id"], stores))
         day = DailyUnits(series, first, np.zeros((len(series), 1), np.int32))
@@ -45,7 +45,7 @@ class KnownPrices:
 
 
 def priced_sales(lake: Lake, week: Week, prices: KnownPrices) -> Iterator[pa.Table]:
-    """Yield a week's sales with their prices, some stores at a time."""
+    """Yield a week's sales with their prices, a few stores at a time."""
     for table in lake.read_groups(lake.get("raw_sales", week.key).files[0]):
         yield priced(table, prices, pc.min(table["date"]).as_py())
 
@@ -55,8 +55,8 @@ def priced(table: pa.Table, prices: KnownPrices, since: dt.date) -> pa.Table:
 
     Args:
         table: the rows.
-        prices: of their days.
-        since: a day up to 28 days before the last of theirs, and not after the first.
+        prices: the prices of their days.
+        since: a day no later than their first and at most 28 days before their last.
     """
     dates = pc.min_max(table["date"]).as_py()
     begin, end = (dates["min"] - since).days, (dates["max"] - since).days + 1

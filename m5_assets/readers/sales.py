@@ -28,7 +28,7 @@ def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
     """
     files = []
     for week in weeks:
-        manifest = lake.get("raw_sales", week.key, remedy=f"materialise raw_sales for week {week}")
+        manifest = lake.get("raw_sales", week.key, remedy=f"materialize raw_sales for week {week}")
         files.append(manifest.files[0])
     return join_weeks(read_weeks(lake.open(file) for file in files))
 

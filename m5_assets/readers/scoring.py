@@ -17,7 +17,7 @@ from m5_assets.resources.landing_files import OFFICIAL, BadInput, LandedOfficial
 from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, Week
 
-if TYPE_CHECKING:  # SciPy takes half a second, which the code location would pay at every start
+if TYPE_CHECKING:  # SciPy takes half a second, which would slow down every start of the code location
     from m5_assets.forecasting.hierarchy import Hierarchy
 
 
@@ -81,15 +81,17 @@ def measure_of(
     hierarchy = Hierarchy.of(history.series)
     landed = official.at(origin_day) if official else None
     if official is None:
-        reason = f"no {OFFICIAL} is landed"
+        reason = f"no {OFFICIAL} has landed"
     elif landed is None:
         reason = f"{OFFICIAL} does not hold d_{origin_day}"
     else:
         try:
             return Measure(hierarchy, *wrmsse.from_table(landed, hierarchy), source="official")
-        except ValueError as problem:  # a sample, or some stores: the weights are those of other groups
-            reason = f"{OFFICIAL} is of other series than the lake's ({problem})"
-    context.log.info(f"{reason}: weights and scales are computed from the lake")
+        except (
+            ValueError
+        ) as problem:  # the lake holds a sample or only some stores, so the weights are for other groups
+            reason = f"{OFFICIAL} covers other series than the lake ({problem})"
+    context.log.info(f"{reason}; computing weights and scales from the lake")
     weights = wrmsse.weights(history.units[:, -HORIZON_DAYS:], _recent_prices(lake, history), hierarchy)
     return Measure(hierarchy, weights, wrmsse.scales(history.units, hierarchy), source="own")
 

@@ -1,4 +1,4 @@
-"""How forecasts are made: how much history they see, how long a model serves, how models are combined at first."""
+"""How forecasts are computed: length of the history, age of the models, default weights of the ensemble."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from m5_assets.settings import Settings
 
 
 class ForecastPolicy(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's generic has no useful argument here
-    """The settings that a week's numbers depend on, as a resource of the assets that need them."""
+    """The settings that affect a week's numbers, as a resource."""
 
-    history_weeks: int = Field(description="weeks of daily sales that features and models see")
-    min_history_weeks: int = Field(description="a week with fewer weeks of sales behind it is not forecast")
-    cadence_weeks: int = Field(description="a model this old is trained again")
-    shares: dict[str, float] = Field(description="prior shares of all members but the first, by member")
-    alignment: float = Field(description="prior strength of the alignment to the totals")
+    history_weeks: int = Field(description="weeks of daily sales used by features and models")
+    min_history_weeks: int = Field(description="weeks of sales a week needs before it can be forecast")
+    cadence_weeks: int = Field(description="age in weeks at which a model is retrained")
+    shares: dict[str, float] = Field(description="default shares of all members except the first, by member")
+    alignment: float = Field(description="default strength of the alignment to the totals")
 
     @classmethod
     def of(cls, source: Settings) -> Self:
@@ -34,5 +34,5 @@ class ForecastPolicy(dg.ConfigurableResource):  # type: ignore[type-arg]  # dags
 
     @property
     def prior(self) -> Weights:
-        """The ensemble's weights until enough past weeks are scored."""
+        """The ensemble's default weights until enough past weeks are scored."""
         return Weights.of(MEMBER_NAMES, self.shares, self.alignment)

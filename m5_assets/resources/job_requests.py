@@ -1,7 +1,4 @@
-"""The parts of SageMaker requests that the settings decide: instances, limits, keys, network, tags.
-
-Here: settings in, members of a request out. Not here: what a job reads, runs and writes (`jobs`).
-"""
+"""Turns settings into the parts of SageMaker requests they determine: instances, limits, keys, network, tags."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from m5_assets.settings import JobResources, JobSettings, ProcessingResources, T
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user chose for one job; where the job's own settings are empty, the platform's hold.
+    """The settings of one job; those of all jobs apply where its own are empty.
 
     Attributes:
         platform: the settings of all jobs.
-        resources: the settings of this job.
+        resources: the job's own settings.
     """
 
     platform: JobSettings
@@ -32,7 +29,7 @@ class Choices:
 
     @property
     def output_key(self) -> dict[str, str]:
-        """`KmsKeyId` of what the job writes, if one is set."""
+        """The output's `KmsKeyId`, if one is set."""
         key = self.resources.kms_key_id or self.platform.kms_key_id
         return {"KmsKeyId": key} if key else {}
 
@@ -46,13 +43,13 @@ class Choices:
 
     @property
     def instances(self) -> dict[str, Any]:
-        """`InstanceType`, `InstanceCount` and, where the job has a disk of its own, its size and key."""
+        """`InstanceType`, `InstanceCount` and, for a job with its own volume, the volume's size and key."""
         chosen: dict[str, Any] = {"InstanceType": self.resources.instance_type, "InstanceCount": 1}
         if isinstance(self.resources, ProcessingResources | TransformResources):
             chosen["InstanceCount"] = self.resources.instance_count
         if isinstance(self.resources, ProcessingResources | TrainingResources):
             chosen["VolumeSizeInGB"] = self.resources.volume_gb
-        # Local disks are encrypted by the instance itself, and AWS refuses a key for them.
+        # Instances encrypt their local disks themselves, and AWS rejects a key for them.
         if self.output_key and not has_local_storage(self.resources.instance_type):
             chosen["VolumeKmsKeyId"] = self.output_key["KmsKeyId"]
         return chosen

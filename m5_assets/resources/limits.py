@@ -1,4 +1,4 @@
-"""What the checks let pass and what housekeeping keeps, as resources of the steps that need them."""
+"""The checks' limits and the retention of housekeeping, as resources."""
 
 from __future__ import annotations
 

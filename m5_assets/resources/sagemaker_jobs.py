@@ -1,8 +1,7 @@
-"""SageMaker jobs in the platform's terms: which program, on what of the lake, into which place of it.
+"""Runs the platform's jobs on SageMaker: a program, its inputs from the lake, and where in the lake it writes.
 
-One code path: a boto3 client's requests. On AWS Amazon answers them, in local mode this machine's runner, which starts
-the same programs as processes. Not here: the life of a job (`dagster_sagemaker`) and what a program does
-(`m5_assets.containers`).
+There is one code path, a boto3 client's requests. On AWS, SageMaker answers them; in local mode, a runner on this
+machine does, and starts the same programs as processes. Not here: submitting and following a job (`dagster_sagemaker`).
 """
 
 import hashlib
@@ -27,10 +26,10 @@ from m5_assets.resources.lake import LOCAL_BUCKET, Lake
 from m5_assets.settings import PRICES, JobSettings
 
 JOB_NAME = "{job_name}"
-"""Stands for the job's name in a key; every attempt writes below a prefix of its own."""
+"""Placeholder for the job's name in a key; each attempt writes to a prefix of its own."""
 
 HEAVY = "heavy"
-"""The pool of the steps that fill a machine, features and training; its limit is M5_HEAVY_JOBS."""
+"""The pool of the steps that load a whole machine, features and training; its limit is M5_HEAVY_JOBS."""
 
 _LOCAL_POLL_SECONDS = 0.25
 _CAPACITY_RETRIES = 3
@@ -41,10 +40,10 @@ _PARQUET = "application/x-parquet"
 
 @dataclass(frozen=True)
 class JobInput:
-    """An input of a job: a folder of the lake, or a manifest that lists single files of it.
+    """An input of a job: a folder of the lake, or an S3 manifest that lists single files.
 
     Attributes:
-        key: the folder's key, or the manifest's.
+        key: key of the folder or manifest.
         manifest: whether the key is a manifest.
     """
 
@@ -57,9 +56,9 @@ class JobOutcome:
     """A completed job.
 
     Attributes:
-        prefixes: the keys below which its outputs lie, by name.
-        metadata: what it reported, and what running it took.
-        description: SageMaker's description of it.
+        prefixes: key prefixes of its outputs, by name.
+        metadata: what the program reported, and figures of the job itself.
+        description: SageMaker's description of the job.
     """
 
     prefixes: Mapping[str, str]
@@ -68,19 +67,19 @@ class JobOutcome:
 
     @property
     def prefix(self) -> str:
-        """The key of the output of a job that has one."""
+        """The key prefix of the output, for a job with only one."""
         (only,) = self.prefixes.values()
         return only
 
 
 class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's generic has no useful argument here
-    """Runs the platform's jobs on SageMaker, or on this machine with the same requests."""
+    """Runs the platform's jobs on SageMaker or, with the same requests, on this machine."""
 
-    home: str = Field(description="the folder below which the local runner keeps its state")
+    home: str = Field(description="folder of the local runner's state")
     lake: dg.ResourceDependency[Lake]
-    """Where jobs read and write."""
+    """The lake that jobs read from and write to."""
     job_settings: dg.ResourceDependency[JobSettings]
-    """Where jobs run, and on what."""
+    """Where jobs run, and on which instances."""
 
     @property
     def _local(self) -> bool:
@@ -88,7 +87,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
 
     @cached_property
     def service(self) -> SageMakerResource:
-        """SageMaker as these settings describe it."""
+        """The SageMaker resource for these settings."""
         settings = self.job_settings
         bucket, _, prefix = self.lake.root.removeprefix("s3://").partition("/")
         programs = {self.image(kind): [sys.executable, "-m", f"m5_assets.containers.{kind}"] for kind in JOB_KINDS}
@@ -109,11 +108,11 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
         return _LOCAL_POLL_SECONDS if self._local else self.job_settings.poll_seconds
 
     def image(self, kind: str) -> str:
-        """Return the image of a job kind; in local mode its tag names the version of the programs' source."""
+        """Return the image of a job kind; in local mode its tag is a digest of the programs' source."""
         return f"m5-{kind}:{_source_version()}" if self._local else self.job_settings.image(kind)
 
     def role_arn(self, kind: str) -> str:
-        """Return the role that the jobs of a kind run with: its own, or the one of all."""
+        """Return the IAM role of a job kind: its own, or the one for all jobs."""
         return self.job_settings.role(kind)
 
     def process(
@@ -125,9 +124,14 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
         inputs: Mapping[str, JobInput],
         outputs: Mapping[str, str],
     ) -> JobOutcome:
-        """Run a Processing job; `outputs` says below which key (with `JOB_NAME` in it) each of ten at most lands.
+        """Run a Processing job. Every instance gets all inputs; the program divides the work.
 
-        Every instance gets all of the input; the program divides the work.
+        Args:
+            context: the asset's context.
+            kind: the job kind.
+            arguments: the program's arguments.
+            inputs: the inputs by name.
+            outputs: key prefixes of at most ten outputs by name, each with `JOB_NAME` in it.
         """
         chosen = Choices(self.job_settings, self.job_settings.features)
         params = {
@@ -186,7 +190,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
     ) -> JobOutcome:
         """Run a Training job on folders of the lake; SageMaker writes `prefix/<job>/output/model.tar.gz`.
 
-        Its checkpoints outlive the job: an attempt after a failed or stopped one goes on from them.
+        Checkpoints outlive the job, so an attempt after a failed or stopped one resumes from them.
         """
         chosen = Choices(self.job_settings, self.job_settings.training(kind))
         work = json.dumps([self.image(kind), dict(hyperparameters), dict(channels)], sort_keys=True)
@@ -229,7 +233,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
     def transform(
         self, context: dg.AssetExecutionContext, kind: str, *, model_key: str, input_key: str, prefix: str
     ) -> JobOutcome:
-        """Run a Batch Transform job over the objects of a folder; answers land below `prefix` as `<object>.out`.
+        """Run a Batch Transform job over the objects of a folder; the answers are written as `prefix/<object>.out`.
 
         SageMaker divides the objects among the instances.
         """
@@ -259,7 +263,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
             "MaxConcurrentTransforms": 1,
             "Tags": chosen.tags,
         }
-        # CreateTransformJob knows no limit.
+        # CreateTransformJob has no time limit of its own.
         transforms = self.service.get_transform_client(time_limit=60.0 * chosen.resources.max_runtime_minutes)
         written = {"answers": prefix}
         with self._retried():
@@ -274,7 +278,7 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
 
     @contextmanager
     def _retried(self) -> Iterator[None]:
-        """Have Dagster try a step again whose job AWS could not run; what a program failed at would fail again."""
+        """Request a retry if AWS could not run the job; a program's own failure would only repeat."""
         try:
             yield
         except SageMakerJobError as error:
@@ -283,14 +287,14 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
             raise dg.RetryRequested(_CAPACITY_RETRIES, seconds_to_wait=_RETRY_POLLS * self._poll) from error
 
     def stop_orphans(self, instance: dg.DagsterInstance) -> list[SweptJob]:
-        """Ask running jobs to stop whose run ended a while ago, as when its process was killed; see `sweep`."""
+        """Stop running jobs whose run ended a while ago, such as after a killed process; see `sweep`."""
         return sweep(self.service.get_client(), lambda run_id: run_has_ended(instance, run_id))
 
     def _uri(self, source: JobInput) -> str:
         return self.lake.uri(source.key if source.manifest else f"{source.key}/")
 
     def _still_there(self, prefixes: Mapping[str, str], kind: str) -> Any:
-        """Return a test for a completed job's outputs: someone may have removed them from the lake since."""
+        """Return a function that checks whether a completed job's outputs are still in the lake."""
 
         def usable(description: Mapping[str, Any]) -> bool:
             return all(map(self.lake.list, _resolved(prefixes, description[f"{kind}JobName"]).values()))
@@ -312,9 +316,9 @@ def _resolved(prefixes: Mapping[str, str], job_name: str) -> dict[str, str]:
 
 
 def run_has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Tell whether a run of this instance ended ten minutes ago or earlier: a retry would have adopted its job by now.
+    """Return whether a run of this instance ended at least ten minutes ago, too long for a retry to adopt its job.
 
-    A run that the instance does not know belongs to another instance on the same AWS account, and may be running.
+    A run that is unknown here may belong to another instance on the same AWS account and still be running.
     """
     record = instance.get_run_record_by_id(run_id)
     if record is None or not record.dagster_run.is_finished:
@@ -323,7 +327,7 @@ def run_has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 
 def _source_version() -> str:
-    """Name the programs' source: a job is done again when the code that it runs has changed."""
+    """Return a digest of the programs' source, so that a job runs again after its code has changed."""
     root = Path(m5_assets.__file__).parent
     digest = hashlib.sha256()
     for path in sorted([*root.glob("forecasting/**/*.py"), *root.glob("containers/**/*.py")]):

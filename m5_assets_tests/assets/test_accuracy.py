@@ -267,7 +267,7 @@ def test_an_aggregate_has_the_keys_of_its_level_and_what_they_imply(platform: Pl
 def test_totals_made_anew_since_the_forecast_are_refused(platform: Platform) -> None:
     other = pa.Table.from_pandas(_totals(platform.sales.series, np.random.default_rng(8)), preserve_index=False)
     _publish(platform.lake, "totals_forecast", WEEK.key, other)
-    with pytest.raises(dg.Failure, match="aligned to other totals than those in the lake; materialise it again"):
+    with pytest.raises(dg.Failure, match="aligned to other totals than those in the lake; materialize it again"):
         platform.score()
 
 
@@ -281,7 +281,7 @@ def test_a_file_that_does_not_fit_leaves_our_own_numbers(
     official.to_parquet(platform.landing / OFFICIAL, index=False)
     pd.testing.assert_frame_equal(platform.score(), own)
     assert platform.attributes()["weights_and_scales"] == "own"
-    said = f"does not hold d_{ORIGIN_DAY}" if case == "another origin" else "is of other series than the lake's"
+    said = f"does not hold d_{ORIGIN_DAY}" if case == "another origin" else "covers other series than the lake"
     assert said in capfd.readouterr().err
 
 

@@ -36,7 +36,7 @@ def _known(
         (_known(through=WEEK.origin + dt.timedelta(days=1)), "known through 2016-05-23"),
         (_known(through=WEEK.origin - dt.timedelta(days=7)), "not through the origin"),
         (_known(horizon=HORIZON[:-1]), "2016-06-19 is missing"),
-        (_known(horizon=[WEEK.origin, *HORIZON]), "2016-05-22 is missing or superfluous"),
+        (_known(horizon=[WEEK.origin, *HORIZON]), "2016-05-22 is missing or unexpected"),
         (features.schema(["item_id", "lag_28"], _NAMES), "no column cat_id"),
         (features.schema([*features._KEYS, *_NAMES, "leak"], _NAMES), "unknown column leak"),
         (
