@@ -1,4 +1,4 @@
-"""Dagster's private names stay in the two modules made for them, and leave them once Dagster exports them."""
+"""Tests that Dagster's private names are imported in two modules only, and only while Dagster does not export them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOMS = {Path("m5_assets/dagster_internals.py"), Path("m5_assets_tests/support/d
 
 
 def private_imports(source: str) -> Iterator[str]:
-    """Yield the names below `dagster` with a leading underscore that a program imports."""
+    """Yield the private names of Dagster that a module imports."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -59,7 +59,7 @@ def test_private_names_are_imported_in_two_modules_only() -> None:
 
 @pytest.mark.parametrize("name", [*platform.__all__, *support.__all__])
 def test_no_name_has_become_public(name: str) -> None:
-    """Dagster exports what is listed here: import it from `dagster` where it is used, and drop it from the module."""
+    """If this fails, Dagster exports the name now: import it from `dagster` and remove it from the module."""
     value = getattr(platform, name, None) or getattr(support, name)
     public = [module.name for module in pkgutil.iter_modules(dg.__path__) if not module.name.startswith("_")]
     exported = [importlib.import_module(f"dagster.{module}") for module in public] + [dg]
@@ -71,5 +71,5 @@ def test_no_name_has_become_public(name: str) -> None:
         assert not same, module.__name__
 
 
-def test_a_name_stands_in_one_module() -> None:
+def test_each_private_name_is_in_only_one_module() -> None:
     assert not set(platform.__all__) & set(support.__all__)

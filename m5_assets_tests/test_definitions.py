@@ -14,12 +14,12 @@ from m5_assets.definitions import defs
 LINEAGE = Path(__file__).parent / "support" / "lineage.json"
 
 
-def test_the_code_location_is_sound() -> None:
+def test_the_code_location_is_valid() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
 def test_lineage_jobs_and_schedules_change_only_on_purpose() -> None:
-    """A change of lineage is a diff of lineage.json: read it, and commit it if it is meant."""
+    """If lineage has changed on purpose, commit the new lineage.json."""
     graph = defs.resolve_asset_graph()
     assets = {
         key.to_user_string(): {
@@ -62,7 +62,7 @@ def test_every_asset_is_described_owned_and_grouped() -> None:
         assert node.group_name != "default", key
 
 
-def test_loading_it_imports_nothing_that_only_runs_need() -> None:
+def test_loading_it_imports_nothing_that_is_only_needed_by_runs() -> None:
     heavy = ("torch", "lightgbm", "numba", "alembic", "matplotlib", "jinja2", "dagster_aws")
     program = f"import m5_assets.definitions, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""docs/sagemaker.md: the tests that its tables name exist."""
+"""Tests that the tests named in docs/sagemaker.md exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A further member is one entry in model_specs and one package under forecasting: the rest follows."""
+"""Tests that a new member needs one entry in model_specs and one package in forecasting, and nothing else."""
 
 from __future__ import annotations
 

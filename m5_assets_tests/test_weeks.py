@@ -16,7 +16,7 @@ DAYS = st.dates(dt.date(2011, 1, 29), dt.date(2030, 1, 1))
 @pytest.mark.parametrize(
     ("week", "origin_day"), [("2016-02-22", 1857), ("2016-03-21", 1885), ("2016-04-18", 1913), ("2016-05-16", 1941)]
 )
-def test_the_competitions_origins_are_last_days_of_weeks(week: str, origin_day: int) -> None:
+def test_the_competitions_origins_end_weeks(week: str, origin_day: int) -> None:
     assert Week.parse(week).origin == dt.date(2011, 1, 29) + dt.timedelta(days=origin_day - 1)
 
 
@@ -38,7 +38,7 @@ def test_weeks_between_are_consecutive_and_inclusive(day: dt.date, count: int) -
 
 
 @pytest.mark.parametrize("text", ["2016-05-17", "tomorrow", "2016-13-01", ""])
-def test_what_is_not_a_week_is_refused(text: str) -> None:
+def test_invalid_week_keys_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="week"):
         Week.parse(text)
 
@@ -49,7 +49,7 @@ def test_partitions_of_frozen_data_end_with_its_last_week() -> None:
     assert (keys[0], keys[-1], len(keys)) == ("2011-01-24", "2016-05-16", 278)
 
 
-def test_weeks_that_begin_on_sunday_move_the_partitions() -> None:
+def test_partitions_follow_weeks_that_begin_on_sunday() -> None:
     partitions = weekly_partitions(Settings(week_start="sunday", last_week=dt.date(2016, 5, 15)))
     assert partitions.get_partition_keys()[0] == "2011-01-23"
     assert partitions.get_last_partition_key() == "2016-05-15"

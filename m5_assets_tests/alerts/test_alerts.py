@@ -31,7 +31,7 @@ def _incident(key: str = "run:1", title: str = "weekly_forecast failed, week 201
 
 
 class Recorder:
-    """A channel that keeps what it is sent, and can be cut off."""
+    """A channel that keeps its messages and can be made unreachable."""
 
     def __init__(self, name: str = "recorder") -> None:
         self.name, self.sent, self.reachable = name, list[Message](), True
@@ -42,7 +42,7 @@ class Recorder:
         self.sent.append(message)
 
 
-def test_an_incident_is_one_message_and_its_end_another() -> None:
+def test_one_message_when_an_incident_begins_and_one_when_it_ends() -> None:
     channel, state = Recorder(), None
     for found in ([_incident()], [_incident()], [_incident()], [], []):
         state = announce(found, state, [channel])
@@ -51,7 +51,7 @@ def test_an_incident_is_one_message_and_its_end_another() -> None:
     assert channel.sent[1].subject == "[m5] resolved: weekly_forecast failed, week 2016-05-16"
 
 
-def test_many_incidents_of_one_look_are_one_message() -> None:
+def test_incidents_found_together_share_a_message() -> None:
     channel = Recorder()
     announce([_incident(f"check:{i}", f"check {i} failed") for i in range(50)], None, [channel])
     (message,) = channel.sent
@@ -59,7 +59,7 @@ def test_many_incidents_of_one_look_are_one_message() -> None:
     assert "and 38 more incidents" in message.body
 
 
-def test_a_channel_that_was_cut_off_is_told_later_and_the_others_at_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_channel_gets_its_message_later_and_the_others_at_once(caplog: pytest.LogCaptureFixture) -> None:
     good, bad = Recorder("good"), Recorder("bad")
     bad.reachable = False
     with caplog.at_level(logging.ERROR):
@@ -69,12 +69,12 @@ def test_a_channel_that_was_cut_off_is_told_later_and_the_others_at_once(caplog:
     bad.reachable = True
     announce([_incident("b")], state, [good, bad])
     assert [[i.key for i in m.begun] for m in good.sent] == [["a"], ["b"], []]
-    # What began and ended meanwhile is not worth a message any more.
+    # Incidents that began and ended in between need no message.
     assert [([i.key for i in m.begun], [i.key for i in m.over]) for m in bad.sent] == [(["b"], [])]
 
 
 @given(st.lists(st.sets(st.sampled_from("abcd")), max_size=12), st.lists(st.booleans(), max_size=12))
-def test_what_a_channel_was_told_adds_up_to_what_holds(looks: list[set[str]], reachable: list[bool]) -> None:
+def test_a_channels_messages_add_up_to_the_current_incidents(looks: list[set[str]], reachable: list[bool]) -> None:
     channel, state, known = Recorder(), None, set[str]()
     for found, up in zip(looks, [*reachable, *[True] * 12], strict=False):
         channel.reachable = up
@@ -108,7 +108,7 @@ def test_a_subject_is_one_line_of_100_characters() -> None:
 
 @pytest.fixture
 def everything_logged() -> Iterator[io.StringIO]:
-    """Collect what any log of the process would show. (pytest's own capture also reads loggers that are cut off.)"""
+    """Collect the output of the root logger; pytest's capture would also show loggers that do not propagate."""
     root, text = logging.getLogger(), io.StringIO()
     handler, level = logging.StreamHandler(text), root.level
     root.addHandler(handler)
@@ -144,7 +144,7 @@ def test_a_mail_arrives_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "hunter2" not in repr(channel)
 
 
-def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(tmp_path: Path) -> None:
+def test_a_mail_server_with_an_untrusted_certificate_gets_nothing(tmp_path: Path) -> None:
     with mail_server(certificate(tmp_path)) as server:
         [channel] = _channels(
             f"mailtos://127.0.0.1:{server.port}?smtp=127.0.0.1&from=m5@example.org&to=ops@example.org"
@@ -154,7 +154,7 @@ def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(tmp_path: Path) 
     assert server.mails == []
 
 
-def test_a_webhook_is_posted_and_a_refusal_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_webhook_is_posted_and_a_refusal_is_retried(caplog: pytest.LogCaptureFixture) -> None:
     with http_server([503, 200]) as (url, bodies):
         channels = _channels(url.replace("http://", "json://"))
         state = announce([_incident()], None, channels)
@@ -169,14 +169,14 @@ def test_a_webhook_is_posted_and_a_refusal_tried_again(caplog: pytest.LogCapture
     assert "error=503" in caplog.text
 
 
-def test_a_server_that_never_answers_is_given_up() -> None:
+def test_a_server_that_never_answers_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         [channel] = _channels(f"json://127.0.0.1:{silent.getsockname()[1]}/hook?rto=0.3")
         with pytest.raises(DeliveryError, match="error"):
             channel.send(Message([_incident()], []))
 
 
-def test_a_channel_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_channel_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:
     with http_server([200]) as (url, bodies):
         channels = _channels("json://127.0.0.1:9/hook", "nonsense://token", url.replace("http://", "json://"))
         state = announce([_incident()], None, channels)
@@ -191,7 +191,7 @@ def test_a_channel_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -
     [
         "json://someone:hunter2@127.0.0.1:9/services/s3cr3t-path?+Authorization=b34rer-token",
         "mailtos://someone:hunter2@127.0.0.1:9?smtp=127.0.0.1&from=a@example.org&to=b@example.org",
-        "slack://hunter2/hunter2/hunter2",  # apprise's own error quotes the token
+        "slack://hunter2/hunter2/hunter2",  # apprise's own error message contains the token
         "nonsense://hunter2",
         "mailto://someone:hunter2@example.org?smtp=mail.example.org",
         "snstopic://hunter2",
@@ -207,7 +207,7 @@ def test_no_log_and_no_state_holds_a_secret(
     assert not [secret for secret in ("hunter2", "s3cr3t", "b34rer") if secret in shown]
 
 
-def test_a_success_leaves_no_secret_in_the_log_either(
+def test_a_successful_delivery_logs_no_secret_either(
     everything_logged: io.StringIO, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with http_server([200]) as (url, bodies):
@@ -256,7 +256,7 @@ def test_a_long_message_is_split_for_services_with_a_limit() -> None:
     assert chosen.service().overflow_mode.value == "truncate"
 
 
-def test_the_channels_are_the_log_and_those_that_are_set() -> None:
+def test_the_channels_are_the_log_and_the_configured_urls() -> None:
     assert [c.name for c in channels_of(AlertSettings())] == ["log"]
     every = AlertSettings(
         urls=["mailtos://a:b@mail.org", "snstopic://arn:aws:sns:eu-west-1:1:m5", "MAILTOS://c:d@mail.org"]

@@ -1,4 +1,4 @@
-"""A week's accuracy in a real lake: official weights and scales where they are landed, else the platform's own."""
+"""Tests of a week's accuracy in a real lake, with official weights and scales and with computed ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Units = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Platform:
-    """A landing folder and a lake with eight weeks of sales, the four after them, and a forecast."""
+    """A landing folder and a lake with eight weeks of sales, the next four weeks, and a forecast."""
 
     lake: Lake
     landing: Path
@@ -79,7 +79,7 @@ def _totals(series: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _aligned(series: pd.DataFrame, units: Units, totals: pd.DataFrame) -> Units:
-    """Each store-department's days scaled half of the way to its total, in geometric terms."""
+    """Return units with each store-department's days scaled half of the way to its total, geometrically."""
     aligned = units.astype(float).copy()
     for (store, dept), part in totals.groupby(["store_id", "dept_id"]):
         rows = np.flatnonzero((series["store_id"] == store) & (series["dept_id"] == dept))
@@ -129,7 +129,7 @@ def platform(landed: Path, tmp_path: Path) -> Platform:
 
 
 def _official(series: pd.DataFrame, days: tuple[int, ...]) -> pd.DataFrame:
-    """Return weights and scales of every group, by chance, in the form of the competition's."""
+    """Return random weights and scales of every group, in the competition's format."""
     parts = []
     for level in LEVELS:
         names = series[list(level.keys)].agg("_".join, axis=1) if level.keys else pd.Series("Total", series.index)
@@ -146,7 +146,7 @@ def _official(series: pd.DataFrame, days: tuple[int, ...]) -> pd.DataFrame:
 def _by_the_definition(
     platform: Platform, official: pd.DataFrame, forecast: Units, days: slice, level: int | None = None
 ) -> float:
-    """The WRMSSE of some days, group by group, from the official table."""
+    """Return the WRMSSE of some days, computed group by group from the official table."""
     error = pd.DataFrame(forecast - platform.units(ORIGIN_DAY + 1, ORIGIN_DAY + 28)).iloc[:, days]
     table = official.set_index(["level", "series"])
     weight, scale = table[f"weight_{ORIGIN_DAY}"].to_dict(), table[f"scale_{ORIGIN_DAY}"].to_dict()
@@ -162,7 +162,7 @@ def _by_the_definition(
 
 
 def _prices(platform: Platform) -> Units:
-    """The price of every series on the last 28 days, looked up week by week."""
+    """Return the price of every series on the last 28 days, looked up week by week."""
     table = pq.read_table(platform.lake.path(platform.lake.get("sell_prices").files[0].key)).to_pandas()
     wide = table.astype({"item_id": str, "store_id": str}).pivot_table(
         index=["item_id", "store_id"], columns="wm_yr_wk", values="sell_price"
@@ -174,7 +174,7 @@ def _prices(platform: Platform) -> Units:
     return price
 
 
-def test_without_the_file_the_numbers_are_our_own(platform: Platform) -> None:
+def test_without_the_file_weights_and_scales_are_computed(platform: Platform) -> None:
     found = platform.score()
     assert platform.attributes()["weights_and_scales"] == "own"
     assert OFFICIAL not in platform.lake.get("forecast_accuracy", WEEK.key).inputs
@@ -185,7 +185,7 @@ def test_without_the_file_the_numbers_are_our_own(platform: Platform) -> None:
         assert found.loc[(model, 0, 0), "wrmsse"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_official_numbers_are_used_where_the_file_holds_the_origin(platform: Platform) -> None:
+def test_official_numbers_are_used_if_the_file_has_the_origin(platform: Platform) -> None:
     own = platform.score()
     official = _official(platform.sales.series, (1885, ORIGIN_DAY))
     official.to_parquet(platform.landing / OFFICIAL, index=False)
@@ -216,14 +216,14 @@ def test_official_numbers_are_used_where_the_file_holds_the_origin(platform: Pla
 
 
 def _groups(series: pd.DataFrame, values: Units, *keys: str) -> dict[tuple[str, ...], Units]:
-    """Sums by the values of some columns."""
+    """Return sums grouped by some columns."""
     sums: dict[tuple[str, ...], Units] = {}
     for row, names in enumerate(series[list(keys)].itertuples(index=False, name=None)):
         sums[names] = sums.get(names, np.zeros(28)) + values[row]
     return sums
 
 
-def test_every_aggregate_is_measured(platform: Platform) -> None:
+def test_every_aggregate_is_scored(platform: Platform) -> None:
     levels = platform.score()
     found = read_aggregate_accuracy(platform.lake, WEEK)
     series, actual = platform.sales.series, platform.units(ORIGIN_DAY + 1, ORIGIN_DAY + 28)
@@ -248,7 +248,7 @@ def test_every_aggregate_is_measured(platform: Platform) -> None:
     assert levels.loc[("ensemble", 0, 0), "mae"] == pytest.approx(whole.groupby("level")["mae"].mean().mean())
 
 
-def test_an_aggregate_has_the_keys_of_its_level_and_what_they_imply(platform: Platform) -> None:
+def test_an_aggregate_has_the_keys_of_its_level_and_those_they_imply(platform: Platform) -> None:
     platform.score()
     found = read_aggregate_accuracy(platform.lake, WEEK)
     known = {
@@ -264,7 +264,7 @@ def test_an_aggregate_has_the_keys_of_its_level_and_what_they_imply(platform: Pl
     }
 
 
-def test_totals_made_anew_since_the_forecast_are_refused(platform: Platform) -> None:
+def test_totals_rebuilt_after_the_forecast_are_rejected(platform: Platform) -> None:
     other = pa.Table.from_pandas(_totals(platform.sales.series, np.random.default_rng(8)), preserve_index=False)
     _publish(platform.lake, "totals_forecast", WEEK.key, other)
     with pytest.raises(dg.Failure, match="aligned to other totals than those in the lake; materialize it again"):
@@ -272,7 +272,7 @@ def test_totals_made_anew_since_the_forecast_are_refused(platform: Platform) -> 
 
 
 @pytest.mark.parametrize("case", ["another origin", "other series"])
-def test_a_file_that_does_not_fit_leaves_our_own_numbers(
+def test_a_file_for_other_origins_or_series_is_not_used(
     case: str, platform: Platform, capfd: pytest.CaptureFixture[str]
 ) -> None:
     own = platform.score()
@@ -285,7 +285,7 @@ def test_a_file_that_does_not_fit_leaves_our_own_numbers(
     assert said in capfd.readouterr().err
 
 
-def test_a_malformed_file_fails_the_week_by_name(platform: Platform) -> None:
+def test_a_malformed_file_fails_the_week_and_is_named(platform: Platform) -> None:
     (platform.landing / OFFICIAL).write_bytes(b"PAR1")
     with pytest.raises(dg.Failure, match=r"official\.parquet: cannot be read as Parquet"):
         platform.score()

@@ -1,4 +1,4 @@
-"""`m5 backfill` killed in the middle and called again: real processes, real jobs, a database of its own address."""
+"""Tests that `m5 backfill` resumes after being killed: real processes, real jobs, an external database."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _jobs(home: Home) -> list[str]:
 
 
 def _kill_in_training(home: Home) -> None:
-    """Start the backfill, and kill it with its steps once the first training runs: the job itself goes on."""
+    """Start the backfill, and kill it and its steps once the first training runs; the job itself continues."""
     log = (home.path / "killed.log").open("w")
     process = subprocess.Popen(home.command(*BACKFILL), env=home.environment, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 300
@@ -49,23 +49,23 @@ def _kill_in_training(home: Home) -> None:
     process.wait()
 
 
-def test_a_killed_backfill_goes_on_where_it_was_and_pays_no_job_twice(home: Home) -> None:
+def test_a_killed_backfill_resumes_without_running_a_job_twice(home: Home) -> None:
     _kill_in_training(home)
     begun = _jobs(home)
     assert home.m5(*BACKFILL).returncode == 0
     jobs = _jobs(home)
     assert set(begun) <= set(jobs)
-    assert all(name.endswith("-a1") for name in jobs)  # no second attempt at anything
+    assert all(name.endswith("-a1") for name in jobs)  # nothing needed a second attempt
     kinds = [name.split("-2016")[0] for name in jobs]
     assert {kind: kinds.count(kind) for kind in kinds} == {
-        "features": 1,  # of both weeks
-        **dict.fromkeys(("gbm-model", "lstm-model", "totals-model"), 1),  # the second week carries them forward
+        "features": 1,  # one job for both weeks
+        **dict.fromkeys(("gbm-model", "lstm-model", "totals-model"), 1),  # carried forward to the second week
         **dict.fromkeys(("gbm-predictions", "lstm-predictions", "totals-forecast"), 2),
     }
     engine = PostgresResource(url=home.database_url, home=str(home.path)).engine()
     assert loaded_weeks(engine, forecast) == {FIRST.first_day, LAST.first_day}
     assert [read_forecast(engine, week.first_day).num_rows for week in (FIRST, LAST)] == [7 * 10 * 28] * 2
-    assert not (home.path / "postgres").exists()  # the address was meant for every process
+    assert not (home.path / "postgres").exists()  # every process used the external database
     with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
         runs = instance.get_runs(dg.RunsFilter(job_name="weekly_forecast"))
     found = [(run.tags["dagster/partition"], run.status.value) for run in reversed(runs)]

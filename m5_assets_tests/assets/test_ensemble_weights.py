@@ -1,4 +1,4 @@
-"""The ensemble's weights in a real lake: which past weeks they come from, that nothing later changes them."""
+"""Tests of the ensemble's weights in a real lake: the past weeks they use, and that later data change nothing."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ Units = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Platform:
-    """A lake with 20 weeks of sales, the last four of them after `WEEK`, and forecasts by the test's choice."""
+    """A lake with 20 weeks of sales, the last four of them after `WEEK`, and forecasts that a test chooses."""
 
     lake: Lake
     landing: Path
     sales: LandedSales
 
     def sold(self, week: Week, days: int = 28) -> Units:
-        """What was sold in the days after the week's origin; before it for a negative number."""
+        """Return the units sold in the days after the week's origin, or before it if `days` is negative."""
         offset = self.sales.units.shape[1] - 28 - (WEEK.origin - week.origin).days
         first, last = sorted((offset, offset + days))
         units: Units = self.sales.units[:, first:last].astype(np.float32)
         return units
 
     def forecast(self, week: Week, gbm: Units, lstm: Units) -> None:
-        """Publish both models' forecasts, and totals as they will be sold."""
+        """Publish both models' forecasts, and a totals forecast equal to the actual sales."""
         first = week.shift(1).first_day
         for kind, units in (("gbm", gbm), ("lstm", lstm)):
             table = DailyUnits(self.sales.series, first, units).table()
@@ -80,7 +80,7 @@ class Platform:
         return self.lake.get(asset.key.to_user_string(), week.key)
 
     def scores(self, manifest: Manifest) -> pd.DataFrame:
-        """The scores that a week's weights were fitted on."""
+        """Return the scores that a week's weights were fitted on."""
         return pd.read_parquet(self.lake.path(_scores_file(manifest)))
 
 
@@ -119,8 +119,8 @@ def _random(platform: Platform, seed: int) -> Units:
     return units
 
 
-def test_before_any_week_has_matured_the_weights_are_the_settings(platform: Platform) -> None:
-    for number in (0, -1, -3):  # their days end after the week's origin, though the lake holds what was sold in them
+def test_until_a_week_has_matured_the_weights_are_the_settings(platform: Platform) -> None:
+    for number in (0, -1, -3):  # their days end after the week's origin, although the lake holds those sales
         week = WEEK.shift(number)
         platform.forecast(week, _random(platform, 1), platform.sold(week))
     manifest = platform.fit()
@@ -128,7 +128,7 @@ def test_before_any_week_has_matured_the_weights_are_the_settings(platform: Plat
     assert (manifest.inputs, manifest.attributes) == ({}, {"weeks": []})
 
 
-def test_the_better_model_gains_from_each_matured_week(platform: Platform) -> None:
+def test_the_better_model_gains_weight_with_each_matured_week(platform: Platform) -> None:
     for number, trust in ((-4, 1 / 5), (-8, 2 / 6)):
         week = WEEK.shift(number)
         platform.forecast(week, _random(platform, 1), platform.sold(week))
@@ -137,11 +137,13 @@ def test_the_better_model_gains_from_each_matured_week(platform: Platform) -> No
         assert fitted == pytest.approx(prior + trust * (1 - prior), abs=1e-3)
 
 
-def test_a_day_of_a_past_week_counts_once(platform: Platform) -> None:
+def test_past_weeks_do_not_overlap(platform: Platform) -> None:
     for number in (-4, -5, -6, -7, -9, -13, -14):
         platform.forecast(WEEK.shift(number), _random(platform, 1), _random(platform, 2))
     manifest = platform.fit()
-    assert manifest.attributes == {"weeks": [WEEK.shift(-9).key, WEEK.shift(-4).key]}  # -13: no sales 28 days before it
+    assert manifest.attributes == {
+        "weeks": [WEEK.shift(-9).key, WEEK.shift(-4).key]
+    }  # not -13: there are no sales 28 days before it
     assert {name.split()[-1] for name in manifest.inputs if name.startswith("totals_forecast")} == {
         WEEK.shift(-9).key,
         WEEK.shift(-4).key,
@@ -151,7 +153,7 @@ def test_a_day_of_a_past_week_counts_once(platform: Platform) -> None:
     )
 
 
-def test_the_scores_are_those_of_the_measure_as_of_each_weeks_origin(platform: Platform) -> None:
+def test_scores_use_the_measure_as_of_each_weeks_origin(platform: Platform) -> None:
     past = WEEK.shift(-4)
     gbm, lstm = _random(platform, 1), _random(platform, 2)
     platform.forecast(past, gbm, lstm)
@@ -181,7 +183,7 @@ def test_the_same_lake_gives_the_same_bytes_and_later_weeks_change_nothing(platf
     assert platform.fit() == before
 
 
-def test_a_past_week_is_scored_once_as_long_as_its_inputs_are_the_same(platform: Platform) -> None:
+def test_a_past_week_is_scored_again_only_if_its_inputs_change(platform: Platform) -> None:
     before, past = WEEK.shift(-4), WEEK.shift(-8)
     for week in (past, before):
         platform.forecast(week, _random(platform, 1), _random(platform, 2))
@@ -189,9 +191,9 @@ def test_a_past_week_is_scored_once_as_long_as_its_inputs_are_the_same(platform:
     scored = platform.scores(from_nothing)
     shutil.rmtree(platform.lake.path(f"ensemble_weights/week={WEEK}"))
     earlier = platform.fit(before)
-    assert platform.fit() == from_nothing  # one of them scored, the other kept
+    assert platform.fit() == from_nothing  # one week scored, the other reused
 
-    # Scores that nobody would compute show whether they were taken or computed.
+    # Impossible scores show whether they were reused or computed.
     with platform.lake.staging() as staged:
         pq.write_table(
             pa.Table.from_pandas(scored[scored["week"] == past.key].assign(wrmsse=7.0), preserve_index=False),
@@ -203,12 +205,12 @@ def test_a_past_week_is_scored_once_as_long_as_its_inputs_are_the_same(platform:
     assert set(kept.loc[kept["week"] == past.key, "wrmsse"]) == {7.0}
     assert kept[kept["week"] == before.key].equals(scored[scored["week"] == before.key])
     platform.forecast(past, _random(platform, 1), _random(platform, 3))
-    anew = platform.scores(platform.fit())
-    assert 7.0 not in set(anew["wrmsse"])
-    assert anew[anew["week"] == before.key].equals(scored[scored["week"] == before.key])
+    rescored = platform.scores(platform.fit())
+    assert 7.0 not in set(rescored["wrmsse"])
+    assert rescored[rescored["week"] == before.key].equals(scored[scored["week"] == before.key])
 
 
-def test_the_ensemble_uses_the_weights_of_its_week(platform: Platform) -> None:
+def test_the_ensemble_uses_its_own_weeks_weights(platform: Platform) -> None:
     platform.forecast(WEEK.shift(-4), _random(platform, 1), platform.sold(WEEK.shift(-4)))
     gbm, lstm = _random(platform, 3), _random(platform, 4)
     platform.forecast(WEEK, gbm, lstm)
@@ -232,8 +234,8 @@ def test_the_ensemble_uses_the_weights_of_its_week(platform: Platform) -> None:
     assert json.loads(Path(written).read_text())["weeks"] == [WEEK.shift(-4).key]
 
 
-def test_a_forecast_of_an_earlier_version_is_refused(platform: Platform) -> None:
-    """Earlier ones had no column of the average."""
+def test_a_forecast_of_an_earlier_version_is_rejected(platform: Platform) -> None:
+    """Earlier versions had no average column."""
     table = DailyUnits(platform.sales.series, WEEK.shift(1).first_day, _random(platform, 1)).table()
     platform.publish("ensemble_forecast", WEEK.key, table.rename_columns({"units": "gbm"}))
     with pytest.raises(MissingInput, match="the column lstm, week 2016-04-18, is not in the lake; run `m5 forecast"):

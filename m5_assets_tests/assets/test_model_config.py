@@ -23,7 +23,7 @@ def run(model: type[Hyperparameters], given: dict[str, str], chosen: dict[str, A
     found: list[dict[str, str]] = []
 
     @dg.asset(config_schema=config_class.to_fields_dict())
-    def trained(context):  # type: ignore[no-untyped-def]  # Dagster resolves no postponed annotation of a local function
+    def trained(context):  # type: ignore[no-untyped-def]  # Dagster cannot resolve postponed annotations of a local function
         config = config_class(**context.op_execution_context.op_config)
         found.append(training_hyperparameters(config, given))
 
@@ -45,12 +45,12 @@ def test_the_launchpad_shows_every_hyperparameter_with_default_and_description(m
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_default_that_is_not_touched_leaves_the_job_s_hyperparameters_alone(model: type[Hyperparameters]) -> None:
+def test_unchanged_defaults_leave_the_jobs_hyperparameters_alone(model: type[Hyperparameters]) -> None:
     assert run(model, {}, {}) == {}
     assert run(model, {"learning_rate": "0.050"}, {"seed": 1}) == {"learning_rate": "0.050"}
 
 
-def test_what_the_launchpad_changes_reaches_the_job() -> None:
+def test_changes_in_the_launchpad_reach_the_job() -> None:
     found = run(GBMConfig, {"learning_rate": "0.05", "leaves": "31"}, {"leaves": 127, "family": "global"})
     assert found == {"learning_rate": "0.05", "leaves": "127", "family": "global"}
     assert GBMConfig.from_hyperparameters(found) == GBMConfig(learning_rate=0.05, leaves=127, family="global")
@@ -73,7 +73,7 @@ def test_the_launchpad_rejects_values_outside_the_limits(
 
 
 @pytest.mark.parametrize(("chosen", "word"), [({"device": "tpu"}, "tpu"), ({"epochs": 3}, "epochs")])
-def test_the_launchpad_rejects_other_names_and_choices(chosen: dict[str, Any], word: str) -> None:
+def test_the_launchpad_rejects_unknown_names_and_choices(chosen: dict[str, Any], word: str) -> None:
     with pytest.raises(dg.DagsterInvalidConfigError, match=word):
         run(LSTMConfig, {}, chosen)
 

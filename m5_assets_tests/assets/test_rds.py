@@ -1,4 +1,4 @@
-"""The RDS assets on a sample in the lake and in a real PostgreSQL: what readers find is what the lake holds."""
+"""Tests of the RDS assets with a sample in a real lake and PostgreSQL: the tables match the lake."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    """Return a home where ten weeks of sales are loaded and the last one is forecast."""
+    """Return a home with ten loaded weeks of sales and a forecast of the last one."""
     with new_home() as folder:
         write_sample(folder / "landing", items=8, weeks=len(WEEKS), seed=1)
         home = Home(
@@ -133,18 +133,18 @@ def test_the_forecast_carries_the_known_prices(home: Home) -> None:
         np.testing.assert_array_equal(found[model].to_numpy(np.float32), in_lake[model].to_numpy())
 
 
-def test_the_outlook_is_that_of_the_panel(home: Home) -> None:
+def test_the_outlook_matches_the_panel(home: Home) -> None:
     found = home.ask("SELECT * FROM m5.bi_outlook ORDER BY store_id, item_id")
     table = read_forecast(home.lake, WEEK)
     expected = outlook(home.panel(), {m: table[m].to_numpy().reshape(-1, HORIZON) for m in FORECASTS})
     for name in ("forecast_28", "last_28", "usual_28", "zero_days", "sell_price", "next_price"):
         np.testing.assert_allclose(found[name].astype(float), expected[name].astype(float), rtol=1e-6)
-    assert found["last_year_28"].isna().all()  # ten weeks do not reach back
+    assert found["last_year_28"].isna().all()  # ten weeks do not reach back a year
     first_sale = pd.to_datetime(expected["first_sale"]).dt.date
     assert [day or None for day in found["first_sale"]] == [None if pd.isna(day) else day for day in first_sale]
 
 
-def test_totals_are_the_sums_of_what_is_below(home: Home) -> None:
+def test_totals_are_the_sums_of_their_items(home: Home) -> None:
     summed = (
         "SELECT store_id, dept_id, date, sum({0}) FROM m5.{1} JOIN m5.series_hierarchy USING (series_id) "
         "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
@@ -170,7 +170,7 @@ def test_the_calendar_is_the_landed_one(home: Home) -> None:
     assert snap.to_dict() == {state: landed[f"snap_{state}"].sum() for state in ("CA", "TX", "WI")}
 
 
-def test_a_load_again_changes_nothing_but_the_log(home: Home) -> None:
+def test_loading_again_changes_only_the_log(home: Home) -> None:
     def hashes() -> dict[Any, set[Any]]:
         log = home.ask("SELECT table_name, week, sha256 FROM m5.load_log")
         return log.groupby(["table_name", log["week"].astype(str)])["sha256"].agg(set).to_dict()
@@ -181,7 +181,7 @@ def test_a_load_again_changes_nothing_but_the_log(home: Home) -> None:
     assert hashes() == before
 
 
-def test_totals_of_other_departments_than_the_items_are_refused(home: Home, tmp_path: Path) -> None:
+def test_totals_of_other_departments_than_the_items_are_rejected(home: Home, tmp_path: Path) -> None:
     other = Home(Lake(root=str(tmp_path)), home.postgres, home.landed)
     other.publish("ensemble_forecast", read_forecast(home.lake, WEEK))
     totals = home.table("totals_forecast", WEEK)

@@ -1,7 +1,6 @@
-"""Weeks made by the services themselves: a backfill from the UI, and a daemon that was off for three weeks.
+"""Tests with a real webserver, daemon, runs, jobs and database: a backfill from the UI, three weeks without a daemon.
 
-Real webserver, daemon, runs, jobs and database. Not here: when a week is due (`test_schedules`) and a backfill from
-the command line (`test_backfill`).
+Not here: backfills from the command line (`test_backfill`).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ MISSED = weeks_between(LAST.shift(1), LAST.shift(3))
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    home = Home(tmp_path_factory.mktemp("services"), others={"M5_CADENCE_WEEKS": "8"})  # one training will do
+    home = Home(tmp_path_factory.mktemp("services"), others={"M5_CADENCE_WEEKS": "8"})  # one training is enough
     write_sample(home.path / "landing", items=7, weeks=57, seed=4)
     yield home
     EmbeddedServer(home.path).stop()
@@ -59,7 +58,7 @@ def services(home: Home, instance: dg.DagsterInstance) -> Iterator[Services]:
 
 
 def _weeks_run(instance: dg.DagsterInstance) -> list[str]:
-    """The weeks of the successful weekly runs, in the order of their start; no two may have run at a time."""
+    """Return the weeks of the successful weekly runs in start order, and assert that no two overlapped."""
     records = instance.get_run_records(dg.RunsFilter(job_name="weekly_forecast"))
     assert all(record.dagster_run.status != dg.DagsterRunStatus.FAILURE for record in records)
     ended = sorted((r for r in records if r.dagster_run.is_success), key=lambda record: record.start_time or 0.0)
@@ -73,7 +72,7 @@ def _kinds(home: Home) -> dict[str, int]:
     return {name: names.count(name) for name in names}
 
 
-def test_a_backfill_from_the_ui_makes_exactly_the_weeks_asked_for(
+def test_a_backfill_from_the_ui_runs_exactly_the_requested_weeks(
     home: Home, instance: dg.DagsterInstance, services: Services
 ) -> None:
     def launch(job: str, weeks: list[Week]) -> int:
@@ -104,7 +103,7 @@ def test_a_backfill_from_the_ui_makes_exactly_the_weeks_asked_for(
 
 
 def _turned_on_before(instance: dg.DagsterInstance, services: Services, ago: dt.timedelta) -> InstigatorState:
-    """Turn the weekly schedule on and leave its record as it would be had the daemon been off since."""
+    """Turn the weekly schedule on, with the record it would have if the daemon had been off since then."""
     services.turn_on("weekly")
     (state,) = [
         state
@@ -128,7 +127,7 @@ def test_a_daemon_that_was_off_for_three_weeks_catches_up_in_order_once(
     made = [week.key for week in (FIRST, LAST, *MISSED)]
     services.until(lambda: len(_weeks_run(instance)) == len(made), 500, "the three weeks are made")
     assert _weeks_run(instance) == made
-    # Of the ticks that were missed the last is evaluated, once.
+    # Dagster evaluates only the last of the missed ticks, once.
     (tick,) = instance.get_ticks(state.instigator_origin_id, state.selector_id)
     assert tick.status == TickStatus.SUCCESS
     assert [key.partition("@")[0] for key in tick.run_keys or ()] == [week.key for week in MISSED]

@@ -1,4 +1,4 @@
-"""The weekly totals: from the detail, from the landed totals, from both where the detail begins in mid-week."""
+"""Tests of the weekly totals: from item sales, from landed totals, and from both if item sales begin mid-week."""
 
 from __future__ import annotations
 
@@ -54,26 +54,26 @@ def _units(lake: Lake, landed: LandedTotals | None) -> list[list[int]]:
 LANDED = LandedTotals(GROUPS, 1, 7, SUMS.astype(np.int32))
 
 
-def test_totals_come_from_the_detail_where_there_is_no_other(lake: Lake) -> None:
+def test_totals_come_from_the_item_sales_without_a_totals_file(lake: Lake) -> None:
     _load(lake)
     assert _units(lake, None) == SUMS.tolist()
 
 
-def test_totals_come_from_their_file_where_there_is_no_detail(lake: Lake) -> None:
+def test_totals_come_from_their_file_without_item_sales(lake: Lake) -> None:
     assert _units(lake, LANDED) == SUMS.tolist()
 
 
-def test_a_week_whose_detail_begins_on_wednesday_is_completed(lake: Lake) -> None:
+def test_a_week_with_item_sales_from_wednesday_on_is_completed(lake: Lake) -> None:
     _load(lake, first=2)
     assert _units(lake, LANDED) == SUMS.tolist()
 
 
-def test_a_week_that_nothing_holds_is_refused(lake: Lake) -> None:
+def test_a_week_in_none_of_the_sources_is_rejected(lake: Lake) -> None:
     with pytest.raises(dg.Failure, match="neither the sales file, the totals nor raw_sales hold it"):
         totals_of_week(lake, WEEK, None, DAYS)
 
 
-def test_totals_that_contradict_the_detail_are_named(lake: Lake) -> None:
+def test_totals_that_contradict_the_item_sales_are_named(lake: Lake) -> None:
     _load(lake)
     wrong = SUMS.astype(np.int32).copy()
     wrong[1, 3] += 5
@@ -83,7 +83,7 @@ def test_totals_that_contradict_the_detail_are_named(lake: Lake) -> None:
         totals_of_week(lake, WEEK, LandedTotals(GROUPS, 1, 7, wrong), DAYS)
 
 
-def test_totals_of_other_stores_are_refused(lake: Lake) -> None:
+def test_totals_of_other_stores_are_rejected(lake: Lake) -> None:
     _load(lake)
     other = GROUPS.assign(store_id=["CA_1", "WI_1"])
     with pytest.raises(dg.Failure, match="2 store-departments are in the sales file or sales_store"):

@@ -1,7 +1,4 @@
-"""A whole week through the command line: real jobs as processes, a real database, the lake's bytes.
-
-Not here: that it depends on nothing after its origin (`test_weeks_point_in_time`).
-"""
+"""Tests of a whole week through the command line, with real jobs as processes and a real database."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ WEEK = Week.parse("2016-04-18")
 
 @pytest.fixture(scope="module")
 def later(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home whose landing folder holds four weeks more than the week that is forecast."""
+    """Return a home with four landed weeks after the forecast week."""
     home = Home(tmp_path_factory.mktemp("later"))
     write_sample(home.path / "landing", items=8, weeks=57, seed=3)
     home.run("forecast", "--week", WEEK.key)
@@ -33,7 +30,7 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture(scope="module")
 def cut(later: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home whose landing folder ends where the week's knowledge ends."""
+    """Return a home whose landed files end at the forecast week's origin."""
     home = Home(tmp_path_factory.mktemp("cut"))
     cut_off(later.path / "landing", home.path / "landing", WEEK)
     return home
@@ -53,7 +50,7 @@ def test_the_ensemble_sums_to_the_totals(later: Home) -> None:
     np.testing.assert_allclose(sums.sort_index(), totals.sort_index(), rtol=1e-4)
 
 
-def test_the_same_week_again_pays_for_no_job_and_changes_nothing(later: Home) -> None:
+def test_running_the_week_again_runs_no_job_and_changes_nothing(later: Home) -> None:
     before = {dataset: later.hashes(dataset, WEEK) for dataset in DATASETS}
     jobs = sorted(p.name for p in (later.path / "sagemaker" / "jobs").glob("*/*"))
     rows = later.rows(WEEK)
@@ -83,7 +80,7 @@ def test_a_backtest_of_the_week_reports_its_accuracy(later: Home) -> None:
     assert later.run("backtest", "--origins", "1913") == report
 
 
-def test_the_export_is_the_competitions_form(later: Home, tmp_path: Path) -> None:
+def test_the_export_has_the_competitions_format(later: Home, tmp_path: Path) -> None:
     target = tmp_path / "forecast.csv"
     later.run("export", "--week", WEEK.key, "--suffix", "validation", "--output", str(target))
     frame = pd.read_csv(target)
@@ -92,14 +89,14 @@ def test_the_export_is_the_competitions_form(later: Home, tmp_path: Path) -> Non
     assert frame["id"].str.endswith("_validation").all()
 
 
-def test_a_week_that_was_not_landed_is_refused_by_name(cut: Home) -> None:
+def test_a_week_that_has_not_landed_is_rejected_by_name(cut: Home) -> None:
     refused = cut.m5("forecast", "--week", "2016-05-02")
     assert refused.returncode == 1
     assert "week 2016-05-02 is not in the landed sales file" in refused.stderr
     assert "2016-04-24" in refused.stderr
 
 
-def test_lineage_names_what_a_partition_was_made_from(later: Home) -> None:
+def test_lineage_names_the_inputs_of_a_partition(later: Home) -> None:
     manifest = later.lake.get("ensemble_forecast", WEEK.key)
     assert manifest.inputs == {
         "gbm_predictions": later.lake.get("gbm_predictions", WEEK.key).digest,

@@ -1,8 +1,8 @@
-"""Weeks at random: a platform that lived through them and one that looks back make the same bytes of them.
+"""Tests that random weeks have the same bytes whether they are computed live or in hindsight.
 
-Everything that a week makes, from its features to its rows in PostgreSQL, with the model trained for it or carried
-forward and the ensemble's weights as far as past weeks have matured. Not here: many more weeks and futures for the
-features alone (`containers/test_features_point_in_time`).
+Covers everything a week writes, from its features to its rows in PostgreSQL, with trained and carried-forward models
+and with ensemble weights from matured weeks. Not here: many more weeks and futures for the features alone
+(`containers/test_features_point_in_time`).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
 
 
 def test_weeks_depend_on_nothing_after_their_origin(make_home: Callable[[str], Home]) -> None:
-    draw = random.SystemRandom()  # other weeks each time
+    draw = random.SystemRandom()  # different weeks in every run
     seed, first = draw.randrange(2**16), draw.randrange(HISTORY - 1, WEEKS_LANDED - 8)
     weeks = [FIRST_LANDED.shift(first), FIRST_LANDED.shift(first + draw.randint(1, 6))]
-    drawn = f"{weeks[0]}-{weeks[1]}-sample-{seed}"  # in every path that an error names
+    drawn = f"{weeks[0]}-{weeks[1]}-sample-{seed}"  # part of every path, so that errors show it
     looking_back, lived = make_home(f"looking-back-{drawn}"), make_home(f"lived-{drawn}")
     write_sample(looking_back.path / "landing", items=7, weeks=WEEKS_LANDED, seed=seed)
     for week in weeks:

@@ -1,4 +1,4 @@
-"""What housekeeping removes, and what it must never touch, in a real lake and a real instance."""
+"""Tests of what housekeeping deletes and what it must keep, in a real lake and a real instance."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def _whole(lake: Lake, manifest: Manifest) -> bool:
     return all(Path(lake.path(file.key)).stat().st_size == file.bytes for file in manifest.files)
 
 
-def test_old_features_go_and_those_of_the_forecast_in_force_stay(lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_old_features_are_deleted_except_those_of_the_forecast_in_force(
+    lake: Lake, instance: dg.DagsterInstance
+) -> None:
     for i in range(5):
         _publish(lake, "features", WEEK.shift(-i))
     _publish(lake, "ensemble_forecast", WEEK.shift(-3))  # the last forecast is three weeks old
@@ -67,7 +69,7 @@ def test_old_features_go_and_those_of_the_forecast_in_force_stay(lake: Lake, ins
     assert not Path(lake.path(lake.folder("features", WEEK.shift(-4).key))).exists()
 
 
-def test_predictions_stay_until_they_are_scored(lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_predictions_are_kept_until_they_are_scored(lake: Lake, instance: dg.DagsterInstance) -> None:
     keep = RetentionSettings(predictions_weeks=57).model_copy(update={"predictions_weeks": 1})
     for i in range(4):
         for dataset in ("gbm_predictions", "totals_forecast", "ensemble_forecast"):
@@ -79,7 +81,7 @@ def test_predictions_stay_until_they_are_scored(lake: Lake, instance: dg.Dagster
         assert lake.partitions(dataset) == [WEEK.shift(-1).key, WEEK.key]
 
 
-def test_a_carried_forward_models_archive_stays_and_failed_attempts_go(
+def test_a_carried_forward_models_archive_is_kept_and_failed_attempts_are_deleted(
     lake: Lake, instance: dg.DagsterInstance
 ) -> None:
     trained = _publish(lake, "gbm_model", WEEK.shift(-3))
@@ -87,11 +89,11 @@ def test_a_carried_forward_models_archive_stays_and_failed_attempts_go(
         lake.commit(Manifest("gbm_model", WEEK.shift(-i).key, trained.files))
     Path(
         lake.path(lake.folder("gbm_model", WEEK.shift(-3).key)), "manifest.json"
-    ).unlink()  # only carried by others now
+    ).unlink()  # only the weeks that carry it forward refer to it now
     attempt = Path(lake.path("gbm_model/week=2016-05-16/gbm-model-a1/output/model.tar.gz"))
     attempt.parent.mkdir(parents=True)
     attempt.write_text("half a model")
-    assert _clean(lake, instance) == []  # too young: somebody may be writing it
+    assert _clean(lake, instance) == []  # too recent: a job may still be writing it
     _age(lake, 49)
     assert [removal.name for removal in _clean(lake, instance)] == [
         "gbm_model/week=2016-05-16/gbm-model-a1/output/model.tar.gz"
@@ -100,7 +102,7 @@ def test_a_carried_forward_models_archive_stays_and_failed_attempts_go(
     assert not attempt.parents[1].exists()
 
 
-def test_what_a_killed_process_left_in_staging_goes(lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_leftovers_of_a_killed_process_in_staging_are_deleted(lake: Lake, instance: dg.DagsterInstance) -> None:
     left = Path(lake.path(".staging-abc"))
     left.mkdir()
     (left / "half.parquet").write_text("half")
@@ -116,7 +118,7 @@ def test_what_a_killed_process_left_in_staging_goes(lake: Lake, instance: dg.Dag
     st.integers(0, 9),
     st.integers(1, 5),
 )
-def test_whatever_is_there_what_stays_is_whole_and_a_second_time_removes_nothing(
+def test_kept_data_is_complete_and_a_second_pass_deletes_nothing(
     tmp_path_factory: pytest.TempPathFactory,
     instance: dg.DagsterInstance,
     made: dict[str, set[int]],
@@ -144,7 +146,7 @@ def test_whatever_is_there_what_stays_is_whole_and_a_second_time_removes_nothing
     assert housekeeping.plan(lake, instance, keep, NOW) == []
 
 
-def test_old_runs_go_with_their_events(lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_old_runs_are_deleted_with_their_events(lake: Lake, instance: dg.DagsterInstance) -> None:
     @dg.job
     def empty() -> None:
         pass
@@ -159,7 +161,7 @@ def test_old_runs_go_with_their_events(lake: Lake, instance: dg.DagsterInstance)
     assert instance.all_logs(old) == []
 
 
-def test_the_summary_says_how_much(lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_the_summary_has_counts_and_sizes(lake: Lake, instance: dg.DagsterInstance) -> None:
     assert housekeeping.summary([]) == ["nothing to delete"]
     removals = [housekeeping.Removal("old week", f"features/week=x/{i}", 500_000) for i in range(4)]
     assert housekeeping.summary(removals)[0].split() == ["old", "week", "features", "4", "2.0", "MB"]

@@ -1,4 +1,4 @@
-"""A run whose process is lost is noticed, whoever was killed with it: real processes, real signals."""
+"""Tests that runs with a lost process are detected, with real processes and signals."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ LOCAL = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": "/tmp/x"})}  
 
 
 @pytest.mark.parametrize("tags", [LOCAL, {HOST_TAG: os.uname().nodename}])
-def test_a_killed_process_is_noticed(
+def test_a_killed_process_is_detected(
     instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes], tags: dict[str, str]
 ) -> None:
     run = _started(instance, sleeper.pid, tags)
     assert _health(instance, run) == WorkerStatus.RUNNING
     sleeper.kill()
-    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # a zombie, which nobody has waited for
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # a zombie that no one has reaped
     assert _health(instance, run) == WorkerStatus.FAILED
     sleeper.wait()
     assert _health(instance, run) == WorkerStatus.FAILED
@@ -65,20 +65,20 @@ def test_a_killed_process_is_noticed(
 @pytest.mark.parametrize(
     "tags", [{}, {HOST_TAG: "elsewhere"}, {GRPC_INFO_TAG: '{"host": "code-server", "port": 4000}'}]
 )
-def test_a_run_of_another_machine_is_left_alone(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
+def test_a_run_on_another_machine_is_left_alone(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
     assert _health(instance, _started(instance, 2**22, tags)) == WorkerStatus.RUNNING
 
 
-def test_a_number_that_was_given_again_is_another_process(sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_reused_process_id_is_another_process(sleeper: subprocess.Popen[bytes]) -> None:
     assert is_alive(sleeper.pid, time.time())
     assert not is_alive(sleeper.pid, time.time() - 3600)
     assert not is_alive(2**22, time.time())
 
 
-def test_without_a_daemon_a_killed_run_is_failed_and_its_place_in_the_pool_is_free(
+def test_without_a_daemon_a_killed_run_is_failed_and_its_pool_slot_is_freed(
     instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    """Else the next run would wait for that place for ever, and its week would count as under way."""
+    """Otherwise the next run would wait for the slot forever, and the week would count as under way."""
     tags = {HOST_TAG: os.uname().nodename}
     killed, other = _started(instance, 2**22, tags), _started(instance, sleeper.pid, tags)
     pool = instance.event_log_storage
@@ -90,7 +90,7 @@ def test_without_a_daemon_a_killed_run_is_failed_and_its_place_in_the_pool_is_fr
     assert pool.claim_concurrency_slot("heavy", other.run_id, "features").is_claimed
 
 
-def test_the_instances_file_puts_it_in_force() -> None:
+def test_dagster_yaml_selects_the_launcher() -> None:
     config = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())
     assert config["run_launcher"] == {"module": "m5_assets.automation.run_launcher", "class": "LocalRunLauncher"}
     with dg.instance_for_test(overrides=config) as found:

@@ -48,16 +48,16 @@ def _made(lake: Lake, dataset: str, *keys: str, content: str | None = None) -> N
         lake.commit(Manifest(dataset, key, (), attributes={"content": content} if content else {}))
 
 
-def test_a_replay_asks_for_the_earliest_week_not_yet_forecast(lake: Lake) -> None:
+def test_a_replay_requests_the_earliest_week_not_yet_forecast(lake: Lake) -> None:
     asked = []
     while (week := replay_week(lake, LANDED, FROZEN)) is not None:
         asked.append(week.key)
         _made(lake, "ensemble_forecast", week.key)
-    # 52 weeks are landed, the last one is 2016-05-16; the first with 50 weeks behind it is the 50th.
+    # 52 weeks have landed, the last one 2016-05-16; the first week with 50 weeks of sales is the 50th.
     assert asked == ["2016-05-02", "2016-05-09", "2016-05-16"]
 
 
-def test_a_replay_fills_a_gap_first_and_passes_over_what_is_under_way(lake: Lake) -> None:
+def test_a_replay_fills_gaps_first_and_skips_weeks_under_way(lake: Lake) -> None:
     _made(lake, "ensemble_forecast", "2016-05-02", "2016-05-16")
     assert replay_week(lake, LANDED, FROZEN) == Week.parse("2016-05-09")
     assert replay_week(lake, LANDED, FROZEN, {"2016-05-09"}) is None
@@ -66,12 +66,12 @@ def test_a_replay_fills_a_gap_first_and_passes_over_what_is_under_way(lake: Lake
 @pytest.mark.parametrize(
     ("done", "landed", "now", "due"),
     [
-        # nothing was forecast: the newest week alone
+        # no forecast yet: only the newest week
         ((), LANDED[1], "2016-05-23T02:00", ["2016-05-16"]),
         (("2016-05-09",), LANDED[1], "2016-05-23T02:00", ["2016-05-16"]),
-        # three weeks off
+        # three weeks behind
         (("2016-04-25",), LANDED[1], "2016-05-23T02:00", ["2016-05-02", "2016-05-09", "2016-05-16"]),
-        # not over, not landed whole, made
+        # not over, not completely landed, already forecast
         (("2016-05-09",), LANDED[1], "2016-05-22T23:00", []),
         (("2016-05-09",), dt.date(2016, 5, 21), "2016-05-23T02:00", []),
         (("2016-05-16",), LANDED[1], "2016-05-30T02:00", []),
@@ -123,7 +123,7 @@ def _tick(instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder, at: 
     return found if isinstance(found, list) else []
 
 
-def test_three_weeks_off_are_asked_for_in_order_and_once(
+def test_three_missed_weeks_are_requested_in_order_and_once(
     instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder
 ) -> None:
     _made(lake, "ensemble_forecast", "2016-04-25")
@@ -139,7 +139,7 @@ def test_three_weeks_off_are_asked_for_in_order_and_once(
     assert _tick(instance, lake, landing, "2016-05-30T02:00") == []
 
 
-def test_a_week_that_is_not_landed_is_not_asked_for(
+def test_a_week_that_has_not_landed_is_not_requested(
     instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder, tmp_path: Path
 ) -> None:
     _made(lake, "ensemble_forecast", "2016-05-16")
@@ -152,11 +152,11 @@ def test_a_week_that_is_not_landed_is_not_asked_for(
     assert "missing file" in str(nowhere.skip_message)
 
 
-def test_the_days_landed_are_those_of_the_file(landing: LandingFolder) -> None:
+def test_the_landed_days_are_those_of_the_file(landing: LandingFolder) -> None:
     assert landing.open().days() == LANDED
 
 
-def test_accuracy_is_asked_for_once_the_four_weeks_are_loaded(instance: dg.DagsterInstance, lake: Lake) -> None:
+def test_accuracy_is_requested_once_the_four_weeks_are_loaded(instance: dg.DagsterInstance, lake: Lake) -> None:
     _made(lake, "ensemble_forecast", "2016-03-21", "2016-04-18", "2016-04-25")
     _made(lake, "forecast_accuracy", "2016-03-21")
     _made(lake, "raw_sales", *(Week.parse("2016-03-21").shift(i).key for i in range(9)))
@@ -168,7 +168,7 @@ def test_accuracy_is_asked_for_once_the_four_weeks_are_loaded(instance: dg.Dagst
         assert isinstance(weekly_accuracy(context, lake=lake), dg.SkipReason)
 
 
-def test_housekeeping_is_asked_for_once_a_tick(instance: dg.DagsterInstance) -> None:
+def test_housekeeping_is_requested_once_per_tick(instance: dg.DagsterInstance) -> None:
     with _evaluation(instance, "2016-05-30T06:30") as context:
         assert weekly_housekeeping(context).run_key == "housekeeping@2016-05-30T06:30"  # type: ignore[union-attr]
 

@@ -1,4 +1,4 @@
-"""Bad features, models, predictions, forecasts, scores and loads, each found by its check."""
+"""Tests that each check detects bad features, models, predictions, forecasts, scores and loads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _known(
         (features.complete(["CA_1"], {"panel": ["CA_1"], "horizon": ["CA_1"]}, 55, 2), "55 rows for the horizon of 2"),
     ],
 )
-def test_bad_features_are_found(finding: Finding, words: str) -> None:
+def test_bad_features_are_detected(finding: Finding, words: str) -> None:
     assert not finding.passed
     assert words in finding.text
 
@@ -58,7 +58,7 @@ def test_good_features_pass() -> None:
 
 
 @pytest.mark.parametrize(("value", "passed"), [(1.0, True), (np.inf, False), (np.nan, False)])
-def test_features_that_are_no_numbers_are_found(value: float, passed: bool) -> None:
+def test_features_that_are_not_finite_are_detected(value: float, passed: bool) -> None:
     filled = {name: pa.array([1.0, 2.0], pa.float32()) for name in features._FILLED}
     table = pa.table(filled | {"lag_28": pa.array([value, value], pa.float32())})
     counts = features.Finiteness()
@@ -67,7 +67,7 @@ def test_features_that_are_no_numbers_are_found(value: float, passed: bool) -> N
     assert passed or "lag_28" in counts.finding().text
 
 
-def test_bad_models_are_found() -> None:
+def test_bad_models_are_detected() -> None:
     file = LakeFile("gbm_model/week=2016-05-16/model.tar.gz", 10, "0" * 64)
     assert models.archive_in_place(file, 10).passed
     assert not models.archive_in_place(file, 9).passed
@@ -80,7 +80,7 @@ def test_bad_models_are_found() -> None:
     assert not models.age(WEEK, WEEK.shift(-9), 8).passed
 
 
-def test_bad_weights_are_found() -> None:
+def test_bad_weights_are_detected() -> None:
     assert ensemble_weights.shares({"lstm": 0.3, "alignment": 0.8}).passed
     assert not ensemble_weights.shares({"lstm": 1.01, "alignment": 0.8}).passed
     assert not ensemble_weights.shares({"lstm": 0.3, "alignment": float("nan")}).passed
@@ -89,7 +89,7 @@ def test_bad_weights_are_found() -> None:
 
 
 @pytest.mark.parametrize("values", [[1.0, np.nan], [1.0, np.inf], [1.0, -0.01], []])
-def test_values_that_are_no_units_are_found(values: list[float]) -> None:
+def test_invalid_units_are_detected(values: list[float]) -> None:
     assert unit_rules.finite_and_not_negative(np.array([0.0, 3.5]), "gbm").passed
     assert not unit_rules.finite_and_not_negative(np.array(values), "gbm").passed
 
@@ -97,7 +97,7 @@ def test_values_that_are_no_units_are_found(values: list[float]) -> None:
 @pytest.mark.parametrize(
     ("value", "passed"), [(100, True), (139, True), (61, True), (141, False), (59, False), (0, False)]
 )
-def test_a_total_out_of_the_band_is_found(value: float, passed: bool) -> None:
+def test_a_total_outside_the_band_is_detected(value: float, passed: bool) -> None:
     assert unit_rules.in_band(value, [100.0, 90.0, 110.0, 100.0], 0.4, "units a day").passed is passed
 
 
@@ -129,11 +129,11 @@ def test_a_complete_forecast_passes() -> None:
     ],
     ids=["a series", "a day of a series", "a day twice", "a day of all", "another week", "everything"],
 )
-def test_an_incomplete_forecast_is_found(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+def test_an_incomplete_forecast_is_detected(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     assert not ensemble.complete(_forecast(change), LIVE, WEEK).passed
 
 
-def test_a_store_out_of_the_band_is_found() -> None:
+def test_a_store_outside_the_band_is_detected() -> None:
     sales = pd.Series({"CA_1": 100.0, "TX_1": 50.0})
     assert ensemble.plausible_stores(pd.Series({"CA_1": 130.0, "TX_1": 40.0}), sales, 0.8).passed
     found = ensemble.plausible_stores(pd.Series({"CA_1": 130.0, "TX_1": 5.0}), sales, 0.8)
@@ -157,7 +157,7 @@ def test_good_scores_pass() -> None:
     assert accuracy.ensemble_not_worse([accuracy.overall(frame)], 0.02).passed
 
 
-def test_bad_scores_are_found() -> None:
+def test_bad_scores_are_detected() -> None:
     frame = _scores(**GOOD)
     for bad in (
         frame[frame["level"] != 7],
@@ -168,12 +168,12 @@ def test_bad_scores_are_found() -> None:
         assert not accuracy.levels_complete(bad).passed
     assert not accuracy.better_than_benchmark(GOOD | {"ensemble": 0.88}).passed
     assert not accuracy.better_than_benchmark(GOOD | {"ensemble": np.nan}).passed
-    worse = [GOOD, GOOD | {"ensemble": 0.70}]  # 0.62 on the average, the GBM 0.58
+    worse = [GOOD, GOOD | {"ensemble": 0.70}]  # mean 0.62; the GBM has 0.58
     assert not accuracy.ensemble_not_worse(worse, 0.02).passed
     assert accuracy.ensemble_not_worse([*worse, GOOD, GOOD, GOOD], 0.02).passed
 
 
-def test_a_database_that_differs_from_the_lake_is_found() -> None:
+def test_a_database_that_differs_from_the_lake_is_detected() -> None:
     assert rds.same_rows((56, 100.001), (56, 100.0)).passed
     assert not rds.same_rows((55, 100.0), (56, 100.0)).passed
     assert not rds.same_rows((56, 101.0), (56, 100.0)).passed

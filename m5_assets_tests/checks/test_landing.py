@@ -56,7 +56,7 @@ def test_a_good_week_passes() -> None:
         (_sales().set_column(6, "units", pa.array([None, *range(20)], pa.int32())), "units has 1 empty cells"),
     ],
 )
-def test_another_schema_is_found(table: pa.Table, words: str) -> None:
+def test_an_unexpected_schema_is_detected(table: pa.Table, words: str) -> None:
     found = unit_rules.schema(table, checks.SALES_SCHEMA)
     assert not found.passed
     assert words in found.text
@@ -72,30 +72,30 @@ def test_another_schema_is_found(table: pa.Table, words: str) -> None:
         (_sales().slice(0, 0), "no series at all"),
     ],
 )
-def test_an_incomplete_week_is_found(table: pa.Table, words: str) -> None:
+def test_an_incomplete_week_is_detected(table: pa.Table, words: str) -> None:
     found = _complete(table, _sales())
     assert not found.passed
     assert words in found.text
 
 
-def test_a_few_delisted_products_are_no_incident() -> None:
+def test_a_few_delisted_products_pass() -> None:
     many = _sales(np.ones((200, 7), np.int32))
     assert _complete(_sales(np.ones((199, 7), np.int32)), many).passed
 
 
-def test_units_out_of_range_are_found() -> None:
+def test_units_out_of_range_are_detected() -> None:
     own = _own(_sales())
     assert not checks.units_in_range(own, -1.0, [own]).passed
     slip = np.ones((3, 7), np.int32)
     slip[1, 2] = 401  # the largest so far was 20
     assert not checks.units_in_range(_own(_sales(slip)), 0.0, [own, own]).passed
-    # ... and goes on to be found in the weeks after, which would learn from it
+    # ... and later weeks fail too, because models would learn from it
     later = checks.units_in_range(own, 0.0, [_own(_sales(slip)), own])
     assert not later.passed
     assert "end on 2016-05-22: 401" in later.text
 
 
-def test_drifts_are_found() -> None:
+def test_drifts_are_detected() -> None:
     usual = [_own(_sales())] * 8
     assert not checks.drifts(_own(_sales(np.full((3, 7), 15, np.int32))), usual, LIMITS)["volume_drift"].passed
     sparse = np.zeros((3, 7), np.int32)
@@ -108,28 +108,28 @@ def test_drifts_are_found() -> None:
 @pytest.mark.parametrize(
     ("last_day", "now", "passed"),
     [
-        ("2016-05-22", "2016-05-24T01:00", True),  # the week is over for a day and an hour, and landed
-        ("2016-05-15", "2016-05-23T23:00", True),  # not yet a day over
+        ("2016-05-22", "2016-05-24T01:00", True),  # landed; the week has been over for 25 hours
+        ("2016-05-15", "2016-05-23T23:00", True),  # the week has been over for less than a day
         ("2016-05-15", "2016-05-24T01:00", False),
         ("2016-05-21", "2016-05-24T01:00", False),
         ("2016-04-24", "2016-05-24T01:00", False),
     ],
 )
-def test_stale_data_is_found(last_day: str, now: str, passed: bool) -> None:
+def test_stale_data_is_detected(last_day: str, now: str, passed: bool) -> None:
     moment = dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
     found = checks.landed_is_fresh(dt.date.fromisoformat(last_day), moment, Settings())
     assert found.passed is passed
     assert passed or "is over" in found.text
 
 
-def test_frozen_data_is_due_to_its_last_week_alone() -> None:
+def test_frozen_data_is_due_only_through_its_last_week() -> None:
     source = Settings(last_week=dt.date(2016, 5, 16), checks=CheckSettings(landing_hours=0))
     now = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
     assert checks.landed_is_fresh(dt.date(2016, 5, 22), now, source).passed
     assert not checks.landed_is_fresh(dt.date(2016, 5, 15), now, source).passed
 
 
-def test_totals_that_contradict_the_detail_are_found() -> None:
+def test_totals_that_contradict_the_item_sales_are_detected() -> None:
     detail = _sales()
     sums = detail.group_by(["store_id", "dept_id", "date"]).aggregate([("units", "sum")]).to_pandas()
     totals = sums.rename(columns={"units_sum": "units"}).astype({"store_id": str, "dept_id": str})
@@ -141,7 +141,7 @@ def test_totals_that_contradict_the_detail_are_found() -> None:
     assert not checks.agrees(pa.Table.from_pandas(totals.iloc[1:]), detail).passed
 
 
-def test_prices_out_of_range_or_missing_are_found() -> None:
+def test_prices_out_of_range_or_missing_are_detected() -> None:
     assert checks.prices_in_range(np.array([0.01, 3.5, 107.3])).passed
     for bad in ([0.0], [-1.0], [np.nan], [1e6], []):
         assert not checks.prices_in_range(np.array(bad)).passed
@@ -165,7 +165,7 @@ def _calendar(days: int = 40) -> pd.DataFrame:
     return frame.assign(event_name_1="", event_type_1="", event_name_2="", event_type_2="")
 
 
-def test_gaps_and_short_calendars_are_found() -> None:
+def test_gaps_and_short_calendars_are_detected() -> None:
     assert checks.days_without_gap(_calendar()).passed
     assert not checks.days_without_gap(_calendar().drop(index=7)).passed
     assert not checks.days_without_gap(_calendar().assign(d=1)).passed

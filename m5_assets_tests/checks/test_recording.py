@@ -1,4 +1,4 @@
-"""Checks in real runs: recorded week by week, also in a run over a range, and a bad week goes no further."""
+"""Tests of checks in real runs: recorded week by week, also for ranges, and stopping bad weeks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _statuses(instance: dg.DagsterInstance, asset: str, check: str) -> dict[str 
 
 
 def _spoil(home: Path, week: Week, units: int) -> None:
-    """Let one product sell that much on the week's first day."""
+    """Set one product's sales on the week's first day."""
     calendar = pd.read_csv(home / "landing" / "calendar.csv", dtype=str)
     day = calendar.loc[calendar["date"] == week.key, "d"].iloc[0]
     path = home / "landing" / "sales_train_evaluation.csv"
@@ -62,7 +62,7 @@ def _spoil(home: Path, week: Week, units: int) -> None:
     sales.to_csv(path, index=False)
 
 
-def test_a_weeks_checks_are_recorded_for_the_week(landed: Path, instance: dg.DagsterInstance) -> None:
+def test_a_weeks_checks_are_recorded_with_its_partition(landed: Path, instance: dg.DagsterInstance) -> None:
     assert _run(landed, instance, partition_key=LAST.key).success
     assert _statuses(instance, "raw_sales", "complete") == {LAST.key: Status.SUCCEEDED}
     assert _statuses(instance, "store_dept_sales", "agrees_with_detail") == {LAST.key: Status.SUCCEEDED}
@@ -75,12 +75,12 @@ def test_a_range_is_recorded_week_by_week(landed: Path, instance: dg.DagsterInst
     assert not _run(landed, instance, tags=tags).success
     found = _statuses(instance, "raw_sales", "units_in_range")
     expected = {week.key: Status.SUCCEEDED for week in weeks_between(first, LAST)}
-    # The week after the bad one would learn from it, and is held back too.
+    # The week after the bad one fails too, because models would learn from it.
     expected |= {week.key: Status.FAILED for week in (LAST.shift(-1), LAST)}
     assert {week: found[week] for week in expected} == expected
 
 
-def test_a_bad_week_goes_no_further(landed: Path, instance: dg.DagsterInstance) -> None:
+def test_a_bad_week_stops_everything_downstream(landed: Path, instance: dg.DagsterInstance) -> None:
     assert _run(landed, instance, partition_key=LAST.shift(-1).key).success
     _spoil(landed, LAST, 100_000)
     done = _run(landed, instance, partition_key=LAST.key)
@@ -90,10 +90,10 @@ def test_a_bad_week_goes_no_further(landed: Path, instance: dg.DagsterInstance) 
     assert LAST.key not in Lake(root=str(landed / "lake")).partitions("store_dept_sales")
 
 
-def test_every_asset_is_checked_and_what_reaches_the_dashboards_is_held_back() -> None:
+def test_every_asset_is_checked_and_bad_weeks_do_not_reach_the_dashboards() -> None:
     graph = defs.resolve_asset_graph()
     checked = {key.asset_key for key in graph.asset_check_keys}
-    # QuickSight's refresh holds nothing of its own: it fails by itself when an ingestion fails or drops rows.
+    # QuickSight's refresh has no data of its own; it fails by itself if an ingestion fails or drops rows.
     assert {key.to_user_string() for key in graph.get_all_asset_keys() - checked} == {"quicksight_refresh"}
     for asset in (
         "raw_sales",

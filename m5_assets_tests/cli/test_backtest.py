@@ -1,4 +1,4 @@
-"""The backtest's report from accuracy tables in a real lake, what it makes and what it leaves alone, its options."""
+"""Tests of the backtest: its report from accuracy tables in a real lake, the weeks it runs, its options."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCORES = {
 
 
 def _accuracy(day: int) -> pa.Table:
-    """Level n is n hundredths above the score of the model, week w of the horizon w thousandths."""
+    """Return scores in which level n adds n hundredths to the model's score, and horizon week w adds w thousandths."""
     rows = []
     for number, (model, score) in enumerate(SCORES[day].items()):
         bias = number / 100 - 0.02
@@ -70,7 +70,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The settings of a platform with a folder of its own."""
+    """Set the home to a folder of its own and return it."""
     monkeypatch.setenv("M5_HOME", str(tmp_path))
     settings.cache_clear()
     yield tmp_path
@@ -123,7 +123,7 @@ def test_the_report_of_two_origins(lake: Lake) -> None:
     assert _rows(text, "Bias")[6] == ["ensemble", "+3.00%", "+3.00%"]
 
 
-def test_one_origin_has_no_spread_and_a_sample_no_place(tmp_path: Path) -> None:
+def test_one_origin_has_no_spread_and_a_sample_has_no_rank(tmp_path: Path) -> None:
     found = backtest.collect(_lake(tmp_path / "lake", series=1000), [WEEKS[1885]])
     text = backtest_report.report(found, "m5 backtest --origins 1885")
     assert _rows(text, "WRMSSE")[1] == ["gbm", "0.6000", "0.6000", "0.6000", "n/a"]
@@ -137,7 +137,7 @@ def test_one_origin_has_no_spread_and_a_sample_no_place(tmp_path: Path) -> None:
         *((0.55, "11 to 20"), (0.63, "51 to 248"), (0.7, "after 482")),
     ],
 )
-def test_a_place_is_as_close_as_the_anchors_tell(score: float, place: str) -> None:
+def test_a_rank_is_as_precise_as_the_known_scores_allow(score: float, place: str) -> None:
     assert backtest_report.place(score) == place
 
 
@@ -159,16 +159,16 @@ def test_the_report_is_written_with_its_plots(lake: Lake, tmp_path: Path) -> Non
     assert {p.name: p.read_bytes() for p in target.parent.iterdir()} == before
 
 
-def test_only_what_is_missing_is_made(lake: Lake) -> None:
+def test_only_missing_weeks_are_run(lake: Lake) -> None:
     weeks = [WEEKS[1913], WEEKS[1885]]
     assert backtest.plan(lake, weeks, again=False) == []
     assert backtest.plan(lake, weeks, again=True) == [(WEEKS[1885], True), (WEEKS[1913], True)]
-    _publish(lake, "ensemble_forecast", WEEKS[1913], pa.table({"day": [0]}))  # forecast anew, not scored since
+    _publish(lake, "ensemble_forecast", WEEKS[1913], pa.table({"day": [0]}))  # forecast again, not scored since
     unborn = Week.parse("2016-02-22")
     assert backtest.plan(lake, [*weeks, unborn], again=False) == [(unborn, True), (WEEKS[1913], False)]
 
 
-def test_a_week_that_has_not_matured_is_refused_before_anything_runs(home: Path) -> None:
+def test_a_week_that_has_not_matured_is_rejected_before_anything_runs(home: Path) -> None:
     write_sample(home / "landing", items=7, weeks=2, seed=1)
     lake = Lake(root=str(home / "lake"))
     with pytest.raises(
@@ -204,13 +204,13 @@ def test_origins_are_the_last_days_of_weeks() -> None:
         (["--origins", "1913,x"], "'x' is not a valid integer"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused(options: list[str], message: str) -> None:
+def test_invalid_options_are_rejected(options: list[str], message: str) -> None:
     done = CliRunner().invoke(cli, ["backtest", *options])
     assert done.exit_code == 2
     assert message in done.output
 
 
-def test_the_command_prints_what_is_in_the_lake(home: Path) -> None:
+def test_the_command_prints_the_scores_in_the_lake(home: Path) -> None:
     _lake(home / "lake")
     done = CliRunner().invoke(cli, ["backtest", "--weeks", "2016-03-21, 2016-04-18"])
     assert done.exit_code == 0, done.output

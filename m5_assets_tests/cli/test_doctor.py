@@ -1,4 +1,4 @@
-"""The doctor on installations with something wrong with them: it finds it, names the remedy, and goes on."""
+"""Tests that the doctor detects each problem of an installation, names the remedy, and continues."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _found(name: str) -> doctor.Diagnosis:
     return next(d for d in doctor.examine(settings()) if d.name == name)
 
 
-def test_a_fresh_folder_is_told_what_it_lacks(home: Path) -> None:
+def test_a_fresh_folder_gets_a_list_of_what_is_missing(home: Path) -> None:
     findings = {d.name: d for d in doctor.examine(settings())}
     levels = {name: finding.level for name, finding in findings.items()}
     assert levels == {
         "versions": "good",
         "folders": "good",
-        "disk": levels["disk"],  # the machine's own
+        "disk": levels["disk"],  # depends on the machine
         "landing": "wrong",
         "lake": "note",
         "models": "good",
@@ -58,14 +58,14 @@ def test_a_fresh_folder_is_told_what_it_lacks(home: Path) -> None:
     assert "hunter2" not in said
 
 
-def test_a_landing_that_ends_too_early_is_wrong_and_a_whole_one_good(home: Path) -> None:
+def test_a_landing_that_ends_too_early_is_wrong_and_a_complete_one_good(home: Path) -> None:
     write_sample(home / "landing", items=7, weeks=2, seed=1)
     assert _found("landing").level == "good"
     (home / "landing" / "sell_prices.csv").unlink()
     assert _found("landing").text == f"no sell_prices.csv in {home / 'landing'}"
 
 
-def test_a_forecast_whose_file_is_gone_is_found(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_forecast_with_a_missing_file_is_detected(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     lake = Lake(root=str(home / "lake"))
     with lake.staging() as staged:
         (staged / "forecast.parquet").write_text("rows")
@@ -76,14 +76,14 @@ def test_a_forecast_whose_file_is_gone_is_found(home: Path, tmp_path_factory: py
     assert "m5 forecast --week 2016-05-16" in _found("lake").remedy
 
 
-def test_a_broken_manifest_stops_no_other_look(home: Path) -> None:
+def test_a_broken_manifest_does_not_stop_the_other_checks(home: Path) -> None:
     Lake(root=str(home / "lake")).write_bytes("gbm_model/week=2016-05-16/manifest.json", b"{ half")
     names = [d.name for d in doctor.examine(settings())]
     assert {"models", "database", "daemon"} <= set(names)
     assert _found("models").text.startswith("JSONDecodeError")
 
 
-def test_the_command_ends_with_1_and_tells_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_exits_with_1_and_notifies_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with http_server([200]) as (url, bodies):
         monkeypatch.setenv("M5_ALERTS_URLS", json.dumps([url.replace("http://", "json://")]))
         settings.cache_clear()
@@ -95,7 +95,7 @@ def test_the_command_ends_with_1_and_tells_once(home: Path, monkeypatch: pytest.
     assert b"m5 doctor: daemon" in bodies[0]
 
 
-def test_a_channel_that_apprise_cannot_use_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_that_apprise_cannot_use_is_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M5_ALERTS_URLS", '["json://localhost", "slack://hunter2"]')
     settings.cache_clear()
     found = _found("alerts")
@@ -107,7 +107,7 @@ def test_a_channel_that_apprise_cannot_use_is_wrong(home: Path, monkeypatch: pyt
     assert _found("alerts").text == "alerts go to log, json"
 
 
-def test_low_disk_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_low_disk_space_is_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(settings(), Settings)
     monkeypatch.setattr(doctor, "_FREE_GB_WRONG", 1e9)
     monkeypatch.setattr(doctor, "_FREE_GB_LOW", 1e9)

@@ -1,4 +1,4 @@
-"""`m5 explain` from a real lake: the series, the day, what is refused."""
+"""Tests of `m5 explain` with a real lake: series, days, and what it rejects."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _factors(text: str) -> float:
     return float(np.prod([float(words[2]) for words in lines if len(words) == 3 and words[1] == "x"]))
 
 
-def test_a_day_is_explained_by_factors_that_make_the_forecast(home: Path, panel: Panel) -> None:
+def test_a_days_factors_multiply_to_the_forecast(home: Path, panel: Panel) -> None:
     item = panel.series["item_id"].iloc[0]
     done = _explain(item, "CA_1", "--date", "2016-03-05")
     assert done.exit_code == 0, done.output
@@ -73,7 +73,7 @@ def test_a_day_is_explained_by_factors_that_make_the_forecast(home: Path, panel:
     assert "on 2016-03-05." in head
     forecast = float(head.split("forecasts ")[1].split()[0])
     begin = float(base.split("begins with ")[1].split()[0])
-    assert begin * _factors(done.output) == pytest.approx(forecast, rel=0.1)  # all are printed with two decimals
+    assert begin * _factors(done.output) == pytest.approx(forecast, rel=0.1)  # the output has two decimals
     assert "mean of y over the" in done.output
 
 
@@ -91,7 +91,7 @@ def test_without_a_day_it_is_the_mean_of_the_28(home: Path, panel: Panel) -> Non
         (("FOODS_1_000", "CA_1", "--date", "2016-05-05"), "its days are 2016-02-29 to 2016-03-27"),
     ],
 )
-def test_what_is_not_forecast_is_refused_by_name(
+def test_items_without_a_forecast_are_rejected_by_name(
     home: Path, panel: Panel, given: tuple[str, ...], message: str
 ) -> None:
     first, *rest = given
@@ -100,7 +100,7 @@ def test_what_is_not_forecast_is_refused_by_name(
     assert message in str(done.exception or done.output)
 
 
-def test_a_week_without_a_model_is_refused(home: Path) -> None:
+def test_a_week_without_a_model_is_rejected(home: Path) -> None:
     done = _explain("FOODS_1_001", "CA_1", week="2016-03-21")
     assert done.exit_code == 1
     assert "run `m5 forecast --week 2016-03-21`" in str(done.exception or done.output)

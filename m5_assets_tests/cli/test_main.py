@@ -1,4 +1,4 @@
-"""The group of commands: it names all of them, answers fast, and what it says of a command is what the command says."""
+"""Tests of the command group: it lists all commands with their own descriptions and loads fast."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _package(name: str) -> str:
     return {"deploy": "deployment"}.get(name, name)
 
 
-def test_an_unknown_command_is_refused() -> None:
+def test_an_unknown_command_is_rejected() -> None:
     done = CliRunner().invoke(cli, ["forcast"])
     assert done.exit_code == 2
     assert "No such command 'forcast'" in done.output

@@ -1,1 +1,1 @@
-"""Tests of docker/: what its files say (here), and the images and the stack in operation (images_check.sh)."""
+"""Tests of the files in docker/; support/docker/images_check.sh tests the running images and stack."""

@@ -1,4 +1,4 @@
-"""What docker/ says, checked without an engine: the rules of hadolint that matter here, Compose, the settings."""
+"""Tests of the files in docker/ without a container engine: relevant hadolint rules, Compose, settings."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def values(name: str, keyword: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_the_base_is_named_and_may_be_given_by_digest(name: str) -> None:
+def test_the_base_image_can_be_pinned_by_digest(name: str) -> None:
     assert instructions(name)[0] == ("ARG", "BASE=python:3.11-slim-bookworm")
     assert values(name, "FROM") == ["${BASE}"]
     assert "latest" not in DOCKERFILES[name].read_text()
@@ -57,7 +57,7 @@ def test_the_platform_is_not_root_and_has_a_health_check() -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_a_job_gives_up_root_before_its_program_starts(name: str) -> None:
+def test_a_job_drops_root_before_its_program_starts(name: str) -> None:
     (entry,) = values(name, "ENTRYPOINT")
     assert json.loads(entry) == ["/opt/m5/entry.sh", "python", "-m", f"m5_assets.containers.{name}"]
     entry_point = ROOT / "docker/entry.sh"
@@ -67,13 +67,13 @@ def test_a_job_gives_up_root_before_its_program_starts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_a_job_image_holds_what_its_tag_covers(name: str) -> None:
+def test_a_job_image_contains_what_its_tag_covers(name: str) -> None:
     copied = [shlex.split(rest)[0] for rest in values(name, "COPY") if rest.startswith("m5_assets")]
     assert copied == ["m5_assets/__init__.py", "m5_assets/forecasting", "m5_assets/containers"]
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_what_is_copied_exists_and_is_in_the_context(name: str) -> None:
+def test_copied_paths_exist_and_are_in_the_build_context(name: str) -> None:
     context = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for rest in values(name, "COPY"):
         *sources, _ = shlex.split(rest)
@@ -83,7 +83,7 @@ def test_what_is_copied_exists_and_is_in_the_context(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_packages_are_those_that_were_tested_and_leave_no_cache(name: str) -> None:
+def test_packages_have_the_tested_versions_and_leave_no_cache(name: str) -> None:
     constrained = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
     for command in values(name, "RUN"):
         if "apt-get install" in command:
@@ -100,7 +100,7 @@ def test_packages_are_those_that_were_tested_and_leave_no_cache(name: str) -> No
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_an_image_says_what_it_is_and_holds_no_secret(name: str) -> None:
+def test_an_image_is_labelled_and_contains_no_secret(name: str) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"VERSION={version}" in values(name, "ARG")
     labels = " ".join(values(name, "LABEL"))
@@ -110,7 +110,7 @@ def test_an_image_says_what_it_is_and_holds_no_secret(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
-def test_every_service_is_checked_restarted_and_pinned(name: str) -> None:
+def test_every_service_has_a_health_check_a_restart_policy_and_a_pinned_image(name: str) -> None:
     service = COMPOSE["services"][name]
     assert service["healthcheck"]["test"][0].upper() == "CMD"
     assert service["restart"] == "unless-stopped"
@@ -119,7 +119,7 @@ def test_every_service_is_checked_restarted_and_pinned(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_services_start_once_those_they_need_are_healthy() -> None:
+def test_services_start_once_their_dependencies_are_healthy() -> None:
     needs = {name: service.get("depends_on", {}) for name, service in COMPOSE["services"].items()}
     assert all(need == {"condition": "service_healthy"} for found in needs.values() for need in found.values())
     assert set(needs["code"]) == {"postgres"}
@@ -137,7 +137,7 @@ def test_secrets_come_from_the_environment() -> None:
     assert ".env\n" in (ROOT / "docker/.gitignore").read_text()
 
 
-def test_the_settings_it_names_exist() -> None:
+def test_the_settings_in_the_files_exist() -> None:
     known = {
         f"{settings.model_config['env_prefix']}{field}".upper()
         for settings in BaseSettings.__subclasses__()
@@ -151,7 +151,7 @@ def test_the_settings_it_names_exist() -> None:
     assert {"M5_DATABASE_URL", "M5_HOME", "M5_SERVE_HOST"} <= named <= known
 
 
-def test_dagster_and_the_forecasts_have_a_database_each() -> None:
+def test_dagster_and_the_forecasts_have_separate_databases() -> None:
     storage = yaml.safe_load((ROOT / "docker/dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
     assert storage["scheme"] == "postgresql+psycopg2"
     assert storage["password"] == {"env": "PGPASSWORD"}

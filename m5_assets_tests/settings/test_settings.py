@@ -64,7 +64,7 @@ def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_p
         ({"M5_SAGEMAKER_MODE": "aws", "M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_FEATURES_IMAGE", "ECR"]),
     ],
 )
-def test_what_cannot_be_used_is_named(
+def test_invalid_settings_are_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: list[str]
 ) -> None:
     for name, value in variables.items():
@@ -75,7 +75,7 @@ def test_what_cannot_be_used_is_named(
         assert word in str(problem.value)
 
 
-def test_one_field_of_a_job_leaves_its_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_one_field_of_a_job_keeps_its_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M5_SAGEMAKER_LSTM_TRAINING__SPOT", "true")
     found = JobSettings()
     assert found.training("lstm").spot

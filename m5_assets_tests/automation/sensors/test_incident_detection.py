@@ -1,4 +1,4 @@
-"""Incidents, seen in real instances: what holds, what is over, what is nobody's business."""
+"""Tests of incident detection in real instances: what is an incident, what resolves it, what is ignored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UI = "http://ui"
 WEEK = Week.parse("2016-05-16")
 AFTER = dt.datetime(2016, 5, 24, 12, tzinfo=dt.UTC)
 BROKEN: set[str] = set()
-"""What is broken at the moment: `asset` or `check`."""
+"""What is currently broken: `asset` or `check`."""
 
 
 @dg.asset(partitions_def=WEEKS)
@@ -80,7 +80,7 @@ def landing(tmp_path_factory: pytest.TempPathFactory) -> LandingFolder:
 
 @pytest.fixture
 def on_disk() -> Iterator[dg.DagsterInstance]:
-    """An instance with schedules, which the one in memory lacks."""
+    """Return an instance on disk, because one in memory has no schedule storage."""
     with dg.instance_for_test() as found:
         yield found
 
@@ -116,13 +116,13 @@ def test_a_failed_run_holds_until_a_later_one_succeeds(instance: dg.DagsterInsta
     assert found.title == "made failed, week 2016-05-16"
     assert found.what == "table: ValueError: column units is missing"
     assert found.link.startswith("http://ui/runs/")
-    _run(instance, lake, week=WEEK.shift(-1))  # another week mends nothing
+    _run(instance, lake, week=WEEK.shift(-1))  # another week does not resolve it
     assert _runs(instance) == ["made failed, week 2016-05-16"]
     _run(instance, lake)
     assert _runs(instance) == []
 
 
-def test_a_run_of_more_mends_a_failed_one_and_a_run_of_less_does_not(instance: dg.DagsterInstance) -> None:
+def test_only_a_run_of_at_least_the_same_assets_resolves_a_failed_run(instance: dg.DagsterInstance) -> None:
     job = DEFS.resolve_job_def("made")
     part, week = {dg.AssetKey("table")}, {"dagster/partition": WEEK.key}
     span = {"dagster/asset_partition_range_start": WEEK.shift(-2).key, "dagster/asset_partition_range_end": WEEK.key}
@@ -140,7 +140,7 @@ def test_a_run_of_more_mends_a_failed_one_and_a_run_of_less_does_not(instance: d
     assert _runs(instance) == []
 
 
-def test_a_run_that_is_about_to_be_tried_again_is_none(instance: dg.DagsterInstance, lake: Lake) -> None:
+def test_a_run_that_will_be_retried_is_no_incident(instance: dg.DagsterInstance, lake: Lake) -> None:
     _run(instance, lake, "asset", tags={"dagster/will_retry": "true"})
     assert _runs(instance) == []
 
@@ -151,7 +151,7 @@ def test_the_runs_of_a_backfill_are_one_incident(instance: dg.DagsterInstance, l
     assert [i.key for i in incident_detection.failed_runs(instance, UI)] == ["backfill:abc"]
 
 
-def test_a_failed_check_is_told_once_and_by_its_finding(instance: dg.DagsterInstance, lake: Lake) -> None:
+def test_a_failed_check_is_reported_once_with_its_finding(instance: dg.DagsterInstance, lake: Lake) -> None:
     _run(instance, lake, "check")
     assert _runs(instance) == []
     (found,) = incident_detection.failed_checks(instance, DEFS.get_repository_def(), UI)
@@ -182,7 +182,7 @@ def test_a_schedule_that_was_due_and_not_evaluated_is_missed(on_disk: dg.Dagster
     assert missed(now + dt.timedelta(days=7)) == ["due at 2016-05-30 02:00 UTC, it was not evaluated"]
 
 
-def test_a_schedule_that_was_turned_on_later_has_missed_nothing(on_disk: dg.DagsterInstance) -> None:
+def test_a_schedule_turned_on_later_has_missed_nothing(on_disk: dg.DagsterInstance) -> None:
     instance = on_disk
     now = dt.datetime(2016, 5, 23, 4, tzinfo=dt.UTC)
     instance.add_instigator_state(_schedule_state(started=now - dt.timedelta(minutes=5)))
@@ -210,16 +210,16 @@ def _tick(instance: dg.DagsterInstance, state: InstigatorState, at: dt.datetime,
     )
 
 
-def test_stale_and_unreadable_landings_are_told(landing: LandingFolder, tmp_path: Path) -> None:
-    def told(where: LandingFolder, now: dt.datetime) -> list[str]:
+def test_stale_and_unreadable_landings_are_reported(landing: LandingFolder, tmp_path: Path) -> None:
+    def reported(where: LandingFolder, now: dt.datetime) -> list[str]:
         return [i.title for i in incident_detection.stale_data(where, now, Settings(), UI)]
 
-    assert told(landing, AFTER) == []
-    assert told(landing, AFTER + dt.timedelta(days=7)) == ["the landed sales are stale"]
-    assert told(LandingFolder(root=str(tmp_path)), AFTER) == ["the landed sales cannot be read"]
+    assert reported(landing, AFTER) == []
+    assert reported(landing, AFTER + dt.timedelta(days=7)) == ["the landed sales are stale"]
+    assert reported(LandingFolder(root=str(tmp_path)), AFTER) == ["the landed sales cannot be read"]
 
 
-def test_an_old_model_is_told_by_the_clock(lake: Lake) -> None:
+def test_an_old_model_is_reported(lake: Lake) -> None:
     attributes = {"trained_week": WEEK.shift(-6).key, "trained_through": WEEK.shift(-6).origin.isoformat()}
     lake.commit(Manifest("gbm_model", WEEK.key, (), attributes=attributes))
     assert list(incident_detection.old_models(lake, AFTER, Settings(), UI)) == []
@@ -230,16 +230,16 @@ def test_an_old_model_is_told_by_the_clock(lake: Lake) -> None:
 
 
 def test_a_landed_week_without_a_forecast_is_late(lake: Lake, landing: LandingFolder) -> None:
-    def told(now: dt.datetime) -> list[str]:
+    def reported(now: dt.datetime) -> list[str]:
         return [i.title for i in incident_detection.late_forecast(lake, landing, now, Settings(), UI)]
 
-    assert told(AFTER) == ["week 2016-05-16 is landed and not forecast"]
-    assert told(AFTER - dt.timedelta(hours=12)) == ["week 2016-05-09 is landed and not forecast"]
+    assert reported(AFTER) == ["week 2016-05-16 is landed and not forecast"]
+    assert reported(AFTER - dt.timedelta(hours=12)) == ["week 2016-05-09 is landed and not forecast"]
     lake.commit(Manifest("ensemble_forecast", WEEK.key, ()))
-    assert told(AFTER) == []
+    assert reported(AFTER) == []
 
 
-def test_the_sensor_tells_once_and_keeps_its_state_in_its_cursor(
+def test_the_sensor_reports_once_and_keeps_its_state_in_its_cursor(
     instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     _run(instance, lake, "asset")
@@ -249,11 +249,13 @@ def test_the_sensor_tells_once_and_keeps_its_state_in_its_cursor(
         result = alerts(context, lake=lake, landing=landing)
         assert isinstance(result, dg.SensorResult)
         cursor = result.cursor
-    told = [record for record in caplog.records if record.name == "m5.alerts" and "made failed" in record.getMessage()]
-    assert len(told) == 1
+    reported = [
+        record for record in caplog.records if record.name == "m5.alerts" and "made failed" in record.getMessage()
+    ]
+    assert len(reported) == 1
 
 
-def test_a_look_that_fails_is_told_and_stops_no_other(
+def test_a_detector_that_fails_is_reported_and_does_not_stop_the_others(
     instance: dg.DagsterInstance, landing: LandingFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lake = Lake(root=str(tmp_path))

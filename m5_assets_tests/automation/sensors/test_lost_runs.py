@@ -1,4 +1,4 @@
-"""Runs that were lost, in a real instance: which weeks are asked for again, when, and how often."""
+"""Tests of lost runs in a real instance: which weeks are requested again, when, and how often."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(LOCATION, "__repository__"), JOB
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """An instance whose daemon would make a lost run again once."""
+    """Return an instance whose daemon would retry a lost run once."""
     with dg.instance_for_test({"run_retries": {"enabled": True, "max_retries": 1}}) as found:
         yield found
 
@@ -36,7 +36,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def lose(
     instance: dg.DagsterInstance, week: str = WEEK, *, tags: dict[str, str] | None = None, step: bool = False
 ) -> dg.DagsterRun:
-    """Return a run that failed; with `step`, because a step did. Dagster does not make it again."""
+    """Return a failed run that Dagster does not retry; with `step`, it failed because of a step."""
     tags = {PARTITION_NAME_TAG: week, MAX_RETRIES_TAG: "0", "m5/order": "weekly"} | (tags or {})
     started = dg.DagsterRunStatus.STARTED
     run = create_run_for_test(instance, job_name=JOB, tags=tags, status=started, remote_job_origin=ORIGIN)
@@ -50,25 +50,25 @@ def lose(
     return failed
 
 
-def asked(instance: dg.DagsterInstance, later: dt.timedelta = dt.timedelta(seconds=1)) -> list[dg.RunRequest]:
+def requested(instance: dg.DagsterInstance, later: dt.timedelta = dt.timedelta(seconds=1)) -> list[dg.RunRequest]:
     return list(requests_of(instance, JOB, dt.datetime.now(dt.UTC) + later))
 
 
-def test_a_run_that_dagster_gave_up_is_asked_for_again_once(instance: dg.DagsterInstance) -> None:
+def test_a_run_that_dagster_gave_up_is_requested_again_once(instance: dg.DagsterInstance) -> None:
     run = lose(instance)
     assert run.tags["dagster/will_retry"] == "false"
     result = lost_runs(dg.build_sensor_context(instance))
     assert isinstance(result, dg.SensorResult)
     assert result.run_requests is not None
     (request,) = result.run_requests
-    # The key is the lost run's: Dagster makes one run of a key, however often the sensor looks.
+    # The run key is the lost run's, so Dagster starts one run, however often the sensor ticks.
     assert (request.job_name, request.partition_key, request.run_key) == (JOB, WEEK, f"lost run {run.run_id}")
     assert request.tags[TIMES_TAG] == "1"
     assert request.tags["m5/order"] == "weekly"
-    assert MAX_RETRIES_TAG not in request.tags  # Dagster may make the new one again as often
+    assert MAX_RETRIES_TAG not in request.tags  # Dagster may retry the new run as often as any other
 
 
-def test_a_run_that_dagster_makes_again_is_left_to_it(instance: dg.DagsterInstance) -> None:
+def test_a_run_that_dagster_retries_is_left_to_it(instance: dg.DagsterInstance) -> None:
     run = create_run_for_test(
         instance,
         job_name=JOB,
@@ -77,37 +77,37 @@ def test_a_run_that_dagster_makes_again_is_left_to_it(instance: dg.DagsterInstan
         remote_job_origin=ORIGIN,
     )
     instance.report_run_failed(run)
-    assert asked(instance) == []
+    assert requested(instance) == []
 
 
-def test_a_failed_step_is_for_people(instance: dg.DagsterInstance) -> None:
+def test_a_failed_step_is_not_retried(instance: dg.DagsterInstance) -> None:
     lose(instance, step=True)
-    assert asked(instance) == []
+    assert requested(instance) == []
 
 
 @pytest.mark.parametrize(
     "status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.CANCELED]
 )
-def test_a_later_run_of_the_week_ends_it(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+def test_a_later_run_of_the_week_stops_the_retries(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
     lose(instance)
     lose(instance, NEXT)
     later = dg.DagsterRunStatus(status)
     create_run_for_test(instance, job_name=JOB, tags={PARTITION_NAME_TAG: WEEK}, status=later, remote_job_origin=ORIGIN)
-    assert [request.partition_key for request in asked(instance)] == [NEXT]
+    assert [request.partition_key for request in requested(instance)] == [NEXT]
 
 
-def test_it_waits_longer_each_time_and_ends(instance: dg.DagsterInstance) -> None:
+def test_it_waits_longer_each_time_and_gives_up(instance: dg.DagsterInstance) -> None:
     for times, patience in enumerate(PATIENCE):
         lose(instance, tags={TIMES_TAG: str(times)})
         if patience:
-            assert asked(instance, patience - dt.timedelta(seconds=30)) == []
-        (request,) = asked(instance, patience + dt.timedelta(seconds=30))
+            assert requested(instance, patience - dt.timedelta(seconds=30)) == []
+        (request,) = requested(instance, patience + dt.timedelta(seconds=30))
         assert request.tags[TIMES_TAG] == str(times + 1)
     lose(instance, tags={TIMES_TAG: str(len(PATIENCE))})
-    assert asked(instance, dt.timedelta(hours=20)) == []
+    assert requested(instance, dt.timedelta(hours=20)) == []
 
 
-def test_what_the_command_line_runs_is_left_to_its_caller(instance: dg.DagsterInstance) -> None:
+def test_runs_of_the_command_line_are_left_to_their_caller(instance: dg.DagsterInstance) -> None:
     run = create_run_for_test(
         instance,
         job_name=JOB,
@@ -115,4 +115,4 @@ def test_what_the_command_line_runs_is_left_to_its_caller(instance: dg.DagsterIn
         status=dg.DagsterRunStatus.STARTED,
     )
     instance.report_run_failed(run)
-    assert asked(instance) == []
+    assert requested(instance) == []

@@ -1,4 +1,4 @@
-"""The landing sensor over a real landing folder, a real lake and a real instance: whatever lands, and when."""
+"""Tests of the landing sensor with a real landing folder, lake and instance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SALES = "sales_train_evaluation.csv"
 
 @dg.asset(name="features", partitions_def=WEEKS)
 def stand_in() -> None:
-    """Stands for the features, whose job is not what is tested here; its check is recorded as the real one's."""
+    """Stand in for the features, whose job is not tested here; its check is recorded as the real one."""
 
 
 stand_in_checks = weekly_checks(
@@ -59,7 +59,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Place:
-    """A landing folder, a lake, an instance, and the sensor's cursor between two looks."""
+    """A landing folder, a lake, an instance, and the sensor's cursor."""
 
     folder: Path
     lake: Lake
@@ -74,16 +74,16 @@ class Place:
         self.cursor = found.cursor
         return found
 
-    def asked(self) -> list[tuple[str, str]]:
-        """Look until nothing is asked for, do at once what is asked for as the runs would, and return what it was."""
-        asked = []
+    def requested(self) -> list[tuple[str, str]]:
+        """Evaluate the sensor until it requests nothing more; carry out each request at once and return them all."""
+        requested = []
         for _ in range(6):
             for request in self.look().run_requests or []:
-                asked.append(self.run(request))
-        return asked
+                requested.append(self.run(request))
+        return requested
 
     def run(self, request: dg.RunRequest) -> tuple[str, str]:
-        """Do what a request asks for, and leave the run that it would have left."""
+        """Carry out a request and record its run."""
         tags = {**request.tags, "dagster/run_key": str(request.run_key)}
         job = dg.GraphDefinition(name=str(request.job_name)).to_job()
         self.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
@@ -97,8 +97,8 @@ class Place:
             first, last = tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
             assert request.asset_selection is not None
             weekly = {asset.key: asset for asset in (raw_sales, store_dept_sales)}
-            asked = [weekly[key] for key in request.asset_selection if key in weekly]
-            self.load(Week.parse(first), Week.parse(last), *sorted(asked, key=list(weekly.values()).index))
+            requested = [weekly[key] for key in request.asset_selection if key in weekly]
+            self.load(Week.parse(first), Week.parse(last), *sorted(requested, key=list(weekly.values()).index))
             return "load", f"{first} to {last}"
         assert request.asset_selection is not None
         self.load_tables()
@@ -119,7 +119,7 @@ class Place:
         calendar(landing=self.landing, lake=self.lake)
 
     def forecast(self, week: Week) -> None:
-        """Publish what a forecast leaves: features that name their inputs, and the forecast."""
+        """Publish what a forecast run writes: features with their inputs, and the forecast."""
         known = KnownInputs(self.lake).at(week, ForecastPolicy.of(settings()))
         self.lake.commit(Manifest("features", week.key, (), known.inputs, {"weeks": len(known.sales)}))
         self.lake.commit(Manifest("ensemble_forecast", week.key, ()))
@@ -131,13 +131,13 @@ class Place:
         assert done.success
 
     def stale(self) -> list[str]:
-        """The weeks whose features are recorded as made from something else than the lake holds."""
+        """Return the weeks whose features are recorded as based on outdated inputs."""
         key = dg.AssetCheckKey(dg.AssetKey("features"), CURRENT.name)
         infos = self.instance.event_log_storage.get_asset_check_partition_info([key])
         return sorted(str(i.partition_key) for i in infos if i.latest_execution_status == Status.FAILED)
 
     def land(self, through: Week | None = None, *, change: tuple[Week, int] | None = None) -> None:
-        """Write the files as they were after a week, with one product's sales of a week's first day changed."""
+        """Write the files as of the end of a week; `change` sets one product's sales on a week's first day."""
         self.folder.mkdir(exist_ok=True)
         for name in ("calendar.csv", "sell_prices.csv"):
             (self.folder / name).write_bytes((self.source / name).read_bytes())
@@ -163,25 +163,25 @@ def test_a_new_file_waits_for_a_second_look_and_starts_its_newest_week(place: Pl
     first = place.look()
     assert not first.run_requests
     assert "complete?" in str(first.skip_reason)
-    place.folder.joinpath(SALES).write_bytes(place.folder.joinpath(SALES).read_bytes())  # it is still being written
+    place.folder.joinpath(SALES).write_bytes(place.folder.joinpath(SALES).read_bytes())  # still being written
     assert "complete?" in str(place.look().skip_reason)
     oldest = LAST.shift(1 - LANDED_WEEKS)
-    assert place.asked() == [("load", f"{oldest} to {LAST.shift(-1)}"), ("forecast", LAST.key)]
-    assert place.asked() == []
+    assert place.requested() == [("load", f"{oldest} to {LAST.shift(-1)}"), ("forecast", LAST.key)]
+    assert place.requested() == []
 
 
 def _settled(place: Place, through: Week) -> None:
     place.land(through)
-    place.asked()
+    place.requested()
 
 
 def test_the_same_file_landed_again_starts_nothing(place: Place) -> None:
     _settled(place, LAST)
     place.land(LAST)
-    assert place.asked() == []
+    assert place.requested() == []
 
 
-def test_late_weeks_are_made_in_order_and_once(place: Place) -> None:
+def test_late_weeks_run_in_order_and_once(place: Place) -> None:
     _settled(place, LAST.shift(-2))
     place.land(LAST)
     place.look()
@@ -189,44 +189,44 @@ def test_late_weeks_are_made_in_order_and_once(place: Place) -> None:
     assert [request.partition_key for request in requests] == [LAST.shift(-1).key, LAST.key]
     for request in requests:
         place.run(request)
-    assert place.asked() == []
+    assert place.requested() == []
 
 
-def test_half_a_week_waits_for_its_other_half(place: Place) -> None:
+def test_half_a_week_waits_for_the_other_half(place: Place) -> None:
     _settled(place, LAST.shift(-1))
     place.land(LAST)
     sales = pd.read_csv(place.folder / SALES, dtype=str)
     sales.iloc[:, :-3].to_csv(place.folder / SALES, index=False)
-    assert place.asked() == []
+    assert place.requested() == []
     place.land(LAST)
-    assert place.asked() == [("forecast", LAST.key)]
+    assert place.requested() == [("forecast", LAST.key)]
 
 
-def test_a_corrected_file_loads_exactly_the_weeks_it_changes_and_says_which_forecasts_are_stale(place: Place) -> None:
+def test_a_corrected_file_reloads_exactly_its_changed_weeks_and_marks_stale_forecasts(place: Place) -> None:
     _settled(place, LAST.shift(-2))
     place.land(LAST)
-    place.asked()
+    place.requested()
     changed = LAST.shift(-1)
     place.check(stand_in, stand_in_checks, week=changed)
     digests = {key: place.lake.get("raw_sales", key).digest for key in place.lake.partitions("raw_sales")}
     place.land(LAST, change=(changed, 77))
-    # The newest forecast saw the changed week, and is made again; the one before saw it too; the oldest did not.
-    assert place.asked() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
+    # The newest two forecasts use the changed week, the oldest does not; only the newest is rebuilt.
+    assert place.requested() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
     now = {key: place.lake.get("raw_sales", key).digest for key in place.lake.partitions("raw_sales")}
     assert [key for key in now if now[key] != digests[key]] == [changed.key]
-    assert place.stale() == [changed.key]  # the newest is current again
-    place.land(LAST)  # and back: the newest is made a third time
-    assert place.asked() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
+    assert place.stale() == [changed.key]  # the newest is up to date again
+    place.land(LAST)  # and back: the newest is rebuilt again
+    assert place.requested() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
     place.land(LAST, change=(changed, 77))
-    assert place.asked() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
+    assert place.requested() == [("load", f"{changed} to {changed}"), ("forecast", LAST.key)]
 
 
 @pytest.mark.parametrize(("name", "table"), [("sell_prices.csv", "sell_prices"), ("calendar.csv", "calendar")])
-def test_corrected_prices_and_days_make_the_weeks_stale_that_see_them(place: Place, name: str, table: str) -> None:
-    """The corrected day is the last one of the newest forecast's horizon, which the forecasts before did not see."""
+def test_corrected_prices_and_days_make_the_weeks_that_use_them_stale(place: Place, name: str, table: str) -> None:
+    """Correct the last day of the newest forecast's horizon, which earlier forecasts do not use."""
     _settled(place, LAST.shift(-1))
     place.land(LAST)
-    place.asked()
+    place.requested()
     place.check(stand_in, stand_in_checks, week=LAST.shift(-1))
     days = pd.read_csv(place.folder / "calendar.csv", dtype=str, keep_default_na=False)
     last = days["date"] == LAST.last_forecast_day.isoformat()
@@ -237,12 +237,12 @@ def test_corrected_prices_and_days_make_the_weeks_stale_that_see_them(place: Pla
         of_week = frame["wm_yr_wk"] == days.loc[last, "wm_yr_wk"].item()
         frame.loc[frame.index[of_week][0], "sell_price"] = "99.99"
     frame.to_csv(place.folder / name, index=False)
-    assert place.asked() == [("load", table), ("forecast", LAST.key)]
+    assert place.requested() == [("load", table), ("forecast", LAST.key)]
     assert place.stale() == []
     assert KnownInputs(place.lake).changed(LAST.shift(-1)) == []
 
 
-def test_longer_prices_and_a_longer_calendar_change_nothing(place: Place) -> None:
+def test_additional_prices_and_calendar_days_change_nothing(place: Place) -> None:
     _settled(place, LAST)
     whole = {name: (place.folder / name).read_text() for name in ("calendar.csv", "sell_prices.csv")}
     calendar = pd.read_csv(place.folder / "calendar.csv", dtype=str, keep_default_na=False)
@@ -253,11 +253,11 @@ def test_longer_prices_and_a_longer_calendar_change_nothing(place: Place) -> Non
     place.load_tables()
     for name, text in whole.items():
         (place.folder / name).write_text(text)
-    assert place.asked() == []
+    assert place.requested() == []
 
 
-def test_corrected_totals_are_loaded_again(place: Place) -> None:
-    """Of a day before the detail begins: where both exist they must agree."""
+def test_corrected_totals_are_reloaded(place: Place) -> None:
+    """Correct a day before the item sales begin, because the two must agree where both exist."""
     _settled(place, LAST)
     days = pd.read_csv(place.folder / "calendar.csv", dtype=str).set_index("date")["d"]
     first = LAST.shift(-LANDED_WEEKS)
@@ -266,14 +266,14 @@ def test_corrected_totals_are_loaded_again(place: Place) -> None:
     groups = sales.groupby(["store_id", "dept_id"], as_index=False).size()[["store_id", "dept_id"]]
     totals = groups.assign(**dict.fromkeys(numbers, 5))
     totals.to_csv(place.folder / "sales_store_dept_history.csv", index=False)
-    place.asked()
+    place.requested()
     place.load(first, first, store_dept_sales)
     place.forecast(LAST)
     totals.assign(**{numbers[3]: 6}).to_csv(place.folder / "sales_store_dept_history.csv", index=False)
-    assert place.asked() == [("load", f"{first} to {first}"), ("forecast", LAST.key)]
+    assert place.requested() == [("load", f"{first} to {first}"), ("forecast", LAST.key)]
 
 
-def test_a_broken_file_is_refused_and_told_and_the_next_good_one_taken(place: Place) -> None:
+def test_a_broken_file_is_rejected_and_reported_and_the_next_good_one_used(place: Place) -> None:
     _settled(place, LAST.shift(-1))
     place.check(raw_sales, raw_sales_checks, week=LAST.shift(-1))
     place.land(LAST)
@@ -289,10 +289,10 @@ def test_a_broken_file_is_refused_and_told_and_the_next_good_one_taken(place: Pl
 
     assert status() == Status.FAILED
     place.land(LAST)
-    assert place.asked() == [("forecast", LAST.key)]
+    assert place.requested() == [("forecast", LAST.key)]
 
 
-def test_weeks_that_could_not_be_loaded_are_not_asked_for_for_ever(place: Place) -> None:
+def test_weeks_that_cannot_be_loaded_are_not_requested_forever(place: Place) -> None:
     _settled(place, LAST)
     place.land(LAST, change=(LAST.shift(-3), 55))
     place.look()
@@ -305,6 +305,6 @@ def test_weeks_that_could_not_be_loaded_are_not_asked_for_for_ever(place: Place)
     assert "nothing has landed" in str(place.look().skip_reason)
 
 
-def test_the_weeks_of_the_tests_are_over() -> None:
+def test_the_weeks_of_these_tests_are_over() -> None:
     assert dt.datetime.now(dt.UTC).date() > LAST.last_forecast_day
     assert len(weeks_between(LAST.shift(1 - LANDED_WEEKS), LAST)) == LANDED_WEEKS
