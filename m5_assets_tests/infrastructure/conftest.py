@@ -1,4 +1,4 @@
-"""An account on a moto server, and the stacks of production in it."""
+"""Fixtures: a moto server and an AWS account on it with production's stacks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAGS = dict.fromkeys(("platform", *JOB_KINDS), "0123abcd")
 
 @pytest.fixture(scope="package")
 def server() -> Iterator[str]:
-    """Start a moto server, its gaps filled, and point this process's AWS configuration at it until the package ends."""
+    """Start a moto server with its gaps filled, and point this process's AWS configuration at it."""
     with pytest.MonkeyPatch.context() as patch:
         moto_gaps.fill(patch)
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -45,17 +45,17 @@ def server() -> Iterator[str]:
 
 
 def environment(name: str) -> Environment:
-    """Return an environment of the repository, in moto's account."""
+    """Return an environment from the repository, in moto's account."""
     return Environment.load(name, ROOT).model_copy(update={"account": ACCOUNT})
 
 
 def stacks_of(name: str) -> list[Stack]:
-    """Return the stacks of an environment of the repository."""
+    """Return the stacks of an environment from the repository."""
     return read_stacks(ROOT, environment(name), TAGS)
 
 
 def template_of(path: Path) -> dict[str, Any]:
-    """Return a template, its short forms such as `!Ref` written out."""
+    """Return a template with short forms such as `!Ref` expanded."""
     content: dict[str, Any]
     content, problems = cfnlint.decode.decode(str(path))
     assert problems == []
@@ -63,7 +63,7 @@ def template_of(path: Path) -> dict[str, Any]:
 
 
 def create_all(stacks: Sequence[Stack]) -> None:
-    """Create stacks, in order."""
+    """Create stacks in order."""
     client = boto3.client("cloudformation")
     for stack in stacks:
         declared = template_of(stack.template)["Parameters"]
@@ -77,7 +77,7 @@ def create_all(stacks: Sequence[Stack]) -> None:
 
 @dataclass(frozen=True)
 class Account:
-    """An account in which the stacks of an environment have been created."""
+    """An account with the stacks of an environment."""
 
     stacks: Sequence[Stack]
     found: dict[str, Rights] = field(default_factory=dict, repr=False)
@@ -93,7 +93,7 @@ class Account:
         return {entry["LogicalResourceId"] for entry in found if "LogicalResourceId" in entry}
 
     def rights(self, role: str) -> Rights:
-        """Return what a role is given, with every reference resolved."""
+        """Return a role's permissions with all references resolved."""
         if role not in self.found:
             iam = boto3.client("iam")
             names = iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -102,7 +102,7 @@ class Account:
             boundary: Any = (
                 iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]["Document"] if arn else None
             )
-            # moto returns what CloudFormation made as Python's text of a dictionary instead of JSON.
+            # moto returns policies created by CloudFormation as a Python dictionary's text instead of JSON.
             self.found[role] = Rights([ast.literal_eval(str(text)) for text in texts], boundary)
         return self.found[role]
 

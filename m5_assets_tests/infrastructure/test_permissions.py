@@ -1,4 +1,4 @@
-"""What the roles may do: all that the platform calls, and nothing that it must not."""
+"""Tests that the roles allow all calls the platform makes and nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_orchestrator_may_do_what_the_platform_does(account: Account) -> Non
 @pytest.mark.parametrize(
     ("action", "resource", "context"),
     [
-        # Whose these are: other people's jobs, models, data, tasks and roles.
+        # Other people's jobs, models, data, tasks and roles.
         ("sagemaker:StopTrainingJob", f"arn:aws:sagemaker:{AWS}:training-job/somebody-elses-job", {}),
         ("sagemaker:CreateTrainingJob", f"arn:aws:sagemaker:{AWS}:training-job/crypto-1", {}),
         ("sagemaker:CreateEndpoint", f"arn:aws:sagemaker:{AWS}:endpoint/features-1", {}),
@@ -69,7 +69,7 @@ def test_the_orchestrator_may_do_nothing_else(account: Account, action: str, res
     assert not allows(account.rights(ORCHESTRATOR), action, resource, context)
 
 
-def test_the_lakes_key_is_used_through_s3_alone(account: Account) -> None:
+def test_the_lakes_key_is_used_only_through_s3(account: Account) -> None:
     key = account.outputs("keys")["DataKeyArn"]
     for role in (ORCHESTRATOR, "m5-prod-job-features", "m5-prod-job-gbm"):
         rights = account.rights(role)
@@ -95,7 +95,7 @@ DATASETS = sorted({name for names in (*READS.values(), *WRITES.values()) for nam
 
 
 @pytest.mark.parametrize("kind", sorted(READS))
-def test_a_job_reads_its_inputs_and_writes_its_results_and_no_more(account: Account, kind: str) -> None:
+def test_a_job_can_only_read_its_inputs_and_write_its_results(account: Account, kind: str) -> None:
     rights = account.rights(f"m5-prod-job-{kind}")
     keys = {name: f"{LAKE}/lake/{name}/week=2016-05-16/0a1b/file.parquet" for name in DATASETS}
     assert [name for name, key in keys.items() if allows(rights, "s3:GetObject", key)] == sorted(READS[kind])
@@ -126,7 +126,7 @@ def test_a_job_pulls_its_own_image_logs_and_reports_as_itself(account: Account, 
         assert not allows(rights, action, "*", TO_SAGEMAKER)
 
 
-def test_a_job_places_network_interfaces_in_its_subnets_alone(account: Account) -> None:
+def test_a_job_creates_network_interfaces_only_in_its_subnets(account: Account) -> None:
     network = account.outputs("network")
     rights = account.rights("m5-prod-job-lstm")
     arn = f"arn:aws:ec2:{AWS}"
@@ -139,7 +139,7 @@ def test_a_job_places_network_interfaces_in_its_subnets_alone(account: Account) 
     assert not allows(rights, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", other)
 
 
-def test_ecs_starts_tasks_with_the_databases_password_and_can_do_no_more(account: Account) -> None:
+def test_ecs_can_only_start_tasks_with_the_databases_password(account: Account) -> None:
     rights = account.rights("m5-prod-execution")
     assert allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN)
     assert not allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN.replace("rds!db-1234", "other"))
@@ -157,7 +157,7 @@ def test_the_dashboards_role_connects_and_reads_no_data(account: Account) -> Non
     assert not allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN)
 
 
-def test_a_workflow_deploys_but_cannot_change_who_may(account: Account) -> None:
+def test_a_workflow_can_deploy_but_not_change_who_may_deploy(account: Account) -> None:
     rights = account.rights("m5-prod-deploy")
     stack = f"arn:aws:cloudformation:{AWS}:stack/m5-prod-%s/0a1b"
     assert allows(rights, "cloudformation:ExecuteChangeSet", stack % "lake")
@@ -179,7 +179,7 @@ def test_a_workflow_deploys_but_cannot_change_who_may(account: Account) -> None:
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/m5-prod-boundary"
 
 
-def test_cloudformation_makes_the_platforms_roles_within_the_boundary_and_no_others(account: Account) -> None:
+def test_cloudformation_creates_only_the_platforms_roles_within_the_boundary(account: Account) -> None:
     rights = account.rights("m5-prod-stacks")
     region = {"aws:RequestedRegion": "us-east-1"}
     role = f"arn:aws:iam::{ACCOUNT}:role/%s"
@@ -206,7 +206,7 @@ def test_cloudformation_makes_the_platforms_roles_within_the_boundary_and_no_oth
         assert not allows(rights, action, "*", region)
 
 
-def test_every_role_but_those_that_deploy_has_the_boundary(account: Account) -> None:
+def test_every_role_except_the_deploying_ones_has_the_boundary(account: Account) -> None:
     iam = boto3.client("iam")
     roles = [role["RoleName"] for role in iam.list_roles()["Roles"] if role["RoleName"].startswith("m5-prod-")]
     bounded = {
@@ -217,7 +217,7 @@ def test_every_role_but_those_that_deploy_has_the_boundary(account: Account) -> 
     assert {name for name, arn in bounded.items() if arn != BOUNDARY} == {"m5-prod-deploy", "m5-prod-stacks"}
 
 
-def test_a_role_that_is_given_everything_gains_the_platforms_rights_alone(account: Account) -> None:
+def test_the_boundary_limits_a_role_with_all_rights_to_the_platforms_rights(account: Account) -> None:
     everything = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
     boundary = account.rights(ORCHESTRATOR).boundary
     rights = Rights([everything], boundary)
@@ -239,12 +239,14 @@ def test_a_role_that_is_given_everything_gains_the_platforms_rights_alone(accoun
         ("sagemaker:CreateNotebookInstance", f"arn:aws:sagemaker:{AWS}:notebook-instance/x", {}),
     ):
         assert not allows(rights, action, resource, context), action
-    # AWS counts 6,144 characters, white space apart: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-    assert len(json.dumps(boundary, separators=(",", ":"))) <= 6144 - 500  # longer regions and names of environments
+    # The limit is 6,144 characters without white space: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    assert (
+        len(json.dumps(boundary, separators=(",", ":"))) <= 6144 - 500
+    )  # room for longer region and environment names
 
 
-def test_no_policy_promises_more_than_the_boundary(account: Account) -> None:
-    """Each action that a policy names must be in the boundary too, else the statement has no effect."""
+def test_no_policy_exceeds_the_boundary(account: Account) -> None:
+    """An action that is not in the boundary has no effect in a policy."""
     for role in boto3.client("iam").list_roles()["Roles"]:
         rights = account.rights(role["RoleName"])
         if rights.boundary is not None:
@@ -267,22 +269,20 @@ def _actions(documents: Sequence[Mapping[str, Any]]) -> set[str]:
         ("m5-prod-stacks", "cloudformation.amazonaws.com"),
     ],
 )
-def test_a_role_is_taken_by_its_service_on_behalf_of_this_account_alone(
-    account: Account, role: str, service: str
-) -> None:
+def test_a_role_is_assumed_only_by_its_service_for_this_account(account: Account, role: str, service: str) -> None:
     [statement] = account.trust(role)["Statement"]
     assert statement["Principal"] == {"Service": service}
     assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
-def test_every_wildcard_resource_has_its_reason() -> None:
+def test_every_wildcard_resource_has_a_reason() -> None:
     bare = []
     for path in sorted((INFRASTRUCTURE / "stacks").glob("*.yaml")):
         lines = path.read_text().splitlines()
         for number, line in enumerate(lines):
             if re.search(r'Resource: "\*"', line):
                 block = "\n".join(lines[max(0, number - 5) : number + 1])
-                # In a key's own policy, "*" is the key; the file says so once.
+                # In a key policy, "*" is the key itself; keys.yaml says so once.
                 if "#" not in block and path.stem != "keys":
                     bare.append(f"{path.name}:{number + 1}")
     assert bare == []

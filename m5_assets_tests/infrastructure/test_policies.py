@@ -1,4 +1,4 @@
-"""The evaluator of the tests knows policies as IAM does, and refuses what it does not know."""
+"""Tests that the policy evaluator of the tests follows IAM and rejects what it does not support."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from m5_assets_tests.support.iam_policies import Rights, allows
 
 
-def test_the_evaluator_knows_deny_wildcards_and_conditions() -> None:
+def test_the_evaluator_supports_deny_wildcards_and_conditions() -> None:
     def one(effect: str, **more: Any) -> dict[str, Any]:
         return {"Statement": {"Effect": effect, "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*", **more}}
 
@@ -30,4 +30,4 @@ def test_the_evaluator_knows_deny_wildcards_and_conditions() -> None:
     for unknown in ({"Condition": {"DateLessThan": {"k": "1"}}}, {"NotAction": "s3:*"}):
         with pytest.raises(NotImplementedError):
             allows(Rights([one("Allow", **unknown)]), "s3:GetObject", key)
-    assert json.dumps(conditional)  # plain JSON, as IAM's rights are
+    assert json.dumps(conditional)  # plain JSON, like IAM policies

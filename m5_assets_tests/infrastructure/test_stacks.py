@@ -1,4 +1,4 @@
-"""The templates: clean by the linter, every stack created in order, and what must hold of what they make."""
+"""Tests of the templates: the linter passes, all stacks can be created in order, and their resources are safe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LEFT_OUT_BY_MOTO = {
     "AWS::SNS::TopicPolicy",
     "AWS::SecretsManager::Secret",
 }
-"""Types that moto's CloudFormation does not know: they are linted, and looked at here as text, but not created."""
+"""Types that moto's CloudFormation does not support: linted and checked as text, but not created."""
 
 
 def resources(part: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def resources(part: str) -> dict[str, Any]:
     return found
 
 
-def test_the_linter_finds_nothing_with_all_its_rules() -> None:
+def test_the_linter_passes_with_all_rules() -> None:
     linter = Path(sys.executable).with_name("cfn-lint")
     done = subprocess.run(
         [linter, "-c", "I", "-t", *TEMPLATES], capture_output=True, text=True, check=False, timeout=300
@@ -49,7 +49,7 @@ def test_the_linter_finds_nothing_with_all_its_rules() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_guide_names_stacks_and_outputs_that_there_are(account: Account) -> None:
+def test_the_guide_names_existing_stacks_and_outputs(account: Account) -> None:
     text = (INFRASTRUCTURE.parent / "docs/aws.md").read_text()
     of_network = set(re.findall(r"\$\(out (\w+)\)", text))
     assert {"PrivateSubnetA", "DashboardsSecurityGroupId"} <= of_network <= set(account.outputs("network"))
@@ -73,14 +73,14 @@ def test_every_template_belongs_to_a_stack() -> None:
     assert {stack.template for stack in stacks_of("prod")} == set(TEMPLATES)
 
 
-def test_every_stack_of_production_is_created_and_says_where(account: Account) -> None:
+def test_every_stack_of_production_is_created_with_its_outputs(account: Account) -> None:
     for stack in account.stacks:
         assert account.stack(stack.part)["StackStatus"] == "CREATE_COMPLETE"
         declared = template_of(stack.template)
         assert set(account.outputs(stack.part)) | _outputs_of_absent(declared) == set(declared.get("Outputs", {}))
 
 
-def test_moto_leaves_out_the_named_types_alone(account: Account) -> None:
+def test_moto_skips_only_the_listed_types(account: Account) -> None:
     left_out = set()
     for stack in account.stacks:
         declared = template_of(stack.template)["Resources"]
@@ -92,7 +92,7 @@ def test_moto_leaves_out_the_named_types_alone(account: Account) -> None:
     assert left_out == LEFT_OUT_BY_MOTO
 
 
-def test_development_is_created_beside_production_without_a_way_out(account: Account) -> None:
+def test_development_is_created_next_to_production_without_internet_access(account: Account) -> None:
     stacks = stacks_of("dev")
     create_all(stacks)
     dev = Account(stacks)
@@ -102,7 +102,7 @@ def test_development_is_created_beside_production_without_a_way_out(account: Acc
     assert {"10.80.0.0/16", "10.81.0.0/16"} <= vpcs
 
 
-def test_private_subnets_give_no_public_addresses_and_reach_s3_by_a_gateway(account: Account) -> None:
+def test_private_subnets_assign_no_public_addresses_and_reach_s3_by_a_gateway(account: Account) -> None:
     ec2 = boto3.client("ec2")
     network = account.outputs("network")
     subnets = ec2.describe_subnets(SubnetIds=[network["PrivateSubnetA"], network["PrivateSubnetB"]])["Subnets"]
@@ -119,7 +119,7 @@ def test_private_subnets_give_no_public_addresses_and_reach_s3_by_a_gateway(acco
     assert all(len(entry["SubnetIds"]) == 2 for entry in services.values())
 
 
-def test_nobody_but_the_platform_and_the_dashboards_reaches_the_database(account: Account) -> None:
+def test_only_the_platform_and_the_dashboards_reach_the_database(account: Account) -> None:
     network = account.outputs("network")
     [group] = boto3.client("ec2").describe_security_groups(GroupIds=[network["DatabaseSecurityGroupId"]])[
         "SecurityGroups"
@@ -136,7 +136,7 @@ def test_no_security_group_is_open_to_the_world() -> None:
                 assert rule.get("CidrIp") != "0.0.0.0/0", name
 
 
-def test_the_lake_is_encrypted_versioned_private_logged_and_forgets(account: Account) -> None:
+def test_the_lake_is_encrypted_versioned_private_logged_and_expires(account: Account) -> None:
     s3 = boto3.client("s3")
     bucket = account.outputs("lake")["LakeBucket"]
     [rule] = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
@@ -144,25 +144,25 @@ def test_the_lake_is_encrypted_versioned_private_logged_and_forgets(account: Acc
         "SSEAlgorithm": "aws:kms",
         "KMSMasterKeyID": account.outputs("keys")["DataKeyArn"],
     }
-    # moto keeps nothing of the rest.
+    # moto does not store the rest.
     properties = resources("lake")["Lake"]["Properties"]
     assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
     assert all(properties["PublicAccessBlockConfiguration"].values())
     rules = {rule["Id"]: rule for rule in properties["LifecycleConfiguration"]["Rules"]}
     assert rules["old-versions"]["NoncurrentVersionExpiration"]["NoncurrentDays"] == {"Ref": "OldVersionDays"}
-    # What a forecast in force needs is never expired by age.
+    # Files of a forecast in force never expire.
     assert {rule["Prefix"] for rule in rules.values() if "ExpirationInDays" in rule} == {"lake/pipes/", "dagster/"}
     assert properties["LoggingConfiguration"]["DestinationBucketName"] == {"Ref": "AccessLogs"}
 
 
 @pytest.mark.parametrize("policy", ["LakePolicy", "AccessLogsPolicy"])
-def test_buckets_refuse_what_does_not_come_by_tls(policy: str) -> None:
+def test_buckets_reject_requests_without_tls(policy: str) -> None:
     statements = resources("lake")[policy]["Properties"]["PolicyDocument"]["Statement"]
     [tls] = [statement for statement in statements if statement["Sid"] == "TlsOnly"]
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert len(tls["Resource"]) == 2  # the bucket and what is in it
+    assert len(tls["Resource"]) == 2  # the bucket and its objects
 
 
 def test_the_database_is_private_encrypted_backed_up_and_protected(account: Account) -> None:
@@ -181,7 +181,7 @@ def test_the_database_is_private_encrypted_backed_up_and_protected(account: Acco
     assert "MasterUserPassword" not in properties["Database"]["Properties"]
 
 
-def test_images_are_scanned_and_their_tags_cannot_be_moved(account: Account) -> None:
+def test_images_are_scanned_and_their_tags_are_immutable(account: Account) -> None:
     ecr = boto3.client("ecr")
     found = {
         entry["repositoryName"]: entry
@@ -197,7 +197,7 @@ def test_images_are_scanned_and_their_tags_cannot_be_moved(account: Account) -> 
         assert rule["selection"]["countNumber"] == 30
 
 
-def test_what_holds_data_survives_its_stack() -> None:
+def test_resources_with_data_survive_their_stack() -> None:
     kinds = {"AWS::S3::Bucket", "AWS::KMS::Key", "AWS::RDS::DBInstance", "AWS::ECR::Repository"}
     kept = {"Retain", "RetainExceptOnCreate", "Snapshot"}
     for path in TEMPLATES:
@@ -207,14 +207,14 @@ def test_what_holds_data_survives_its_stack() -> None:
                 assert spec["UpdateReplacePolicy"] in kept, f"{path.stem}: {name}"
 
 
-def test_every_log_group_is_encrypted_and_forgets() -> None:
+def test_every_log_group_is_encrypted_and_expires() -> None:
     for path in TEMPLATES:
         for name, spec in resources(path.stem).items():
             if spec["Type"] == "AWS::Logs::LogGroup":
                 assert {"RetentionInDays", "KmsKeyId"} <= set(spec["Properties"]), f"{path.stem}: {name}"
 
 
-def test_alarms_reach_somebody() -> None:
+def test_alarms_have_a_recipient() -> None:
     topic = [{"Fn::ImportValue": {"Fn::Sub": "m5-${Environment}-AlertsTopicArn"}}]
     alarms = [
         spec["Properties"]
@@ -237,7 +237,7 @@ def test_two_daemons_never_run_at_once(account: Account) -> None:
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
-def test_parameters_are_all_known_and_none_is_missing(name: str) -> None:
+def test_parameters_are_complete_and_all_known(name: str) -> None:
     declared = {stack.part: template_of(stack.template)["Parameters"] for stack in stacks_of(name)}
     for stack in stacks_of(name):
         assert set(declared[stack.part]) - set(stack.parameters) == set()
@@ -246,7 +246,7 @@ def test_parameters_are_all_known_and_none_is_missing(name: str) -> None:
 
 
 def test_no_parameter_has_a_default() -> None:
-    """`aws cloudformation deploy` keeps the previous value of a parameter that is left out: a default would not act."""
+    """A default would have no effect: `aws cloudformation deploy` keeps the previous value of an omitted parameter."""
     for path in TEMPLATES:
         parameters = template_of(path)["Parameters"]
         assert [name for name, declared in parameters.items() if "Default" in declared] == [], path.name

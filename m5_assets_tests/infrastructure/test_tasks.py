@@ -1,4 +1,4 @@
-"""What Dagster's tasks are given: settings that are accepted, commands that are known, an instance that loads."""
+"""Tests of Dagster's ECS tasks: valid settings, existing commands, an instance that loads."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def container(account: Account, service: str) -> dict[str, Any]:
 
 
 def variables(account: Account, service: str) -> dict[str, str]:
-    # moto leaves a None in the list where a template says AWS::NoValue.
+    # moto leaves None in the list for AWS::NoValue.
     return {entry["name"]: entry["value"] for entry in container(account, service)["environment"] if entry}
 
 
 def setting_names(model: type[BaseModel], prefix: str = "M5_") -> Iterator[str]:
-    """Yield the variables that settings are read from."""
+    """Yield the environment variables that settings are read from."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         inner = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
@@ -68,10 +68,10 @@ def test_all_tasks_have_the_same_environment(account: Account) -> None:
 def test_every_variable_of_the_platform_is_a_setting(account: Account) -> None:
     given = {name for name in variables(account, "run") if name.startswith("M5_") and not name.startswith("M5_AWS_")}
     assert given - set(setting_names(Settings)) == set()
-    assert "M5_LAST_WEEK" not in given  # production runs by the clock
+    assert "M5_LAST_WEEK" not in given  # production has live data
 
 
-def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
+def test_the_settings_of_a_task_are_valid_and_point_to_the_stacks(
     account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in variables(account, "run").items():
@@ -90,7 +90,7 @@ def test_the_settings_of_a_task_are_accepted_and_lead_to_the_stacks(
     assert jobs.security_group_ids == (network["JobsSecurityGroupId"],)
     assert jobs.tags == {"project": "m5", "environment": "prod"}
     assert not jobs.training("gbm").spot
-    assert jobs.training("gbm").instance_type == "ml.m5.2xlarge"  # setting one field leaves the others
+    assert jobs.training("gbm").instance_type == "ml.m5.2xlarge"  # setting one field keeps the others
     [channel] = found.alerts.urls
     assert channel.get_secret_value() == f"snstopic://{account.outputs('alerts')['TopicArn']}"
 
@@ -112,7 +112,7 @@ def test_tasks_run_the_platforms_image_and_log_by_part(account: Account) -> None
         assert only["logConfiguration"]["options"]["awslogs-stream-prefix"] == service
 
 
-def test_dagster_knows_the_commands(account: Account) -> None:
+def test_the_commands_exist(account: Account) -> None:
     clis = {"dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}
     for service in ("code", "daemon", "webserver"):
         program, *arguments = container(account, service)["command"]
@@ -124,16 +124,16 @@ def test_dagster_knows_the_commands(account: Account) -> None:
             group = clis[program]
         if hasattr(group, "commands"):
             group = group.commands[arguments.pop(0)]
-        # Parsed as the program would, not run.
+        # Only parsed, not run.
         assert group.make_context(program, arguments, ignore_unknown_options=False).params
 
 
-def test_the_webserver_answers_on_loopback_alone(account: Account) -> None:
+def test_the_webserver_listens_only_on_loopback(account: Account) -> None:
     command = container(account, "webserver")["command"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
 
 
-def test_a_health_check_asks_the_database_and_then_the_part(account: Account) -> None:
+def test_a_health_check_queries_the_database_and_then_the_service(account: Account) -> None:
     for service in SERVICES:
         kind, line = container(account, service)["healthCheck"]["command"]
         assert kind == "CMD-SHELL"
@@ -150,7 +150,7 @@ def instance(account: Account, database: Engine, tmp_path: Path, monkeypatch: py
     shutil.copy(INFRASTRUCTURE / "dagster.yaml", tmp_path)
     for name, value in variables(account, "run").items():
         monkeypatch.setenv(name, value)
-    # As on AWS: the address without the password, which libpq takes from PGPASSWORD. No TLS on loopback.
+    # As on AWS, the URL has no password; libpq reads it from PGPASSWORD. No TLS on loopback.
     monkeypatch.setenv("M5_DATABASE_URL", database.url.set(password=None).render_as_string(hide_password=False))
     monkeypatch.setenv("PGPASSWORD", str(database.url.password))
     return dg.DagsterInstance.from_config(str(tmp_path))
@@ -163,7 +163,7 @@ def test_the_instance_keeps_its_storage_in_postgres(instance: dg.DagsterInstance
     assert instance.get_runs_count() >= 1
 
 
-def test_the_instance_starts_runs_by_the_run_task(account: Account, instance: dg.DagsterInstance) -> None:
+def test_the_instance_starts_runs_with_the_run_task(account: Account, instance: dg.DagsterInstance) -> None:
     launcher = instance.run_launcher
     assert isinstance(launcher, EcsRunLauncher)
     assert launcher.task_definition == account.outputs("run")["TaskArn"]
@@ -175,7 +175,7 @@ def test_the_instance_keeps_step_logs_in_the_lakes_bucket(account: Account, inst
     assert (manager._s3_bucket, manager._s3_prefix) == (account.outputs("lake")["LakeBucket"], "dagster")
 
 
-def test_what_the_configuration_reads_the_tasks_are_given(account: Account) -> None:
+def test_tasks_have_all_variables_of_the_configuration(account: Account) -> None:
     asked = set()
     for name in ("dagster.yaml", "workspace.yaml"):
         asked |= set(_environment_names(yaml.safe_load((INFRASTRUCTURE / name).read_text())))
