@@ -20,7 +20,7 @@ from m5_assets.resources.landing_files.landing_folder import LandingFolder
 from m5_assets.weeks import WEEKS, Week
 
 
-def _refuse(problem: BadInput) -> dg.Failure:
+def _rejected(problem: BadInput) -> dg.Failure:
     # No retries: the same file would be rejected again.
     return dg.Failure(description=str(problem), allow_retries=False)
 
@@ -44,7 +44,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
         reader = landing.open()
         sales, days = reader.sales(), reader.calendar().set_index("d")["date"]
     except BadInput as problem:
-        raise _refuse(problem) from problem
+        raise _rejected(problem) from problem
     first, last = days[sales.first_day].date(), days[sales.last_day].date()
     outside = [w.key for w in weeks if w.origin > last or w.origin < first]
     if outside and (len(weeks) == 1 or len(outside) == len(weeks)):
@@ -107,7 +107,7 @@ def store_dept_sales(
         others = {w for w in weeks if w.key not in loaded and not (landed and landed_numbers(w, landed, days))}
         summed = sum_totals(reader.sales()) if others else None
     except BadInput as problem:
-        raise _refuse(problem) from problem
+        raise _rejected(problem) from problem
     first = min(detail_first, days[landed.first_day].date()) if landed else detail_first
     rows = 0
     for number, week in enumerate(weeks, start=1):
@@ -229,7 +229,7 @@ def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]
         prices = reader.sell_prices()
         return _whole_table(lake, "sell_prices", prices, {"contents": content_by_week(prices, reader.calendar())})
     except BadInput as problem:
-        raise _refuse(problem) from problem
+        raise _rejected(problem) from problem
 
 
 @dg.asset(
@@ -242,4 +242,4 @@ def calendar(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     try:
         return _whole_table(lake, "calendar", pa.Table.from_pandas(landing.open().calendar(), preserve_index=False))
     except BadInput as problem:
-        raise _refuse(problem) from problem
+        raise _rejected(problem) from problem

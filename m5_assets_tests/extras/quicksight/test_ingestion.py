@@ -161,7 +161,7 @@ def test_a_remedy_is_named(service: Service) -> None:
         QuickSightError, match=r"^1 data sets .*\n- m5-forecast: .*LimitExceededException.*32 ingestions .* in 24 hours"
     ):
         refreshed(LOADS)
-    assert len(service.ingestions) == 6  # the others went on
+    assert len(service.ingestions) == 6  # the others continued
     service.resources.clear()
     with pytest.raises(QuickSightError, match=r"- m5-outlook: .*ResourceNotFoundException.*m5 quicksight apply"):
         refreshed(reloaded("series_outlook", "2016-05-16", 99))
