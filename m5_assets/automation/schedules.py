@@ -19,13 +19,15 @@ from m5_assets.weeks import HORIZON_DAYS, Week
 _CRON_WEEKDAY = (settings().first_weekday + 1) % 7
 
 
-def _hour(after: int) -> int:
-    return (settings().schedule_hour + after) % 24
+def _cron(after: int, minute: int = 0) -> str:
+    """Return the cron schedule of a job some hours after the forecast; from midnight on, that is the next day."""
+    days, hour = divmod(settings().schedule_hour + after, 24)
+    return f"{minute} {hour} * * {(_CRON_WEEKDAY + days) % 7}"
 
 
 @dg.schedule(
     job=weekly_forecast,
-    cron_schedule=f"0 {_hour(0)} * * {_CRON_WEEKDAY}",
+    cron_schedule=_cron(0),
     execution_timezone=settings().time_zone,
     description="Weekly: forecasts all weeks that are over, landed and not yet forecast, in order. On frozen data "
     "(M5_LAST_WEEK): the earliest week not yet forecast.",
@@ -56,7 +58,7 @@ def weekly(
 
 @dg.schedule(
     job=accuracy,
-    cron_schedule=f"0 {_hour(2)} * * {_CRON_WEEKDAY}",
+    cron_schedule=_cron(2),
     execution_timezone=settings().time_zone,
     description="Weekly, after the forecast: scores the forecasts whose four weeks of sales are now known.",
 )
@@ -77,7 +79,7 @@ def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[d
 
 @dg.schedule(
     job=housekeeping,
-    cron_schedule=f"30 {_hour(4)} * * {_CRON_WEEKDAY}",
+    cron_schedule=_cron(4, minute=30),
     execution_timezone=settings().time_zone,
     description="Weekly: deletes what M5_RETENTION_* does not keep and no current forecast needs.",
 )

@@ -82,12 +82,14 @@ def cli() -> None:
 
     Settings are environment variables named M5_*; see docs/settings.md.
     """
-    from m5_assets.settings import settings
+    from m5_assets.settings import settings, unknown_variables
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     for name in ("m5", "m5_assets"):
         logging.getLogger(name).setLevel(logging.INFO)
     settings()  # an invalid setting ends every command here
+    for line in unknown_variables():
+        click.echo(f"Warning: {line}", err=True)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Not here: the models' hyperparameters (`m5_assets.forecasting`).
 
 from m5_assets.settings.alert_settings import AlertSettings
 from m5_assets.settings.check_settings import CheckLimitFields, CheckSettings
-from m5_assets.settings.environment import InvalidSettings, settings
+from m5_assets.settings.environment import InvalidSettings, settings, unknown_variables
 from m5_assets.settings.platform_settings import M5_FIRST_DAY, Settings
 from m5_assets.settings.quicksight_settings import QuickSightSettings
 from m5_assets.settings.retention_settings import RetentionFields, RetentionSettings
@@ -36,4 +36,5 @@ __all__ = [
     "TrainingResources",
     "TransformResources",
     "settings",
+    "unknown_variables",
 ]

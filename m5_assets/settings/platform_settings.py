@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from m5_assets.model_specs import MEMBERS, MODELS, ModelSpec
@@ -65,6 +67,41 @@ class Settings(BaseSettings):
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     quicksight: QuickSightSettings = Field(default_factory=QuickSightSettings)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{name!r} is not a time zone; use a name like Europe/Berlin") from None
+        return name
+
+    @field_validator("home")
+    @classmethod
+    def _can_be_used(cls, home: Path) -> Path:
+        path = home.expanduser()
+        try:
+            dangling = path.is_symlink() and not path.exists()
+            existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+        except PermissionError:
+            raise ValueError(f"{path} cannot be reached by the user who runs this") from None
+        if dangling:
+            raise ValueError(f"{path} is a link to {path.readlink()}, which does not exist")
+        if not existing.is_dir():
+            raise ValueError(f"{existing} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise ValueError(f"{existing} is not writable by the user who runs this")
+        return home
+
+    @model_validator(mode="after")
+    def _hyperparameters_are_known(self) -> Self:
+        for model in MODELS:
+            try:
+                model.hyperparameters.from_hyperparameters(self.hyperparameters(model.name))
+            except ValueError as problem:
+                raise ValueError(f"M5_{model.name.upper()}_HYPERPARAMETERS: {problem}") from None
+        return self
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +179,18 @@ def test_housekeeping_is_requested_once_per_tick(instance: dg.DagsterInstance) -
 def test_the_settings_of_these_tests_are_live() -> None:
     assert settings().last_week is None
     assert pd.Timestamp(LANDED[1]).day_name() == "Sunday"
+
+
+@pytest.mark.parametrize(
+    ("hour", "expected"),
+    [
+        ("2", ["0 2 * * 1", "0 4 * * 1", "30 6 * * 1"]),
+        ("21", ["0 21 * * 1", "0 23 * * 1", "30 1 * * 2"]),
+        ("23", ["0 23 * * 1", "0 1 * * 2", "30 3 * * 2"]),
+    ],
+)
+def test_accuracy_and_housekeeping_follow_the_forecast_past_midnight(hour: str, expected: list[str]) -> None:
+    program = "from m5_assets.automation.schedules import SCHEDULES; print([s.cron_schedule for s in SCHEDULES])"
+    environment = os.environ | {"M5_SCHEDULE_HOUR": hour}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(expected)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from m5_assets.settings import (
     TrainingResources,
     TransformResources,
     settings,
+    unknown_variables,
 )
 
 
@@ -57,7 +60,14 @@ def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_p
         ({"M5_SAGEMAKER_SUBNETS": '["subnet-1"]'}, ["security_group_ids", "both or neither"]),
         ({"M5_ALERTS_SMTP_HOST": "mail.example.org"}, ["M5_ALERTS_SMTP_HOST", "M5_ALERTS_URLS"]),
         ({"M5_ALERTS_URLS": '["json://localhost", "example.org"]'}, ["M5_ALERTS_URLS", "item 2"]),
-        ({"M5_ALERTS_URLS": "json://localhost"}, ['"urls"', "JSON"]),
+        ({"M5_ALERTS_URLS": "json://localhost"}, ["M5_ALERTS_URLS", "JSON"]),
+        ({"M5_GBM_HYPERPARAMETERS": "{seed: 1}"}, ["M5_GBM_HYPERPARAMETERS", "JSON"]),
+        ({"M5_GBM_HYPERPARAMETERS": '{"sed": "1"}'}, ["M5_GBM_HYPERPARAMETERS", "unknown", "sed", "iterations"]),
+        ({"M5_LSTM_HYPERPARAMETERS": '{"windows": "-5"}'}, ["M5_LSTM_HYPERPARAMETERS", "windows='-5'", "greater"]),
+        ({"M5_TIME_ZONE": "Europe/Berlinn"}, ["M5_TIME_ZONE", "Europe/Berlinn", "Europe/Berlin"]),
+        ({"M5_TIME_ZONE": "../etc"}, ["M5_TIME_ZONE", "not a time zone"]),
+        ({"M5_HOME": "/dev/null"}, ["M5_HOME", "/dev/null is not a folder"]),
+        ({"M5_HOME": "/dev/null/below"}, ["M5_HOME", "/dev/null is not a folder"]),
         ({"M5_QUICKSIGHT_REFRESH": "1"}, ["M5_QUICKSIGHT_ACCOUNT_ID"]),
         ({"M5_QUICKSIGHT_PREFIX": "finance"}, ["M5_QUICKSIGHT_PREFIX", "pattern"]),
         ({"M5_CHECKS_VOLUME_BAND": "0"}, ["M5_CHECKS_VOLUME_BAND", "greater than 0"]),
@@ -73,6 +83,53 @@ def test_invalid_settings_are_named(
         settings()
     for word in words:
         assert word in str(problem.value)
+
+
+def test_a_home_behind_a_broken_link_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    monkeypatch.setenv("M5_HOME", str(tmp_path / "link"))
+    with pytest.raises(InvalidSettings, match=r"M5_HOME: .*link to .*gone, which does not exist"):
+        settings()
+
+
+def _said_to_another_user(home: Path) -> str:
+    """Return what the settings say of a home to a user who is not root, who may read and write everywhere."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = "nothing"
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            os.environ["M5_HOME"] = str(home)
+            settings()
+        except InvalidSettings as problem:
+            said = str(problem)
+        finally:
+            os.write(write, said.encode())
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with os.fdopen(read) as told:
+        return told.read()
+
+
+def test_a_home_that_cannot_be_used_by_this_user_is_named() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # other users may enter it, unlike tmp_path
+        folder = Path(name)
+        (folder / "home").mkdir()
+        folder.chmod(0o555)
+        assert f"{folder} is not writable" in _said_to_another_user(folder / "new")
+        folder.chmod(0o000)
+        assert f"{folder}/home cannot be reached" in _said_to_another_user(folder / "home")
+        folder.chmod(0o700)
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("M5_HISTROY_WEEKS", "M5_SAGEMAKER_GBM_TRAINING__SPOT", "M5_SERVE_HOST", "M5_LSTM_WEIGHT"):
+        monkeypatch.setenv(name, "1")
+    (line,) = unknown_variables()
+    assert line == "M5_HISTROY_WEEKS is not a setting and is ignored; did you mean M5_HISTORY_WEEKS?"
 
 
 def test_setting_one_field_of_a_job_keeps_its_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
