@@ -14,6 +14,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickData, TickStatus
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.cli import cli as daemon_cli
@@ -34,4 +35,5 @@ __all__ = [
     "api_cli",  # parses the arguments of `dagster api`
     "create_run_for_test",  # takes a RemoteJobOrigin
     "daemon_cli",  # parses the arguments of `dagster-daemon`
+    "set_defs_state_storage",  # the context variable by which Dagster finds the instance that loads definitions
 ]
