@@ -26,7 +26,7 @@ from m5_assets.sample.demand import (
     draw_store,
     items_by_department,
 )
-from m5_assets.sample.trading_days import sample_calendar
+from m5_assets.sample.sample_calendar import sample_calendar
 from m5_assets.weeks import Week, weeks_between
 
 WEEK = Week.parse("2016-05-16")

@@ -16,7 +16,7 @@ from m5_assets.extras.quicksight import refresh
 from m5_assets.extras.quicksight.quicksight_api import QuickSight
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits, Retention
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.resources.sagemaker_jobs import SageMakerJobs

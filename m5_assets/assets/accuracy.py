@@ -20,7 +20,7 @@ from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between
 
 if TYPE_CHECKING:  # SciPy takes half a second, which would slow down every start of the code location

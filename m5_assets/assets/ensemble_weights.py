@@ -23,7 +23,7 @@ from m5_assets.readers.scoring import day_number, landed_official, measure_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL, LandedOfficial
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
 
 _HORIZON_WEEKS = HORIZON_DAYS // 7

@@ -12,7 +12,7 @@ from m5_assets.automation.due_weeks import FORECAST, due_weeks, replay_week, unf
 from m5_assets.automation.jobs import accuracy, housekeeping, weekly_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week
 

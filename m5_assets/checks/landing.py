@@ -21,7 +21,7 @@ from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.settings import CheckLimitFields, Settings, settings
 from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week

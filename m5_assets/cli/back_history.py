@@ -14,7 +14,7 @@ from m5_assets.cli.runs import back_history_job, execute, week_range
 from m5_assets.errors import UserError
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import Landing
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import loaded_weeks
 from m5_assets.settings import settings

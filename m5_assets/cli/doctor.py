@@ -35,7 +35,7 @@ from m5_assets.errors import UserError
 from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import CALENDAR, PRICES, BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.sagemaker_jobs import HEAVY
 from m5_assets.settings import Settings, settings

@@ -14,7 +14,7 @@ import pyarrow as pa
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import OFFICIAL, BadInput, LandedOfficial
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, Week
 
 if TYPE_CHECKING:  # SciPy takes half a second, which would slow down every start of the code location

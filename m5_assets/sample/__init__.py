@@ -27,7 +27,7 @@ from m5_assets.sample.demand import (
     draw_store,
     items_by_department,
 )
-from m5_assets.sample.trading_days import FIRST_DAY, sample_calendar
+from m5_assets.sample.sample_calendar import FIRST_DAY, sample_calendar
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from m5_assets.model_specs import MEMBERS, MODELS, ModelSpec
-from m5_assets.settings.added_fields import with_fields
 from m5_assets.settings.alert_settings import AlertSettings
 from m5_assets.settings.check_settings import CheckSettings
+from m5_assets.settings.per_model_fields import with_fields
 from m5_assets.settings.quicksight_settings import QuickSightSettings
 from m5_assets.settings.retention_settings import RetentionSettings
 from m5_assets.settings.sagemaker_settings import JobSettings

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from m5_assets.model_specs import JOB_KINDS, MODELS
-from m5_assets.settings.added_fields import with_fields
+from m5_assets.settings.per_model_fields import with_fields
 
 PRICES = {
     "ml.m5.large": 0.115,

@@ -21,7 +21,7 @@ from m5_assets.forecasting.history import DailyUnits
 from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import OFFICIAL, LandedSales, Landing
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
 from m5_assets_tests.forecasting.test_wrmsse import naive_wrmsse

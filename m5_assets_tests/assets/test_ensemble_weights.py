@@ -26,7 +26,7 @@ from m5_assets.readers.forecasts import read_forecast, totals_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.resources.landing_files import LandedSales, Landing, content_by_week
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings
 from m5_assets.weeks import Week

@@ -24,7 +24,7 @@ from m5_assets.model_specs import FORECASTS, MEMBER_NAMES
 from m5_assets.readers.forecasts import read_forecast
 from m5_assets.readers.sales import read_sales_weeks
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between

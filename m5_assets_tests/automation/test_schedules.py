@@ -14,7 +14,7 @@ import pytest
 from m5_assets.automation.due_weeks import due_weeks, replay_week, spans, totals_to_load, weeks_to_load
 from m5_assets.automation.schedules import weekly, weekly_accuracy, weekly_housekeeping
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings, settings
 from m5_assets.weeks import Week

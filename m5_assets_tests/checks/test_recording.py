@@ -15,7 +15,7 @@ from m5_assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PAR
 from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Status
 from m5_assets.definitions import defs
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week, weeks_between

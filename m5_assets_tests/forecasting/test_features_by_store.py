@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m5_assets.forecasting.features import KEY_COLUMNS, Aggregates, Context, compute, horizon_table
-from m5_assets.forecasting.features.aggregates import GROUPS
+from m5_assets.forecasting.features.group_totals import GROUPS
 from m5_assets.forecasting.panel import Panel
 from m5_assets_tests.support.panels import make_panel
 

@@ -15,7 +15,7 @@ from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals import ridge
 from m5_assets.forecasting.totals.config import TotalsConfig
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory, group_codes, read_totals, write_totals
-from m5_assets.forecasting.totals.level import correction
+from m5_assets.forecasting.totals.level_correction import correction
 from m5_assets.forecasting.totals.model import (
     RIDGE,
     WEEKDAY,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from m5_assets.resources.landing_files import LandedSales, Landing
 from m5_assets.sample import write_sample
 from m5_assets.sample.demand import DEPARTMENTS, items_by_department
-from m5_assets.sample.trading_days import events_of, sample_calendar, walmart_week
+from m5_assets.sample.sample_calendar import events_of, sample_calendar, walmart_week
 
 ITEMS, WEEKS = 150, 60
 NAMES = ["calendar.csv", "sales_train_evaluation.csv", "sell_prices.csv"]

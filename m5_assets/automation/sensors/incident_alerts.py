@@ -13,7 +13,7 @@ from m5_assets.alerts import Incident, announce, channels_of
 from m5_assets.automation.schedules import SCHEDULES
 from m5_assets.automation.sensors import incident_detection
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import settings
 
 log = logging.getLogger("m5.alerts")

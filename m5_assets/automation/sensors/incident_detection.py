@@ -31,7 +31,7 @@ from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Check
 from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import Settings
 from m5_assets.weeks import Week, last_full_week
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from m5_assets.forecasting.features import holidays
-from m5_assets.forecasting.features.aggregates import Aggregates
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows
 from m5_assets.forecasting.features.cumulative import Sums
+from m5_assets.forecasting.features.group_totals import Aggregates
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 EVENT_NAMES = (

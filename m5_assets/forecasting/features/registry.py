@@ -12,9 +12,10 @@ from typing import Protocol
 import numpy as np
 
 from m5_assets.forecasting.features import (
+    calendar_day,
     events,
     exponential,
-    groups,
+    hierarchy_groups,
     identity,
     intermittency,
     lags,
@@ -24,7 +25,6 @@ from m5_assets.forecasting.features import (
     season,
     skewness,
     snap,
-    target_day,
     weekday,
 )
 from m5_assets.forecasting.features.base import Feature, Integers, Matrix, Rows, kernel
@@ -42,8 +42,8 @@ class Family(Protocol):
 
 
 FAMILIES: tuple[Family, ...] = (
-    *(identity, target_day, events, snap, price, lifecycle),
-    *(lags, rolling, skewness, exponential, weekday, intermittency, groups, season),
+    *(identity, calendar_day, events, snap, price, lifecycle),
+    *(lags, rolling, skewness, exponential, weekday, intermittency, hierarchy_groups, season),
 )
 
 CATALOGUE: tuple[Feature, ...] = tuple(feature for family in FAMILIES for feature in family.FEATURES)

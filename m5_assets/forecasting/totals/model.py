@@ -24,7 +24,7 @@ from m5_assets.forecasting.progress import Progress, phases
 from m5_assets.forecasting.totals import ridge, trees
 from m5_assets.forecasting.totals.config import TotalsConfig
 from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, TotalsHistory
-from m5_assets.forecasting.totals.level import REHEARSAL_DAYS, correction
+from m5_assets.forecasting.totals.level_correction import REHEARSAL_DAYS, correction
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from m5_assets.assets.landing import calendar, raw_sales, sell_prices, store_dept_sales
-from m5_assets.automation.sensors.new_files import landed_files
+from m5_assets.automation.sensors.landed_files import landed_files
 from m5_assets.checks.features import CURRENT
 from m5_assets.checks.landing import LANDED, raw_sales_checks
 from m5_assets.checks.recording import Finding, weekly_checks
@@ -20,7 +20,7 @@ from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Statu
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings

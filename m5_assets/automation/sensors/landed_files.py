@@ -35,7 +35,7 @@ from m5_assets.checks.recording import Finding, record_again
 from m5_assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
-from m5_assets.resources.landing_files.landing_folder import LandingFolder
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, last_full_week
 
