@@ -71,8 +71,8 @@ lint: dev prose ## Style, strict types, imports between packages, plain English
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The text that is read for phrases to avoid. The whole code: make prose PROSE=.
-PROSE ?= README.md CONTRIBUTING.md CHANGELOG.md docs libraries/dagster-sagemaker/README.md libraries/dagster-sagemaker/CHANGELOG.md
+# The text that is read for phrases to avoid.
+PROSE ?= README.md CONTRIBUTING.md CHANGELOG.md docs libraries m5_assets m5_assets_tests benchmarks infrastructure docker
 PHRASES := .ci/plain-english.txt
 
 prose: dev ## Spelling, and the phrases of our word list

@@ -1,4 +1,4 @@
-"""Kills the loader or PostgreSQL in mid-load, many times, and checks that no data is lost or half loaded.
+"""Kills the loader or PostgreSQL during a load, many times, and checks that no data is lost or half loaded.
 
     python benchmarks/postgres_chaos.py [--kills 20] [--series 30490] [--seed 1]
 
