@@ -6,7 +6,7 @@ The jobs themselves are in `m5_assets.automation.jobs`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import dagster as dg
 
@@ -88,7 +88,15 @@ def execute(
             return
         failures = [e for e in result.all_events if e.is_step_failure]
         reasons = [f"  {e.step_key}: {_reason(e)}" for e in failures]
+        reasons += _failed_checks(result.get_asset_check_evaluations())
         raise RunFailed(f"run {result.run_id} failed:\n" + "\n".join(reasons or ["  see its log in the UI"]))
+
+
+def _failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation]) -> list[str]:
+    """Return what the failed blocking checks found, as the UI shows it."""
+    failed = [each for each in evaluations if not each.passed and each.severity == dg.AssetCheckSeverity.ERROR]
+    lines = [f"  {each.asset_key.to_user_string()}, check {each.check_name}: {each.description}" for each in failed]
+    return [*lines, "  what each check means and what to do: docs/operations.md"] if lines else []
 
 
 def _reason(event: dg.DagsterEvent) -> str:
