@@ -278,12 +278,16 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
 
     @contextmanager
     def _retried(self) -> Iterator[None]:
-        """Request a retry if AWS could not run the job; a program's own failure would only repeat."""
+        """Request a retry if AWS could not run the job; a program's own failure would only repeat, and cost again.
+
+        Raises:
+            dg.Failure: the program failed; the jobs' retry policy does not apply to it.
+        """
         try:
             yield
         except SageMakerJobError as error:
             if not error.is_transient:
-                raise
+                raise dg.Failure(description=str(error), allow_retries=False) from error
             raise dg.RetryRequested(_CAPACITY_RETRIES, seconds_to_wait=_RETRY_POLLS * self._poll) from error
 
     def stop_orphans(self, instance: dg.DagsterInstance) -> list[SweptJob]:

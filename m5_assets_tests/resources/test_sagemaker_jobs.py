@@ -47,7 +47,10 @@ def run_features(jobs: SageMakerJobs) -> dg.ExecuteInProcessResult:
             outputs={"2016-05-22": "out/{job_name}"},
         )
 
-    return dg.materialize([features], raise_on_error=False)
+    # With the retry policy of the platform's own jobs: it is for other failures.
+    job = dg.define_asset_job("features_job", op_retry_policy=dg.RetryPolicy(max_retries=2))
+    defs = dg.Definitions(assets=[features], jobs=[job])
+    return defs.resolve_job_def("features_job").execute_in_process(raise_on_error=False)
 
 
 def jobs_of(jobs: SageMakerJobs) -> list[dict[str, Any]]:
