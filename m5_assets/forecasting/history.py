@@ -230,6 +230,9 @@ def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Pa
     offsets = (first_of_week - dates[0]).astype("timedelta64[D]").astype(np.int64)
     never = len(dates)
     release = np.where(first_priced < len(offsets), offsets[np.minimum(first_priced, len(offsets) - 1)], never)
+    # A series that sells is on offer, even if its price is missing or late.
+    sold = history.units > 0
+    release = np.minimum(release, np.where(sold.any(axis=1), sold.argmax(axis=1), never))
     return Panel(
         history.series,
         history.units.astype(np.float32),

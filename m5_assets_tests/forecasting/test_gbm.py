@@ -248,8 +248,18 @@ def test_a_department_that_is_not_yet_on_sale_is_forecast_by_the_global_member(p
     alone = dataclasses.replace(model, boosters={"global": model.boosters["global"]}, config=GBMConfig(family="global"))
     np.testing.assert_array_equal(forecasts[own], forecast(alone, tomorrow)[own])
     assert sum(mean_effects(model, TrainingRows.draw([tomorrow], small)).values()) > 0
-    with pytest.raises(ValueError, match=f"{department}.*was not on sale on the training days; train with family=both"):
+    with pytest.raises(ValueError, match=f"{department}.*had no sales on the training days; train with family=both"):
         fit(TrainingRows.draw([tomorrow], small.model_copy(update={"family": "departments"})), lambda step, share: None)
+
+
+def test_a_department_on_offer_without_a_sale_is_forecast_by_the_global_member(panel: Panel) -> None:
+    department = panel.series["dept_id"].iloc[0]
+    own = (panel.series["dept_id"] == department).to_numpy()
+    unsold = dataclasses.replace(panel, sales=np.where(own[:, None], 0, panel.sales).astype(np.float32))
+    small = SMALL.model_copy(update={"iterations": 3, "department_iterations": 3})
+    model = fit(TrainingRows.draw([unsold], small), lambda step, share: None)
+    assert department not in model.boosters
+    assert np.isfinite(forecast(model, unsold)).all()
 
 
 @pytest.mark.parametrize(

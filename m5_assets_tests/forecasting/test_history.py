@@ -151,7 +151,7 @@ def _prices(rows: list[tuple[str, str, int, float]]) -> pa.Table:
 
 
 def test_prices_apply_to_the_days_of_their_calendar_week() -> None:
-    history = DailyUnits(_series(PAIRS), FIRST, UNITS)
+    history = DailyUnits(_series(PAIRS), FIRST, UNITS * np.array([[1], [0], [0]], np.int32))
     prices = _prices([("CA_1", "FOODS_1_001", 100, 1.5), ("CA_1", "FOODS_1_001", 101, 2.5), ("XX_9", "NO", 101, 9.0)])
     panel = build_panel(history, prices, _calendar(21 + HORIZON))
     np.testing.assert_array_equal(panel.price[0, :14], np.array([1.5] * 5 + [2.5] * 7 + [np.nan] * 2, np.float32))
@@ -174,3 +174,11 @@ def test_a_short_calendar_is_rejected_with_its_missing_days() -> None:
     history = DailyUnits(_series(PAIRS), FIRST, UNITS)
     with pytest.raises(ValueError, match=r"calendar.csv does not cover 2016-02-20 to 2016-02-21"):
         build_panel(history, _prices([("CA_1", "FOODS_1_001", 100, 1.0)]), _calendar(21 + HORIZON - 2))
+
+
+def test_a_series_that_sells_is_on_offer_without_a_price() -> None:
+    series, units = _series(PAIRS), np.zeros((3, 14), np.int32)
+    units[1, 6], units[2, 0] = 4, 1  # the second has no price, the third sold before its first price
+    prices = _prices([(store, "FOODS_1_001", 101, 1.0) for store in ("CA_1", "TX_1")])
+    panel = build_panel(DailyUnits(series, FIRST, units), prices, _calendar(14 + HORIZON))
+    assert panel.release.tolist() == [5, 6, 0]

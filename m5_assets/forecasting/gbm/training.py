@@ -67,8 +67,8 @@ def _boosters(
         boosters[GLOBAL] = _train(GLOBAL, every, units, parameters, config.iterations, on_global, finished)
     parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
     for (name, part), report in zip(parts.items(), on_departments, strict=True):
-        if part.start == part.stop:
-            _without_rows(name, boosters)
+        if part.start == part.stop or not units[part].any():  # Tweedie loss is undefined without a sale
+            _without_sales(name, boosters)
             continue
         own = matrix.part(part.start, part.stop)
         boosters[name] = _train(name, own, units[part], parameters, config.department_iterations, report, finished)
@@ -90,10 +90,10 @@ def _write_features(
     return units
 
 
-def _without_rows(department: str, boosters: dict[str, lgb.Booster]) -> None:
+def _without_sales(department: str, boosters: dict[str, lgb.Booster]) -> None:
     if GLOBAL not in boosters:
-        raise ValueError(f"department {department!r} was not on sale on the training days; train with family=both")
-    logger.warning("department %s was not on sale on the training days; the global member forecasts it", department)
+        raise ValueError(f"department {department!r} had no sales on the training days; train with family=both")
+    logger.warning("department %s had no sales on the training days; the global member forecasts it", department)
 
 
 def _train(

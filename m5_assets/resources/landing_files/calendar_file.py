@@ -20,6 +20,8 @@ _FORMS = {
     **{name: pattern(r".*") for name in EVENT_COLUMNS},
 }
 _EXAMPLES = {"date": "2011-01-29", "wm_yr_wk": "11101", "d": "d_1", "wday": "1", "month": "1", "year": "2011"}
+_NO_EVENT = ("na", "nan", "none", "null")
+"""How R, pandas and databases write a missing value."""
 _REMEDY = "Correct these rows, or extend Kaggle's calendar.csv with days in the same format."
 
 
@@ -34,6 +36,8 @@ def read_calendar(file: LandingFile) -> pd.DataFrame:
         text = file.table(types).to_pandas().astype("str").fillna("")
     except pa.ArrowInvalid as error:
         raise file.refuse_rows(forms, ["date", "d"], str(error), _REMEDY) from None
+    for name in EVENT_COLUMNS:
+        text.loc[text[name].str.lower().isin(_NO_EVENT), name] = ""
     if text.empty:
         raise BadInput(file, "contains no days", "Copy or export the file again.")
     for name, form in forms.items():

@@ -24,6 +24,7 @@ SERIES_COLUMNS = ("item_id", "dept_id", "cat_id", "store_id", "state_id")
 ID_COLUMNS = ("id", *SERIES_COLUMNS)
 
 _DAY = pattern(r"d_([1-9]\d{0,5})")
+_LARGEST_TOTAL = np.iinfo(np.int32).max
 UNITS = pattern(r"\d{1,9}")
 UNITS_REMEDY = "Units must be whole numbers, 0 on a day without sales. Correct these rows."
 
@@ -97,7 +98,23 @@ def read_sales(file: LandingFile, calendar: pd.DataFrame) -> LandedSales:
         block = blocks.popleft()
         units[rank[start : start + len(block)]] = block
         start += len(block)
-    return LandedSales(series.loc[order, list(SERIES_COLUMNS)].reset_index(drop=True), days[0], days[-1], units)
+    landed = LandedSales(series.loc[order, list(SERIES_COLUMNS)].reset_index(drop=True), days[0], days[-1], units)
+    _check_totals(file, landed)
+    return landed
+
+
+def _check_totals(file: LandingFile, sales: LandedSales) -> None:
+    """Refuse units whose sum over a store-department exceeds what its column can hold."""
+    if sales.units.sum(axis=0, dtype=np.int64).max(initial=0) <= _LARGEST_TOTAL:
+        return
+    for rows in sales.series.groupby(["store_id", "dept_id"]).indices.values():
+        totals = sales.units[rows].sum(axis=0, dtype=np.int64)
+        if totals.max() > _LARGEST_TOTAL:
+            head, day = sales.series.iloc[rows[0]], sales.first_day + int(totals.argmax())
+            what = f"{head['store_id']}, {head['dept_id']}: {int(totals.max()):,} units on d_{day}"
+            fault = f"the items sum to more than {_LARGEST_TOTAL:,} units in a store-department and day"
+            remedy = "Export units in a larger measure, such as kilograms or pieces instead of grams."
+            raise BadInput(file, fault, remedy, [what])
 
 
 def _read_blocks(file: LandingFile, days: range) -> tuple[pd.DataFrame, deque[npt.NDArray[np.int32]]]:
