@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -256,7 +257,8 @@ def start_orchestrator(lab: Lab) -> subprocess.Popen[bytes]:
             "tests.materialize(tests.pipes_client(lab), params)",
         )
     )
-    return subprocess.Popen([sys.executable, "-c", code])
+    # From the folder above the tests, so that they can be imported wherever pytest was started.
+    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
 
 
 @pytest.mark.parametrize(

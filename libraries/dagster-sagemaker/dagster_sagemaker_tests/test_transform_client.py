@@ -98,7 +98,7 @@ def start_scoring(lab: Lab) -> tuple[subprocess.Popen[bytes], str]:
             "tests.score(lab)",
         )
     )
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     (name,) = eventually(lambda: lab.jobs("transform"))
     eventually(lambda: any(line.startswith("post") for line in lab.log("transform", name)))
     return process, name
