@@ -3,6 +3,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
