@@ -67,6 +67,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         recipe = _recipe(sagemaker.image(spec.name), hyperparameters)
         last = model_in_force(lake, spec.model, week, recipe, policy.cadence_weeks)
         if last is not None:
+            lake.verify(last.files)
             lake.commit(Manifest(spec.model, week.key, last.files, last.inputs, last.attributes))
             context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
             return dg.MaterializeResult(metadata={"trained": False, **last.attributes})
