@@ -160,7 +160,7 @@ def _kept_grids(lake: Lake, week: Week, sources: Mapping[Week, Mapping[str, str]
             break
         manifest = lake.find("ensemble_weights", earlier.key)
         file = manifest.named(_SCORES_FILE) if manifest else None
-        if manifest is None or file is None:
+        if manifest is None or file is None or not lake.is_intact([file]):
             continue
         table = lake.read_table(file).to_pandas()
         for past in set(sources) - set(kept):

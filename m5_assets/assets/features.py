@@ -31,7 +31,7 @@ def are_computed(lake: Lake, known: Known, image: str) -> bool:
     made = lake.find("features", known.week.key)
     if made is None or made.inputs != known.inputs or made.attributes.get("image") != image:
         return False
-    return {file.key for file in made.files} <= set(lake.list(made.attributes["prefix"]))
+    return lake.is_intact(made.files)
 
 
 @dg.asset(

@@ -116,7 +116,9 @@ def totals_to_load(lake: Lake, contents: Contents, loading: Sequence[Week], due:
 
 
 def _changed(lake: Lake, dataset: str, contents: Contents) -> set[str]:
-    held = {key: lake.get(dataset, key).attributes.get("content") for key in lake.partitions(dataset)}
+    manifests = {key: lake.find(dataset, key) for key in lake.partitions(dataset)}
+    # A manifest that cannot be read names no content, so its week is loaded again.
+    held = {key: found.attributes.get("content") if found else "" for key, found in manifests.items()}
     # Totals without a content digest are sums of raw_sales, whose own digest shows corrections.
     same = {key for key, content in held.items() if content is None and dataset == "store_dept_sales"}
     return {key for key, content in contents[dataset].items() if key in held and held[key] != content} - same

@@ -70,7 +70,11 @@ def unnamed_files(lake: Lake, datasets: Sequence[str], older_than: dt.datetime) 
     for dataset in datasets:
         manifests = [m for m in (lake.find(dataset, week) for week in (None, *lake.partitions(dataset))) if m]
         named = {file.key for manifest in manifests for file in manifest.files}
-        for info in _files(lake, dataset):
+        files = list(_files(lake, dataset))
+        if sum(info.base_name == _MANIFEST for info in files) != len(manifests):
+            log.warning("a manifest of %s cannot be read: none of its files is removed, for it may name them", dataset)
+            continue
+        for info in files:
             key = _key(lake, info)
             lists_inputs = "/inputs/" in key and key.endswith(".manifest")
             if key in named or info.base_name == _MANIFEST or lists_inputs or info.mtime > older_than:

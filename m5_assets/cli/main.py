@@ -99,3 +99,10 @@ def main() -> None:
     except UserError as problem:
         click.echo(f"Error: {problem}", err=True)
         sys.exit(1)
+    except Exception as problem:
+        from dagster import Failure  # only here, because it takes a second to load
+
+        if not isinstance(problem, Failure):
+            raise
+        click.echo(f"Error: {problem.description}", err=True)
+        sys.exit(1)

@@ -127,6 +127,8 @@ def fit_weights(scores: Sequence[Floats], prior: Weights) -> Weights:
     trust = len(scores) / (len(scores) + PRIOR_WEEKS)
     best = share_grid(members)[int(row)]
     shares = {name: round(trust * best[name] + (1 - trust) * share, 4) for name, share in prior.others.items()}
+    if (excess := sum(shares.values()) - 1) > 0:  # by rounding, with several members
+        shares[max(shares, key=lambda name: shares[name])] -= excess
     return Weights.of(members, shares, round(trust * ALIGNMENTS[column] + (1 - trust) * prior.alignment, 4))
 
 

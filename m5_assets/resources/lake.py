@@ -218,6 +218,15 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
                     yield parquet.read_row_groups(groups, columns).unify_dictionaries()  # each group has its own
                     groups, rows = [], 0
 
+    def is_intact(self, files: Iterable[LakeFile]) -> bool:
+        """Return whether all files are what their manifests say; those that are not are built again."""
+        try:
+            self.verify(files)
+        except DamagedFile as damage:
+            log.warning("%s", damage.description)
+            return False
+        return True
+
     def get(self, dataset: str, partition: str | None = None, *, remedy: str | None = None) -> Manifest:
         """Return the manifest of a partition.
 

@@ -297,11 +297,19 @@ class SageMakerJobs(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
     def _uri(self, source: JobInput) -> str:
         return self.lake.uri(source.key if source.manifest else f"{source.key}/")
 
+    def _is_intact(self, prefix: str) -> bool:
+        """Return whether a job's files are there, and those that the week's manifest names are as it says."""
+        dataset, _, rest = prefix.partition("/")
+        week = rest.partition("/")[0]
+        manifest = self.lake.find(dataset, week.removeprefix("week=")) if week.startswith("week=") else None
+        known = [file for file in manifest.files if file.key.startswith(f"{prefix}/")] if manifest else []
+        return bool(self.lake.list(prefix)) and self.lake.is_intact(known)
+
     def _still_there(self, prefixes: Mapping[str, str], kind: str) -> Any:
-        """Return a function that checks whether a completed job's outputs are still in the lake."""
+        """Return a function that checks whether a completed job's outputs are still in the lake, as they were."""
 
         def usable(description: Mapping[str, Any]) -> bool:
-            return all(map(self.lake.list, _resolved(prefixes, description[f"{kind}JobName"]).values()))
+            return all(map(self._is_intact, _resolved(prefixes, description[f"{kind}JobName"]).values()))
 
         return usable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 from pathlib import Path
@@ -11,8 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from m5_assets.assets.features import are_computed
+from m5_assets.automation.housekeeping import unnamed_files
+from m5_assets.readers.known_inputs import Known
 from m5_assets.resources import lake as lake_module
 from m5_assets.resources.lake import DamagedFile, Lake, Manifest
+from m5_assets.resources.sagemaker_jobs import SageMakerJobs
+from m5_assets.settings import JobSettings
+from m5_assets.weeks import Week
 
 WEEK = "2016-05-16"
 
@@ -144,3 +151,33 @@ def test_after_a_power_cut_there_is_the_old_week_or_the_new(tmp_path: Path, monk
     assert rows_by_state[-1] == 7
     assert set(rows_by_state[: seen[0]]) <= {None, 5}
     assert set(rows_by_state[seen[0] :]) <= {5, 7}
+
+
+def test_a_damaged_output_is_neither_reused_nor_taken_for_computed(tmp_path: Path) -> None:
+    lake = Lake(root=str(tmp_path / "lake"))
+    lake.write_bytes(f"features/week={WEEK}/job-1/panel/CA_1.parquet", b"panel")
+    attributes = {"image": "an-image", "prefix": f"features/week={WEEK}/job-1"}
+    prefix = f"features/week={WEEK}/job-1"
+    manifest = lake.commit(lake.collect("features", WEEK, prefix, inputs={"raw_sales": "x"}, attributes=attributes))
+    jobs = SageMakerJobs(home=str(tmp_path), lake=lake, job_settings=JobSettings())
+    known = Known(Week.parse(WEEK), [], [], manifest, manifest, {"raw_sales": "x"})
+    assert jobs._is_intact(prefix)
+    assert are_computed(lake, known, "an-image")
+    _flip(Path(lake.path(manifest.files[0].key)), 3)
+    assert not jobs._is_intact(prefix)
+    assert not are_computed(lake, known, "an-image")
+    assert jobs._is_intact(f"features/week={WEEK}/job-2") is False  # nothing was written there
+
+
+def test_files_that_a_damaged_manifest_may_name_are_not_removed(tmp_path: Path) -> None:
+    lake = Lake(root=str(tmp_path))
+    file = _publish(lake, 5).files[0]
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=9)
+    lake.write_bytes(f"raw_sales/week={WEEK}/failed/rows.parquet", b"of a failed attempt")
+    assert [removal.name for removal in unnamed_files(lake, ["raw_sales"], later)] == [
+        f"raw_sales/week={WEEK}/failed/rows.parquet"
+    ]
+    for content in (b"", b"{ half"):
+        Path(lake.path(f"raw_sales/week={WEEK}/manifest.json")).write_bytes(content)
+        assert list(unnamed_files(lake, ["raw_sales"], later)) == []
+    assert Path(lake.path(file.key)).exists()
