@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import cfnlint.decode
@@ -35,6 +36,8 @@ def server() -> Iterator[str]:
         running = ThreadedMotoServer(port=0, verbose=False)
         running.start()
         host, port = running.get_host_and_port()
+        # moto keeps its state in the process, and a worker may come back to this package.
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()  # our own
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
