@@ -28,6 +28,8 @@ class ModelSpec:
         about: what the model is; begins its assets' descriptions.
         reads: what predictions are computed from, and on which hardware.
         hyperparameters: class of its hyperparameters.
+        fits: the groups that must be those of its training, each by its columns; if the week has others, the model is
+            retrained. Empty for a model that forecasts any group.
         share: a member's default share in the ensemble; 0 for the first member, which gets the rest.
         predictions: name of the asset with its predictions; `<name>_predictions` by default.
         training_instance: default instance type of its Training jobs.
@@ -44,6 +46,7 @@ class ModelSpec:
     training_instance: str
     transform_instance: str
     hyperparameters: type[Hyperparameters]
+    fits: tuple[tuple[str, ...], ...] = ()
     share: float = 0.0
     predictions: str = ""
 
@@ -69,6 +72,7 @@ MEMBERS = (
         training_instance="ml.m5.2xlarge",
         transform_instance="ml.m5.xlarge",
         hyperparameters=GBMConfig,
+        fits=(("store_id",), ("dept_id",)),  # features with their codes, and a member per department
     ),
     ModelSpec(
         name="lstm",
@@ -97,6 +101,7 @@ TOTALS = ModelSpec(
     training_instance="ml.m5.xlarge",
     transform_instance="ml.m5.large",
     hyperparameters=TotalsConfig,
+    fits=(("store_id", "dept_id"),),
     predictions="totals_forecast",
 )
 """The model of the totals that the members' average is aligned to."""

@@ -16,7 +16,7 @@ from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import AVERAGE, ENSEMBLE, FORECASTS, MEMBER_NAMES
 from m5_assets.readers.accuracy_tables import AGGREGATES_FILE, LEVELS_FILE
 from m5_assets.readers.forecasts import read_forecast, read_totals_forecast, totals_of
-from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
+from m5_assets.readers.sales import read_known_sales, read_sales_weeks, units_of
 from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL
@@ -71,11 +71,12 @@ def forecast_accuracy(
         remedy = f"the forecast of week {week} can be scored once the sales through {ahead[-1].origin} are loaded"
         raise MissingInput("raw_sales", unknown[0], remedy)
     official = landed_official(landing)
-    history = read_sales_weeks(lake, unbroken_weeks(lake, week))
+    made = read_forecast(lake, week)
+    history = forecast_series(read_known_sales(lake, week), made)
     origin_day = day_number(lake, week)
     measure = measure_of(context, lake, history, origin_day, official)
     forecast, totals = _inputs(lake, week)
-    forecasts = _forecasts(lake, week, history, read_totals_forecast(lake, totals), forecast.attributes["alignment"])
+    forecasts = _forecasts(made, history, read_totals_forecast(lake, totals), forecast.attributes["alignment"])
     sold = units_of(history.series, read_sales_weeks(lake, ahead))
     levels = score_levels(forecasts, sold, measure)
     aggregates = score_aggregates(forecasts, sold, measure, history.series)
@@ -199,19 +200,35 @@ def _score(units: Units, sold: npt.NDArray[np.number], measure: Measure) -> "Sco
     return evaluate(units, sold, measure.hierarchy, measure.weights, measure.scales)
 
 
-def _forecasts(lake: Lake, week: Week, history: DailyUnits, totals: pd.DataFrame, alignment: float) -> dict[str, Units]:
-    """Return (N, 28) units for each model in `SCORED`, in the history's order.
+def forecast_series(history: DailyUnits, forecast: pa.Table) -> DailyUnits:
+    """Return the sales of the series that were forecast.
+
+    Left out are series that never sold up to the origin and were added to that week's sales after it was forecast.
 
     Raises:
         dg.Failure: a series with sales has no forecast.
     """
-    forecast = read_forecast(lake, week)
+    lacking = _positions(forecast, history.series) < 0
+    if (sold := lacking & history.units.any(axis=1)).any():
+        raise dg.Failure(f"{int(sold.sum())} series with sales have no forecast; materialize the week again")
+    if not lacking.any():
+        return history
+    series = history.series[~lacking].reset_index(drop=True)
+    return DailyUnits(series, history.first_day, history.units[~lacking])
+
+
+def _positions(forecast: pa.Table, series: pd.DataFrame) -> npt.NDArray[np.intp]:
+    """Return (N,) each series' position in the forecast, -1 if it is not there."""
     keys = forecast.select(["store_id", "item_id"]).take(np.arange(0, forecast.num_rows, HORIZON_DAYS)).to_pandas()
-    order = pd.MultiIndex.from_frame(keys).get_indexer(
-        pd.MultiIndex.from_frame(history.series[["store_id", "item_id"]])
+    found: npt.NDArray[np.intp] = pd.MultiIndex.from_frame(keys).get_indexer(
+        pd.MultiIndex.from_frame(series[["store_id", "item_id"]])
     )
-    if (order < 0).any():
-        raise dg.Failure(f"{int((order < 0).sum())} series with sales have no forecast; materialize the week again")
+    return found
+
+
+def _forecasts(forecast: pa.Table, history: DailyUnits, totals: pd.DataFrame, alignment: float) -> dict[str, Units]:
+    """Return (N, 28) units for each model in `SCORED`, in the history's order."""
+    order = _positions(forecast, history.series)
     found: dict[str, Units] = {m: forecast[m].to_numpy().reshape(-1, HORIZON_DAYS)[order] for m in FORECASTS}
     groups, daily = totals_of(history.series, totals)
     found |= {name: align(found[member], groups, daily, alignment) for member, name in ALIGNED.items()}

@@ -155,8 +155,10 @@ def totals_of_week(lake: Lake, week: Week, landed: LandedTotals | None, days: "p
         )
     if detail is not None and totals is not None:
         _compare(week, detail, totals)
-        # The item sales may begin in the middle of the week.
-        found = pd.concat([totals[~totals["date"].isin(detail["date"])], detail], ignore_index=True)
+        # The item sales may begin in the middle of the week. Groups that they lack have left.
+        groups = ["store_id", "dept_id"]
+        kept = pd.MultiIndex.from_frame(totals[groups]).isin(pd.MultiIndex.from_frame(detail[groups]))
+        found = pd.concat([totals[kept & ~totals["date"].isin(detail["date"])], detail], ignore_index=True)
     found = found.sort_values(["store_id", "dept_id", "date"], ignore_index=True).astype({"units": "int64"})
     return pa.Table.from_pandas(found, preserve_index=False)
 
@@ -179,7 +181,10 @@ def _landed_week(week: Week, landed: LandedTotals, days: "pd.Series[Any]") -> pd
 
 def _compare(week: Week, detail: pd.DataFrame, totals: pd.DataFrame) -> None:
     groups = ["store_id", "dept_id"]
-    odd = pd.MultiIndex.from_frame(detail[groups]).symmetric_difference(pd.MultiIndex.from_frame(totals[groups]))
+    # A group without units may be in one file only: it does not exist yet, or it has left.
+    sold = [pd.MultiIndex.from_frame(frame.loc[frame["units"] > 0, groups]) for frame in (detail, totals)]
+    held = [pd.MultiIndex.from_frame(frame[groups]) for frame in (detail, totals)]
+    odd = sold[0].difference(held[1]).union(sold[1].difference(held[0]))
     if len(odd):
         raise dg.Failure(
             f"week {week}: {len(odd)} store-departments are in the sales file or sales_store_dept_history.csv but not "

@@ -1,7 +1,8 @@
 """The third stage: the models in force for a week, trained by SageMaker Training jobs.
 
-A week gets a new model if the last one has reached the age set by the cadence; otherwise the last one is carried
-forward. Only models of earlier weeks are considered, so a backfill never uses a model from the future.
+A week gets a new model if the last one has reached the age set by the cadence or does not fit the week's stores and
+departments; otherwise the last one is carried forward. Only models of earlier weeks are considered, so a backfill never
+uses a model from the future.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import dagster as dg
 from m5_assets.assets.model_config import launchpad_config, training_hyperparameters
 from m5_assets.assets.presentation import bars_plot, lines_plot
 from m5_assets.model_specs import MODELS, ModelSpec
+from m5_assets.readers.groups import Groups, difference, groups_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, LakeFile, Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, SageMakerJobs
@@ -25,15 +27,31 @@ _PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
 )
 
 
-def model_in_force(lake: Lake, dataset: str, week: Week, recipe: str, cadence_weeks: int) -> Manifest | None:
-    """Return the manifest of the last model before this week if it is recent enough and has the same recipe."""
+def last_model(lake: Lake, dataset: str, week: Week) -> Manifest | None:
+    """Return the manifest of the last model before this week."""
     earlier = [key for key in lake.partitions(dataset) if key < week.key]
-    if not earlier:
-        return None
-    last = lake.get(dataset, earlier[-1])
+    return lake.get(dataset, earlier[-1]) if earlier else None
+
+
+def why_train(last: Manifest | None, week: Week, recipe: str, groups: Groups, cadence_weeks: int) -> str:
+    """Return why the last model is not in force for this week; empty if it is.
+
+    Args:
+        last: the last model before the week.
+        week: the week.
+        recipe: the recipe of models trained now.
+        groups: the week's groups that a model must fit.
+        cadence_weeks: age at which a model is retrained.
+    """
+    if last is None:
+        return "no earlier week has a model"
     age = (week.first_day - Week.parse(last.attributes["trained_week"]).first_day).days // 7
-    fits = age < cadence_weeks and last.attributes["recipe"] == recipe
-    return last if fits else None
+    if age >= cadence_weeks:
+        return f"the last model is {age} weeks old, and M5_CADENCE_WEEKS={cadence_weeks}"
+    if last.attributes["recipe"] != recipe:
+        return "the program or the hyperparameters have changed"
+    changed = difference(groups, last.attributes.get("groups", {}))
+    return f"the last model was trained on other stores or departments: {changed}" if changed else ""
 
 
 def model_file(manifest: Manifest) -> LakeFile:
@@ -65,13 +83,16 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         week, hyperparameters = Week.parse(context.partition_key), training_hyperparameters(config, given)
         recipe = _recipe(sagemaker.image(spec.name), hyperparameters)
-        last = model_in_force(lake, spec.model, week, recipe, policy.cadence_weeks)
-        if last is not None:
+        features = lake.get("features", week.key)
+        groups = groups_of(lake, features, spec.fits)
+        last = last_model(lake, spec.model, week)
+        reason = why_train(last, week, recipe, groups, policy.cadence_weeks)
+        if last is not None and not reason:
             lake.verify(last.files)
             lake.commit(Manifest(spec.model, week.key, last.files, last.inputs, last.attributes))
             context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
-            return dg.MaterializeResult(metadata={"trained": False, **last.attributes})
-        features = lake.get("features", week.key)
+            return dg.MaterializeResult(metadata={"trained": False, **_facts(last.attributes)})
+        context.log.info(f"training: {reason}")
         lake.verify(features.under(spec.training_part))
         outcome = sagemaker.train(
             context,
@@ -80,12 +101,20 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             hyperparameters=hyperparameters,
             prefix=lake.folder(spec.model, week.key),
         )
-        attributes = {"trained_week": week.key, "trained_through": week.origin.isoformat(), "recipe": recipe}
+        facts = {"trained_week": week.key, "trained_through": week.origin.isoformat(), "recipe": recipe}
         inputs = {"features": features.digest}
-        lake.commit(lake.collect(spec.model, week.key, outcome.prefix, inputs=inputs, attributes=attributes))
-        return dg.MaterializeResult(metadata={"trained": True, **attributes, **_drawn(outcome.metadata)})
+        lake.commit(
+            lake.collect(spec.model, week.key, outcome.prefix, inputs=inputs, attributes={**facts, "groups": groups})
+        )
+        shown = {"trained": True, "why_trained": reason, **facts, **_drawn(outcome.metadata)}
+        return dg.MaterializeResult(metadata=shown)
 
     return model
+
+
+def _facts(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's attributes without its groups, which may be hundreds."""
+    return {name: value for name, value in attributes.items() if name != "groups"}
 
 
 def _recipe(image: str, hyperparameters: Mapping[str, str]) -> str:

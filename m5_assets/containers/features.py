@@ -34,7 +34,7 @@ from m5_assets.containers.contract import (
     reporting,
 )
 from m5_assets.forecasting.features import CATALOGUE, Aggregates, Context, write_horizon
-from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_weeks, read_store, share_series
+from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_current, read_store, share_series
 from m5_assets.forecasting.panel import HORIZON, Panel, read_panel, write_panel
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory, write_totals
 from m5_assets.forecasting.totals.weekly import history_of, read_weekly_totals
@@ -95,22 +95,23 @@ class Tables:
         )
 
     def stores(self, window: Window) -> list[str]:
-        """Return the stores known at an origin, in alphabetical order.
+        """Return the stores of the origin's week, in alphabetical order; others have left.
 
         Raises:
             ValueError: the sales do not end at the origin.
         """
         weeks = [week for week in self.weeks if window.sees(week)]
-        last = max((week.last_day for week in weeks), default=None)
-        if last != window.origin:
-            raise ValueError(f"the sales end on {last}, but the features are for {window.origin}")
-        return sorted(set().union(*(week.stores for week in weeks)))
+        last = max(weeks, key=lambda week: week.last_day, default=None)
+        if last is None or last.last_day != window.origin:
+            ends = last.last_day if last else None
+            raise ValueError(f"the sales end on {ends}, but the features are for {window.origin}")
+        return sorted(last.stores)
 
     def panel(self, window: Window, store: str) -> Panel:
         """Return a store's panel as of an origin."""
         weeks, prices = self._tables_of(store)
         known = [units for week, units in zip(self.weeks, weeks, strict=True) if window.sees(week)]
-        return build_panel(join_weeks(known), prices, self.calendar)
+        return build_panel(join_current(known), prices, self.calendar)
 
     def _tables_of(self, store: str) -> tuple[list[DailyUnits], pa.Table]:
         if store in self.kept:
@@ -124,7 +125,7 @@ class Tables:
         """Return the totals as of an origin."""
         dates = self.totals["date"]
         known = self.totals[(dates >= window.totals_since) & (dates <= window.origin)]
-        return history_of(known, self.calendar)
+        return history_of(known, self.calendar, [week for week in self.weeks if window.sees(week)])
 
 
 def run() -> None:

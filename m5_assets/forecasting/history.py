@@ -104,26 +104,32 @@ class WeekFile:
         path: the file.
         first_day: the first of its days.
         days: number of days.
-        stores: the stores that it contains.
+        groups: the store-departments that it contains, by store_id and dept_id.
     """
 
     path: Path
     first_day: dt.date
     days: int
-    stores: frozenset[str]
+    groups: frozenset[tuple[str, str]]
 
     @classmethod
     def of(cls, path: Path) -> WeekFile:
-        """Read a file's days and stores, one row group at a time."""
+        """Read a file's days and store-departments, one row group at a time."""
         first, last = dt.date.max, dt.date.min
-        stores: set[str] = set()
+        groups: set[tuple[str, str]] = set()
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["store_id", "date"])
+                table = file.read_row_group(group, columns=["store_id", "dept_id", "date"])
                 days = pc.min_max(table["date"]).as_py()
                 first, last = min(first, days["min"]), max(last, days["max"])
-                stores.update(pc.unique(table["store_id"]).to_pylist())
-        return cls(path, first, (last - first).days + 1, frozenset(stores))
+                pairs = table.group_by(["store_id", "dept_id"]).aggregate([])
+                groups.update(zip(pairs["store_id"].to_pylist(), pairs["dept_id"].to_pylist(), strict=True))
+        return cls(path, first, (last - first).days + 1, frozenset(groups))
+
+    @property
+    def stores(self) -> frozenset[str]:
+        """The stores that it contains."""
+        return frozenset(store for store, _ in self.groups)
 
     @property
     def last_day(self) -> dt.date:
@@ -207,6 +213,23 @@ def join_weeks(weeks: Sequence[DailyUnits]) -> DailyUnits:
         joined[rows[id(week.series)], position:end] = week.units
         position = end
     return DailyUnits(series, weeks[0].first_day, joined)
+
+
+def join_current(weeks: Sequence[DailyUnits]) -> DailyUnits:
+    """Join weeks of sales as `join_weeks` does, for the series of the last week.
+
+    A series that the last week lacks has left: it is not forecast, and it is not part of its groups' past either, so
+    that their levels are compared like for like.
+
+    Raises:
+        ValueError: as `join_weeks`.
+    """
+    joined = join_weeks(weeks)
+    keys = list(SERIES_COLUMNS)
+    kept = pd.MultiIndex.from_frame(joined.series[keys]).isin(pd.MultiIndex.from_frame(weeks[-1].series[keys]))
+    if kept.all():
+        return joined
+    return DailyUnits(joined.series[kept].reset_index(drop=True), joined.first_day, joined.units[kept])
 
 
 def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Panel:

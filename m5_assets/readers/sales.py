@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from m5_assets.forecasting.history import DailyUnits, join_weeks, read_weeks
+from m5_assets.forecasting.history import DailyUnits, join_current, join_weeks, read_weeks
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
 
@@ -26,11 +26,24 @@ def read_sales_weeks(lake: Lake, weeks: list[Week]) -> DailyUnits:
     Raises:
         MissingInput: a week has not been loaded.
     """
+    return join_weeks(_read(lake, weeks))
+
+
+def _read(lake: Lake, weeks: list[Week]) -> list[DailyUnits]:
     files = []
     for week in weeks:
         manifest = lake.get("raw_sales", week.key, remedy=f"materialize raw_sales for week {week}")
         files.append(manifest.files[0])
-    return join_weeks(read_weeks(lake.open(file) for file in files))
+    return read_weeks(lake.open(file) for file in files)
+
+
+def read_known_sales(lake: Lake, week: Week) -> DailyUnits:
+    """Return the sales of the week's series, from the first week that is in the lake without a gap through this one.
+
+    Raises:
+        MissingInput: the week has not been loaded.
+    """
+    return join_current(_read(lake, unbroken_weeks(lake, week)))
 
 
 def units_a_day(lake: Lake, weeks: list[Week]) -> pd.Series[float]:

@@ -17,7 +17,7 @@ import pytest
 from m5_assets.assets.accuracy import forecast_accuracy
 from m5_assets.assets.ensemble import forecast_table
 from m5_assets.forecasting.hierarchy import LEVELS
-from m5_assets.forecasting.history import DailyUnits
+from m5_assets.forecasting.history import DailyUnits, join_stores, read_daily
 from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import OFFICIAL, LandedSales, Landing
@@ -290,3 +290,28 @@ def test_a_malformed_file_fails_the_week_and_is_named(platform: Platform) -> Non
     with pytest.raises(dg.Failure, match=r"official\.parquet: cannot be read as Parquet"):
         platform.score()
     assert platform.lake.find("forecast_accuracy", WEEK.key) is None
+
+
+def _add_store(platform: Platform, store: str, weeks: list[Week], units: int) -> None:
+    """Add a copy of the first store's series to these weeks of sales, with the same units on each day."""
+    for week in weeks:
+        manifest = platform.lake.get("raw_sales", week.key)
+        known = read_daily(platform.lake.path(manifest.files[0].key))
+        own = known.series[known.series["store_id"] == "CA_1"].assign(store_id=store, state_id=store[:2])
+        added = DailyUnits(own.reset_index(drop=True), week.first_day, np.full((len(own), 7), units, np.int32))
+        _publish(platform.lake, "raw_sales", week.key, join_stores([known, added]).table())
+
+
+def test_stores_that_open_after_the_origin_or_have_left_before_it_are_not_scored(platform: Platform) -> None:
+    expected = platform.score()
+    past = [WEEK.shift(number) for number in range(1 - HISTORY_WEEKS, 1)]
+    _add_store(platform, "TX_1", past[:-1], units=9)  # closed in the forecast's week
+    _add_store(platform, "WI_3", past, units=0)  # listed before it opened, in a file that landed later
+    _add_store(platform, "WI_3", [WEEK.shift(number) for number in range(1, 5)], units=5)
+    pd.testing.assert_frame_equal(platform.score(), expected)
+
+
+def test_a_store_with_sales_and_without_a_forecast_is_an_error(platform: Platform) -> None:
+    _add_store(platform, "WI_3", [WEEK], units=1)
+    with pytest.raises(dg.Failure, match="7 series with sales have no forecast"):
+        platform.score()

@@ -88,3 +88,14 @@ def test_totals_of_other_stores_are_rejected(lake: Lake) -> None:
     other = GROUPS.assign(store_id=["CA_1", "WI_1"])
     with pytest.raises(dg.Failure, match="2 store-departments are in the sales file or sales_store"):
         totals_of_week(lake, WEEK, LandedTotals(other, 1, 7, SUMS.astype(np.int32)), DAYS)
+
+
+def test_a_group_without_sales_may_be_in_one_file_only(lake: Lake) -> None:
+    """Before a store opens and after it has left, files list it with zeros or not at all."""
+    _load(lake)
+    more = pd.concat([GROUPS, GROUPS.iloc[:1].assign(store_id="WI_1", state_id="WI")], ignore_index=True)
+    units = np.vstack([SUMS, np.zeros((1, 7))]).astype(np.int32)
+    assert _units(lake, LandedTotals(more, 1, 7, units)) == SUMS.tolist()
+    units[2, 6] = 1
+    with pytest.raises(dg.Failure, match=r"1 store-departments are in .* but not in both, the first WI_1 FOODS_1"):
+        totals_of_week(lake, WEEK, LandedTotals(more, 1, 7, units), DAYS)

@@ -262,6 +262,18 @@ def test_a_department_on_offer_without_a_sale_is_forecast_by_the_global_member(p
     assert np.isfinite(forecast(model, unsold)).all()
 
 
+def test_a_department_too_new_for_a_tree_of_its_own_is_forecast_by_the_global_member(panel: Panel) -> None:
+    department = panel.series["dept_id"].iloc[0]
+    own = (panel.series["dept_id"] == department).to_numpy()
+    new = dataclasses.replace(panel, release=np.where(own, panel.days - 7, panel.release).astype(np.int32))
+    small = SMALL.model_copy(update={"iterations": 3, "department_iterations": 3, "department_min_leaf_rows": 100})
+    rows = TrainingRows.draw([new], small)
+    assert 0 < len(range(*rows.of_departments[rows.departments.index(department)].indices(len(rows)))) < 200
+    model = fit(rows, lambda step, share: None)
+    assert set(model.departments) - set(model.boosters) == {department}
+    assert forecast(model, new)[own].sum() > 0
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

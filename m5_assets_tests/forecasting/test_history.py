@@ -18,6 +18,7 @@ from m5_assets.forecasting.history import (
     DailyUnits,
     WeekFile,
     build_panel,
+    join_current,
     join_stores,
     join_weeks,
     read_daily,
@@ -76,6 +77,15 @@ def test_a_series_that_joins_later_has_zeros_before() -> None:
     expected = UNITS[:, :14].copy()
     expected[2, :7] = 0
     np.testing.assert_array_equal(found.units, expected)
+
+
+def test_a_series_that_has_left_is_no_part_of_the_current_ones() -> None:
+    late = DailyUnits(_series(PAIRS[:2]), FIRST + dt.timedelta(days=7), np.ascontiguousarray(UNITS[:2, 7:14]))
+    weeks = read_weeks([*_weeks(_series(PAIRS), UNITS[:, :7]), _file(late)])
+    found = join_current(weeks)
+    pd.testing.assert_frame_equal(found.series, _series(PAIRS[:2]))
+    np.testing.assert_array_equal(found.units, UNITS[:2, :14])
+    assert len(join_weeks(weeks).series) == 3
 
 
 def test_a_store_read_alone_has_the_same_rows(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -58,3 +59,24 @@ def test_invalid_totals_are_named_with_their_rows(tmp_path: Path, rows: list[str
         _landing(tmp_path, rows).totals()
     for word in [TOTALS, *words]:
         assert word in str(problem.value)
+
+
+def test_what_does_not_exist_yet_is_no_correction(tmp_path: Path) -> None:
+    """A file of later weeks lists new stores and items with zeros on all earlier days."""
+    write_sample(tmp_path, items=7, weeks=4, seed=2)
+    whole = Landing(str(tmp_path)).sales()
+    days = range(whole.first_day, whole.last_day + 1)
+    new = (whole.series["store_id"] == "WI_3").to_numpy()
+    units = whole.units.copy()
+    units[new, :21] = 0
+    later = dataclasses.replace(whole, units=units)
+    before = dataclasses.replace(whole, series=whole.series[~new].reset_index(drop=True), units=units[~new])
+    for week in range(3):
+        span = days[7 * week], days[7 * week + 6]
+        assert before.content(*span) == later.content(*span) != whole.content(*span)
+        assert sum_totals(before).content(*span) == sum_totals(later).content(*span)
+    assert before.content(days[21], days[27]) != later.content(days[21], days[27])
+    sold = (whole.units[:, :7].sum(axis=1) > 0).argmax()
+    units = units.copy()
+    units[sold] = 0
+    assert dataclasses.replace(later, units=units).content(days[0], days[6]) != later.content(days[0], days[6])

@@ -67,8 +67,11 @@ def _boosters(
         boosters[GLOBAL] = _train(GLOBAL, every, units, parameters, config.iterations, on_global, finished)
     parameters = config.booster_parameters(config.department_leaves, config.department_min_leaf_rows)
     for (name, part), report in zip(parts.items(), on_departments, strict=True):
-        if part.start == part.stop or not units[part].any():  # Tweedie loss is undefined without a sale
+        if not units[part].any():  # Tweedie loss is undefined without a sale
             _without_sales(name, boosters)
+            continue
+        if GLOBAL in boosters and part.stop - part.start < 2 * config.department_min_leaf_rows:
+            logger.warning("department %s is too new for a tree of its own; the global member forecasts it", name)
             continue
         own = matrix.part(part.start, part.stop)
         boosters[name] = _train(name, own, units[part], parameters, config.department_iterations, report, finished)

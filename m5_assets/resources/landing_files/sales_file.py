@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from re import compile as pattern
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -46,21 +47,55 @@ class LandedSales:
     units: npt.NDArray[np.int32]
 
     def content(self, first_day: int, last_day: int) -> str:
-        """Return a hash of the series and their units on these days, independent of the file's other days."""
+        """Return a hash of the series and their units on these days, independent of the file's later days.
+
+        Series without a sale up to the last day do not count: a file may list them before they exist or not.
+        """
         columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
-        return content_of_days(self._keys, first_day, self.units[:, columns])
+        return self._keyed.content_of_days(first_day, last_day, self.units[:, columns])
 
     @cached_property
-    def _keys(self) -> str:
-        return self.series.to_csv(index=False)
+    def _keyed(self) -> KeyedRows:
+        return KeyedRows.of(self.series, self.first_day, self.units)
 
 
-def content_of_days(keys: str, first_day: int, units: npt.NDArray[np.int32]) -> str:
-    """Return a hash of (N, D) units of the rows identified by `keys`, on the days from `first_day` on."""
-    digest = hashlib.sha256(hashlib.sha256(keys.encode()).hexdigest().encode())
-    digest.update(f"d_{first_day}".encode())
-    digest.update(np.ascontiguousarray(units).data)
-    return digest.hexdigest()[:16]
+@dataclass(frozen=True)
+class KeyedRows:
+    """The keys of N rows and when each first sold, to tell whether two files hold the same.
+
+    Attributes:
+        header: names of the keys, as a line of CSV.
+        keys: (N,) each row's keys, as a line of CSV.
+        first_sale: (N,) number of the first day with a sale.
+    """
+
+    header: str
+    keys: npt.NDArray[np.object_]
+    first_sale: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, keys: pd.DataFrame, first_day: int, units: npt.NDArray[np.int32]) -> Self:
+        """Return the rows' keys and first sales.
+
+        Args:
+            keys: N rows.
+            first_day: number of the first day.
+            units: (N, T) units.
+        """
+        header, *lines = keys.to_csv(index=False).splitlines(keepends=True)
+        sold = units > 0
+        never = np.iinfo(np.int64).max
+        first = np.where(sold.any(axis=1), first_day + sold.argmax(axis=1), never)
+        return cls(header, np.array(lines, object), first)
+
+    def content_of_days(self, first_day: int, last_day: int, units: npt.NDArray[np.int32]) -> str:
+        """Return a hash of the (N, D) units of these days, of the rows that have sold by the last one."""
+        known = self.first_sale <= last_day
+        keys = self.header + "".join(self.keys[known])
+        digest = hashlib.sha256(hashlib.sha256(keys.encode()).hexdigest().encode())
+        digest.update(f"d_{first_day}".encode())
+        digest.update(np.ascontiguousarray(units[known]).data)
+        return digest.hexdigest()[:16]
 
 
 def read_days(file: LandingFile, ids: Sequence[str] = ID_COLUMNS) -> range:

@@ -6,6 +6,7 @@ The file may go back further than the item sales.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,9 @@ from m5_assets.resources.landing_files.file_access import BadInput, LandingFile,
 from m5_assets.resources.landing_files.sales_file import (
     UNITS,
     UNITS_REMEDY,
+    KeyedRows,
     LandedSales,
     check_days,
-    content_of_days,
     day_columns,
     read_days,
 )
@@ -45,8 +46,11 @@ class LandedTotals:
     def content(self, first_day: int, last_day: int) -> str:
         """Return a hash of the units on these days, as `LandedSales.content` does."""
         columns = slice(first_day - self.first_day, last_day - self.first_day + 1)
-        keys = self.groups[list(KEY_COLUMNS)].to_csv(index=False)
-        return content_of_days(keys, first_day, self.units[:, columns])
+        return self._keyed.content_of_days(first_day, last_day, self.units[:, columns])
+
+    @cached_property
+    def _keyed(self) -> KeyedRows:
+        return KeyedRows.of(self.groups[list(KEY_COLUMNS)], self.first_day, self.units)
 
 
 def sum_totals(sales: LandedSales) -> LandedTotals:
