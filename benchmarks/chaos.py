@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ class Site:
     name: str
     platform: type[Platform]
     faults: Mapping[str, Callable[[Any], str]]
+
+    def only(self, names: Sequence[str]) -> Site:
+        """Return the site with some of its faults."""
+        return replace(self, faults={name: fault for name, fault in self.faults.items() if name in names})
 
 
 SITES = (Site("s3", S3Platform, {**S3_FAULTS, **FAULTS}), Site("folder", Platform, FAULTS))
@@ -247,11 +251,13 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20, help="trials per fault")
     parser.add_argument("--together", type=int, default=1, help="faults per week, each at its own moment")
     parser.add_argument("--sites", default=",".join(site.name for site in SITES), help="comma-separated")
+    parser.add_argument("--faults", help="comma-separated; otherwise all")
     parser.add_argument("--trials", type=Path, default=Path("chaos-trials.jsonl"), help="file of recorded trials")
     parser.add_argument("--output", type=Path, help="Markdown file whose table is replaced")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # runs the cleanup, too
-    for site in SITES:
+    sites = [site.only(options.faults.split(",")) for site in SITES] if options.faults else SITES
+    for site in sites:
         if site.name in options.sites.split(",") and lacking(site, options.times, options.trials):
             play_site(site, options.times, options.together, options.trials)
     text = table(read(options.trials))

@@ -64,14 +64,17 @@ def kill_postgres(platform: Platform) -> str:
 
 
 def cut_power(platform: Platform) -> str:
-    """Kill all processes at once and restart the services."""
+    """Stop the disk, so that what was not synced is lost; end all processes, and start again as after a reboot."""
+    platform.disk.cut_power()
     found = platform.processes()
     for pid in found:
         kill(pid)
-    for name, service in list(platform.services.items()):
+    for service in platform.services.values():
         kill_group(service)
+    platform.disk.restore_power()
+    for name in list(platform.services):
         platform.start(name)
-    return f"all {len(found)} processes killed"
+    return f"power cut, with {len(found)} processes"
 
 
 def fill_disk(seconds: float, platform: Platform) -> str:

@@ -1,6 +1,6 @@
 """The small platform of the chaos test: its home, its services, and one week that is built again and again.
 
-Its home is a file system in memory, so a week takes a minute and the disk can be filled. Needs Linux and root.
+Its home is a disk of its own, in memory, so that it can be filled and can lose its power. Needs Linux and root.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, Literal
 import dagster as dg
 import pyarrow.fs as pafs
 import yaml
+from chaos_disk import Disk
 from sqlalchemy import text
 
 from m5_assets.dagster_internals import PARTITION_NAME_TAG, WILL_RETRY_TAG
@@ -64,7 +65,7 @@ class Platform:
     """A platform home with its services.
 
     Args:
-        home: folder to create and mount a file system in memory on.
+        home: folder to create; its disk is mounted there.
     """
 
     def __init__(self, home: Path) -> None:
@@ -73,10 +74,7 @@ class Platform:
         self.trial = ""
         self._failed: tuple[str, float] | None = None
         self._port = _free_port()
-        home.mkdir(parents=True)
-        subprocess.run(
-            ["/bin/mount", "-t", "tmpfs", "-o", f"size={_MEGABYTES}m,mode=755", "chaos", str(home)], check=True
-        )
+        self.disk = Disk(home, _MEGABYTES)
 
     def prepare(self) -> None:
         """Generate a sample and build the week, with all its dependencies, on the command line."""
@@ -87,6 +85,7 @@ class Platform:
         (dagster / "dagster.yaml").write_text(yaml.safe_dump(config))
         self._call("m5", "sample", str(self.home / "landing"), "--items", "8", "--weeks", "57", "--seed", "3")
         self._call("m5", "forecast", "--week", WEEK.key)
+        os.sync()  # what a trial begins with has been there for long
 
     @property
     def environment(self) -> dict[str, str]:
@@ -259,6 +258,7 @@ class Platform:
                 if column in table.columns:
                     condition = f"{column} BETWEEN '{day}' AND '{last}'"
                     connection.execute(text(f"DELETE FROM {table} WHERE {condition}"))  # noqa: S608  # our own names
+        os.sync()
 
     def _clear_lake(self) -> None:
         for path in Path(self.lake.root).glob(f"*/week={WEEK.key}"):
@@ -286,8 +286,7 @@ class Platform:
             self.instance.dispose()
         with contextlib.suppress(Exception):
             EmbeddedServer(self.home).stop()
-        subprocess.run(["/bin/umount", "--lazy", str(self.home)], check=False)
-        shutil.rmtree(self.home, ignore_errors=True)
+        self.disk.close()
 
 
 def differences(needed: Rows, found: Rows) -> tuple[int, int]:

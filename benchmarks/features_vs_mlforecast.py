@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Compares our features with mlforecast's on the same rows: seconds, peak memory, equality.
 
-    features_vs_mlforecast.py --peer PYTHON [--landing FOLDER] [--days 448] [--threads 2] [--rounds 3]
+    features_vs_mlforecast.py [--peer PYTHON] [--landing FOLDER] [--days 448] [--threads 2] [--rounds 3]
 
-PYTHON is an interpreter with mlforecast (`make benchmark-features` sets one up). Without landed files, sales of the
+PYTHON is an interpreter with mlforecast (`make benchmark-features` sets one up); without it, only ours are measured.
+Without landed files, sales of the
 same size are generated. Both sides get the same series without release dates, so that they agree on where a series
 begins, and compute 46 float features for each series and day: 19 lags, rolling means and standard deviations of six
 windows, two maxima, three lagged windows, four same-weekday means and six calendar features. Ours are computed for a
@@ -83,12 +84,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_sales(folder, arguments.landing, arguments.days)
-        measured: dict[str, list[dict[str, float]]] = {engine: [] for engine in (*PARTS, PEER)}
+        engines = (*PARTS, PEER) if arguments.peer else PARTS
+        measured: dict[str, list[dict[str, float]]] = {engine: [] for engine in engines}
         for _ in range(arguments.rounds):
             for engine in measured:
                 measured[engine].append(_run(engine, folder, arguments.peer, arguments.threads))
         best = {engine: min(rounds, key=lambda found: found["seconds"]) for engine, rounds in measured.items()}
-        _report(best, folder)
+        _print_times(best)
+        if arguments.peer:
+            _check_equality(folder)
+            _print_ratios(best)
 
 
 def _run(engine: str, folder: Path, peer: Path, threads: int) -> dict[str, float]:
@@ -204,7 +209,7 @@ def _memory(field: str, *, reset: bool = False) -> float:
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024 / 1e9
 
 
-def _report(measured: dict[str, dict[str, float]], folder: Path) -> None:
+def _check_equality(folder: Path) -> None:
     ours, peer = np.load(folder / "ours.npy"), np.load(folder / "mlforecast.npy")
     both = np.isfinite(ours) & np.isfinite(peer)
     difference = np.where(both, np.abs(ours - peer) / np.maximum(np.abs(peer), 1.0), 0.0).max(axis=(0, 1))
@@ -220,10 +225,16 @@ def _report(measured: dict[str, dict[str, float]], folder: Path) -> None:
                 raise SystemExit(f"{name} is not what mlforecast computes, nor what numpy does")
     equal = int((difference <= TOLERANCE).sum())
     print(f"equality: {both.sum():,} values, {equal} of {len(NAMES)} features within {TOLERANCE}")
+
+
+def _print_times(measured: dict[str, dict[str, float]]) -> None:
     for name, found in measured.items():
         each = f"{found['seconds'] / found['rows'] * 1e9:,.0f} ns per row"
         seconds = f"{found['seconds']:6.1f} s ({each}), {found['cpu']:.1f} s of CPU"
         print(f"{name:<11} {seconds}, peak {found['gigabytes']:.2f} GB")
+
+
+def _print_ratios(measured: dict[str, dict[str, float]]) -> None:
     peer_ = measured[PEER]
     for name in PARTS:
         found = measured[name]

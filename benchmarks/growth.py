@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from growth_lakes import WEEK, Size, generate
+from growth_lakes import ITEMS, WEEK, Size, generate
 
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
@@ -330,6 +330,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--stores", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--weeks", type=int, default=64)
+    parser.add_argument("--items", type=int, default=ITEMS, help="items of each store")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--stage", choices=["ensemble", "load"], help=argparse.SUPPRESS)
     parser.add_argument("--home", help=argparse.SUPPRESS)
@@ -341,7 +342,7 @@ def main() -> None:
         return
     results: Results = {}
     for stores in arguments.stores:
-        size = Size(arguments.folder.resolve(), stores, arguments.weeks)
+        size = Size(arguments.folder.resolve(), stores, arguments.weeks, arguments.items)
         if size.lake.find("ensemble_weights", WEEK.key) is None:
             generate(size)
         results[size.series] = measure(size)

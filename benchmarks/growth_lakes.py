@@ -46,17 +46,18 @@ class Size:
         root: folder of all sizes.
         stores: number of stores.
         weeks: weeks of sales.
+        items: items of each store.
     """
 
-    def __init__(self, root: Path, stores: int, weeks: int) -> None:
-        self.stores, self.weeks, self.root = stores, weeks, root / f"{stores}-stores"
+    def __init__(self, root: Path, stores: int, weeks: int, items: int = ITEMS) -> None:
+        self.stores, self.weeks, self.items, self.root = stores, weeks, items, root / f"{stores}-stores"
         self.models = root / "models"
         self.lake = Lake(root=str(self.root / "lake"))
 
     @property
     def series(self) -> int:
         """Number of series."""
-        return self.stores * ITEMS
+        return self.stores * self.items
 
     def job(self, name: str) -> Path:
         """Return an empty folder that serves as a job's /opt/ml."""
@@ -99,7 +100,7 @@ def generate(size: Size) -> None:
     stop = len(calendar) - 28
     span = Span(calendar, stop - 7 * size.weeks, stop)
     week_names = calendar["wm_yr_wk"].to_numpy()[::7]
-    counts = items_by_department(ITEMS)
+    counts = items_by_department(size.items)
     assortments = [
         draw_assortment(np.random.default_rng([SEED, index, 0]), department, np.arange(count) + 1, len(week_names))
         for index, (department, count) in enumerate(zip(DEPARTMENTS, counts, strict=True))
@@ -124,7 +125,7 @@ def generate(size: Size) -> None:
                 ]
                 cents = np.concatenate([part for part, _ in drawn])[order]
                 sold = np.concatenate([part for _, part in drawn])[order]
-                units[number * ITEMS : (number + 1) * ITEMS] = np.minimum(sold, np.iinfo(np.int16).max)
+                units[number * size.items : (number + 1) * size.items] = np.minimum(sold, np.iinfo(np.int16).max)
                 writer.write_table(_price_table(store, items["item_id"], cents, week_names))
                 log.info("%d of %d stores drawn", number + 1, len(names))
 

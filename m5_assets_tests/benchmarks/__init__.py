@@ -1,0 +1,1 @@
+"""Every script of benchmarks/ runs, on little data."""
