@@ -1,4 +1,4 @@
-"""Files that several processes share: JSON written atomically, and locks.
+"""Files that several processes share and that outlast them: JSON written atomically, and locks.
 
 Standard library only, because the supervisor must start quickly.
 """
@@ -22,10 +22,26 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object atomically: a reader sees the old or the new one, never a part."""
+    """Write a JSON object atomically: a reader sees the old or the new one, never a part, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    put_in_place(temporary, path)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a written file to `path`, so that after a power cut there is the old or the whole new file."""
+    sync(temporary)
     temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def lock_for_life(path: Path) -> int:

@@ -17,7 +17,7 @@ import boto3
 
 from dagster_sagemaker.local.job_directory import JobState, enter_stage
 from dagster_sagemaker.local.runner_settings import RunnerSettings
-from dagster_sagemaker.local.shared_files import lock_for_life, write_json
+from dagster_sagemaker.local.shared_files import lock_for_life, sync, write_json
 
 # The variables that a job inherits from the orchestrator; all others, secrets above all, stay behind.
 _INHERITED = re.compile(r"PATH|HOME|LANG|TMPDIR|PYTHONPATH|VIRTUAL_ENV|[A-Z]+_NUM_THREADS")
@@ -65,6 +65,7 @@ def _store(target: Path, request: Mapping[str, Any], runner: Mapping[str, Any]) 
         if not target.exists():
             raise
         raise FileExistsError(target) from error
+    sync(target.parent)
     return lock
 
 

@@ -1,7 +1,7 @@
 """S3 as folders: a bucket is a folder, a key a path below it.
 
-Uploads are written to `.uploads/` in the bucket and then renamed, so that readers see whole objects only. Standard
-library only.
+Uploads are written to `.uploads/` in the bucket and then renamed, so that readers see whole objects only, and synced,
+so that a power cut leaves them. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dagster_sagemaker.local.job.outcome import JobFailure
 from dagster_sagemaker.local.job.s3_objects import safe_key
+from dagster_sagemaker.local.shared_files import put_in_place, sync
 
 _UPLOADS = ".uploads"
 
@@ -54,7 +55,11 @@ class FolderStore:
         try:
             shutil.copyfile(source, temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(target)
+            put_in_place(temporary, target)
+            for folder in target.parent.parents:  # that may be new
+                sync(folder)
+                if folder == bucket:
+                    break
         finally:
             temporary.unlink(missing_ok=True)
 

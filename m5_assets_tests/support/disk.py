@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 import time
@@ -52,19 +53,22 @@ class Disk:
             os.close(descriptor)
 
     def restore_power(self) -> None:
-        """Mount the disk again, once no process uses it any more.
+        """End the processes that still use the disk, and mount it again.
 
         Raises:
-            subprocess.CalledProcessError: a process uses it still.
+            subprocess.CalledProcessError: this process uses it still.
         """
         deadline = time.monotonic() + _UNMOUNT_SECONDS
         while True:
+            for pid in self._users():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             try:
                 _run("umount", str(self.folder))
             except subprocess.CalledProcessError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.1)
+                time.sleep(0.05)
             else:
                 break
         self._mount()
@@ -76,6 +80,17 @@ class Disk:
                 _run("umount", "--lazy", str(folder))
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+    def _users(self) -> list[int]:
+        """Return the other processes that have a file of the disk open or work in one of its folders."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has just ended
+                links = [process / "cwd", *(process / "fd").iterdir()]
+                paths = [str(link.readlink()) for link in links]
+                if int(process.name) != os.getpid() and any(path.startswith(f"{self.folder}/") for path in paths):
+                    found.append(int(process.name))
+        return found
 
     def _mount(self) -> None:
         _run("mount", "-o", _OPTIONS, str(self._blocks), str(self.folder))
