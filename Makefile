@@ -23,17 +23,24 @@ BACKFILL_FROM ?= 2015-05-25
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
-install: $(VENV)/.installed ## The environment in .venv, at the tested versions
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Each file is verified against its hash in constraints.txt, build tools included. The project itself needs no hash.
+define install_project
+	$(BIN)/python docker/requirements.py $(1) > $(VENV)/requirements.txt
+	PYTHON=$(BIN)/python docker/install.sh constraints.txt torch --requirement $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endef
+
+install: $(VENV)/.installed ## The environment in .venv, at the tested versions, all files verified by hash
+$(VENV)/.installed: pyproject.toml constraints.txt docker/install.sh docker/requirements.py
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
 	  || { echo "Python 3.11 or 3.12 is needed; set PYTHON=python3.11" >&2; exit 1; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(call install_project)
 	touch $@
 
 dev: $(VENV)/.developed
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(call install_project,dev)
 	touch $@
 
 demo: install ## A generated sample, two weeks' forecasts, their accuracy
@@ -83,7 +90,7 @@ docs: install ## The docs that are generated from the code
 	$(BIN)/m5 features --markdown > docs/features.md
 
 $(VENV)/.documented: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(call install_project,docs)
 	touch $@
 
 docs-site: $(VENV)/.documented ## The documentation site in site/; needs graphviz (apt-get install graphviz)
@@ -91,9 +98,26 @@ docs-site: $(VENV)/.documented ## The documentation site in site/; needs graphvi
 	  | dot -Tsvg -Nshape=box -Nstyle=rounded -o docs/images/rooms.svg # the imports that no other path implies
 	$(BIN)/zensical build --strict --clean
 
-constraints: dev $(VENV)/.documented ## Write constraints.txt from the installed versions
-	{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/'; } > constraints.tmp
-	mv constraints.tmp constraints.txt
+# uv reads the hashes of all files of a version from the index, for every platform at once. It keeps the versions that
+# constraints.txt has; a newer one: make constraints UPGRADE='--upgrade-package NAME', or --upgrade for all.
+LOCKER := $(M5_HOME)/locker
+$(LOCKER)/.installed: Makefile
+	$(PYTHON) -m venv $(LOCKER)
+	$(LOCKER)/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	touch $@
+
+LOCK := $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes --no-annotate --no-header
+# torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl: a CPU build, which PyPI's list of hashes does not have.
+TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+UPGRADE ?=
+
+constraints: $(LOCKER)/.installed ## Write constraints.txt (versions and hashes) for pyproject.toml
+	cp constraints.txt constraints.tmp
+	$(LOCK) $(UPGRADE) --all-extras --group install --output-file constraints.tmp pyproject.toml
+	head -2 constraints.txt > constraints.new.tmp
+	sed -e '/$(TORCH_CPU)/d' -e 's/ ;.*\\$$/ \\/' -e '/^torch==/a\    --hash=$(TORCH_CPU) \\' constraints.tmp >> constraints.new.tmp # pip asks for what it needs: no markers
+	mv constraints.new.tmp constraints.txt
+	rm constraints.tmp
 
 clean: ## Remove the environment; M5_HOME stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache site

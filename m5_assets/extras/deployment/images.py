@@ -21,7 +21,9 @@ def image_tags(checkout: Path) -> dict[str, str]:
     A job image's tag begins with the version of its programs, as in local mode (`SageMakerJobs.image`); the rest names
     packages and Dockerfiles, so that a new package is a new image, and its model is trained again.
     """
-    recipe = _digest(checkout, "docker/Dockerfile.*", "docker/entry.sh", "pyproject.toml", "constraints.txt")[:8]
+    recipe = _digest(
+        checkout, "docker/Dockerfile.*", "docker/*.sh", "docker/*.py", "pyproject.toml", "constraints.txt"
+    )[:8]
     programs = _digest(checkout / "m5_assets", "forecasting/**/*.py", "containers/**/*.py")[:12]
     platform = _digest(
         checkout, "m5_assets/**/*", "libraries/**/*", "infrastructure/Dockerfile", "infrastructure/*.yaml"

@@ -65,18 +65,15 @@ make_bases() {
 
 # The build uses the host's certificates and pip settings; none of them end up in the image.
 lent_mounts() {
-    { echo "[global]"; pip config list | sed -n "s/^global\.\([^=]*\)='\(.*\)'$/\1 = \2/p"; } > "$WORK/pip.conf"
-    echo "--volume /etc/ssl/certs:/etc/ssl/certs:ro --volume $WORK/pip.conf:/etc/pip.conf:ro"
-    { grep -E 'find-links|index-url' "$WORK/pip.conf" || true; } | grep -oE '/[^ :]+' | tr --squeeze-repeats / | while read -r folder; do
-        folder=${folder%/simple}
-        [ -d "$folder" ] && echo "--volume $folder:$folder:ro"
-    done | sort -u
+    printf '%s\n' --volume /etc/ssl/certs:/etc/ssl/certs:ro
+    pip config list | .venv/bin/python -m m5_assets_tests.support.docker.pip_settings "$WORK/pip.conf"
 }
 
 # build_image NAME TAG FILE CONTEXT [OPTION...]
 build_image() {
     local image=m5-$1:$2 file=$3 context=$4 mounts started=$SECONDS log=$WORK/build-$1-$2.log
-    mapfile -t mounts < <(lent_mounts | tr ' ' '\n')
+    lent_mounts > "$WORK/mounts"
+    mapfile -t mounts < "$WORK/mounts"
     buildah bud --isolation chroot --pull=never --format docker --layers "${mounts[@]}" \
         --build-arg REVISION="$(git rev-parse HEAD)" "${@:5}" \
         --file "$file" --tag "$image" "$context" > "$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
