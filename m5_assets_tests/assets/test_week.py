@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from m5_assets.resources.lake import DamagedFile, LakeFile
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
@@ -69,6 +71,32 @@ def test_the_week_is_scored_once_its_days_are_known(later: Home, cut: Home) -> N
     refused = cut.m5("score", "--week", WEEK.key)
     assert refused.returncode != 0
     assert "the sales through 2016-05-22 have not landed" in refused.stderr
+
+
+def test_every_flipped_bit_of_the_lake_is_found(later: Home) -> None:
+    lake, files = later.lake, defaultdict[str, list[LakeFile]](list)
+    for dataset in [path.name for path in Path(lake.root).iterdir() if path.is_dir()]:
+        for partition in lake.partitions(dataset) or [None]:
+            manifest = lake.find(dataset, partition)
+            for file in manifest.files if manifest else ():
+                files[f"{dataset} {Path(file.key).suffix}"].append(file)
+    assert {name.split()[0] for name in files} >= {*DATASETS, "raw_sales", "sell_prices", "calendar"}
+    draw = np.random.default_rng(2)
+    for found in files.values():
+        for _ in range(200):
+            file = found[draw.integers(len(found))]
+            path, place = Path(lake.path(file.key)), int(draw.integers(file.bytes))
+            with path.open("r+b") as stream:
+                stream.seek(place)
+                [byte] = stream.read(1)
+                stream.seek(place)
+                stream.write(bytes([byte ^ 1 << int(draw.integers(8))]))
+                stream.flush()
+                with pytest.raises(DamagedFile, match=file.key):
+                    lake.verify([file])
+                stream.seek(place)
+                stream.write(bytes([byte]))
+        lake.verify(found)
 
 
 def test_a_backtest_of_the_week_reports_its_accuracy(later: Home) -> None:
