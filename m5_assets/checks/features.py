@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.checks.unit_rules import days
+from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, calendar_of
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.lake import Lake, LakeFile, Manifest
@@ -136,7 +137,9 @@ def examiner(lake: Lake) -> Examiner:
             dates |= set(pc.unique(table["date"]).to_pylist())
             if schemas[-1].passed:
                 finiteness.add(table)
-        found = {part: [PurePosixPath(f.key).stem for f in manifest.under(part)] for part in ("panel", "horizon")}
+        found = {
+            part: [key_of(PurePosixPath(f.key).stem) for f in manifest.under(part)] for part in ("panel", "horizon")
+        }
         known = [_known_through(lake, f) for part in ("panel", "totals") for f in manifest.under(part)]
         bad = [finding for finding in schemas if not finding.passed]
         return {

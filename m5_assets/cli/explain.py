@@ -19,6 +19,7 @@ from m5_assets.errors import UserError
 from m5_assets.forecasting.contributions import Explanation
 from m5_assets.forecasting.contributions import explain as compute_contributions
 from m5_assets.forecasting.features import CATALOGUE
+from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.gbm.model import GBMModel
 from m5_assets.resources.lake import Lake, MissingInput
 from m5_assets.settings import settings
@@ -90,7 +91,7 @@ def read_model(lake: Lake, week: Week) -> GBMModel:
 def _rows(lake: Lake, week: Week, item: str, store: str) -> pa.Table:
     """Return the 28 rows of the series in the week's features."""
     files = lake.get("features", week.key, remedy=f"run `m5 forecast --week {week}`").under("horizon")
-    stores = {Path(file.key).stem: file for file in files}
+    stores = {key_of(Path(file.key).stem): file for file in files}
     if store not in stores:
         raise UserError(f"store {store!r} is not in the forecast of week {week}; its stores are {', '.join(stores)}")
     table = lake.read_table(stores[store])

@@ -21,6 +21,8 @@ from typing import Any, NoReturn, TypeVar
 
 import dagster_pipes as pipes
 
+from m5_assets.forecasting.file_names import key_of
+
 log = logging.getLogger("m5.container")
 
 _FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker keeps
@@ -101,7 +103,8 @@ def place() -> Place:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.rglob("*") if p.is_file())
+    # By id, as everything in a panel is sorted: quoted names would be in another order.
+    found = sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: (p.parent, key_of(p.stem), p.name))
     if not found:
         raise FileNotFoundError(f"{folder} contains no files; the job's request must name an input that does")
     return found

@@ -34,6 +34,7 @@ from m5_assets.containers.contract import (
     reporting,
 )
 from m5_assets.forecasting.features import CATALOGUE, Aggregates, Context, write_horizon
+from m5_assets.forecasting.file_names import file_name
 from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_current, read_store, share_series
 from m5_assets.forecasting.panel import HORIZON, Panel, read_panel, write_panel
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory, write_totals
@@ -170,7 +171,7 @@ def _write(tables: Tables, window: Window, report: Report, begun: float, share: 
         for number, store in enumerate(stores, start=1):
             panel = tables.panel(window, store)
             if store in own:
-                write_panel(panel, folders["panel"] / f"{store}.parquet")
+                write_panel(panel, folders["panel"] / f"{file_name(store)}.parquet")
             metadata["series"] += len(panel.series)
             metadata["live_series"] += int((panel.release < panel.days).sum())
             metadata["days_of_history"] = panel.days
@@ -179,8 +180,8 @@ def _write(tables: Tables, window: Window, report: Report, begun: float, share: 
 
     aggregates = Aggregates.of(panels())
     for number, store in enumerate(own, start=1):
-        context = Context.build(read_panel(folders["panel"] / f"{store}.parquet"), aggregates)
-        write_horizon(context, store, folders["horizon"] / f"{store}.parquet")
+        context = Context.build(read_panel(folders["panel"] / f"{file_name(store)}.parquet"), aggregates)
+        write_horizon(context, store, folders["horizon"] / f"{file_name(store)}.parquet")
         report.progress(f"{window.origin}: features of {store}", begun + share * (0.4 + 0.6 * number / len(own)))
     first_day = window.origin - dt.timedelta(days=metadata["days_of_history"] - 1)
     return {

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from m5_assets.forecasting.atomic_files import write_text
+from m5_assets.forecasting.file_names import file_name
 from m5_assets.forecasting.hyperparameters import Hyperparameters
 from m5_assets.forecasting.panel import Panel
 
@@ -41,7 +42,7 @@ class FinishedBoosters:
 
     def load(self, name: str) -> str | None:
         """Return the finished booster with this name, or None."""
-        path = self.folder and self.folder / f"{name}.txt"
+        path = self.folder and self.folder / f"{file_name(name)}.txt"
         return path.read_text() if path and path.is_file() else None
 
     def save(self, name: str, booster: str) -> None:
@@ -49,4 +50,4 @@ class FinishedBoosters:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / f"{name}.txt", booster)
+        write_text(self.folder / f"{file_name(name)}.txt", booster)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.history import DailyUnits, join_stores, read_daily
 from m5_assets.model_specs import FORECASTS
 from m5_assets.resources.lake import Lake, Manifest, MissingInput
@@ -24,7 +25,7 @@ def read_predictions(lake: Lake, manifest: Manifest) -> DailyUnits:
 
 def predictions_by_store(lake: Lake, manifest: Manifest) -> Iterator[DailyUnits]:
     """Yield a model's forecast store by store, in alphabetical order, with only one in memory."""
-    for file in sorted(manifest.files, key=lambda file: Path(file.key).name.partition(".parquet")[0]):
+    for file in sorted(manifest.files, key=lambda file: key_of(Path(file.key).name.partition(".parquet")[0])):
         with lake.open(file) as stream:
             yield read_daily(stream)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.panel import SERIES_COLUMNS, Panel, concat, read_panel
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
@@ -27,7 +28,7 @@ def read_panels(lake: Lake, week: Week, stores: Sequence[str]) -> Panel:
     Raises:
         dg.Failure: the features hold none of the stores.
     """
-    files = {Path(file.key).stem: file for file in lake.get("features", week.key).under("panel")}
+    files = {key_of(Path(file.key).stem): file for file in lake.get("features", week.key).under("panel")}
     panels = []
     for store in sorted(set(stores) & set(files)):
         with lake.open(files[store]) as stream:

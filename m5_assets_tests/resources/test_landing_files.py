@@ -170,12 +170,6 @@ CORRUPTIONS = [
         )
         for name, what in ((CALENDAR, "days"), (PRICES, "prices"), (SALES, "series"))
     ],
-    *[
-        Corruption(
-            f"{name} cut within the last number", name, lambda text: text[:-1], ("truncated", "last line", "again")
-        )
-        for name in (CALENDAR, PRICES, SALES)
-    ],
     Corruption(
         "sales cut within a row", SALES, lambda t: t[: t.rindex(",", 0, -6)] + "\n", ("line 7", "cells, expected 16")
     ),

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from m5_assets.forecasting.atomic_files import write_text
 from m5_assets.forecasting.features import NAMES
+from m5_assets.forecasting.file_names import file_name
 from m5_assets.forecasting.gbm.config import GBMConfig
 
 GLOBAL = "global"
@@ -196,7 +197,7 @@ class GBMModel:
 
 
 def _file(member: str) -> str:
-    return "global.txt" if member == GLOBAL else f"department_{member}.txt"
+    return "global.txt" if member == GLOBAL else f"department_{file_name(member)}.txt"
 
 
 def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:

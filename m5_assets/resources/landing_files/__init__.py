@@ -10,8 +10,10 @@ import datetime as dt
 import pandas as pd
 import pyarrow as pa
 
+from m5_assets.resources.landing_files.bad_input import BadInput
 from m5_assets.resources.landing_files.calendar_file import read_calendar
-from m5_assets.resources.landing_files.file_access import BadInput, Folder, LandingFile
+from m5_assets.resources.landing_files.csv_file import LandingFile
+from m5_assets.resources.landing_files.folder import Folder
 from m5_assets.resources.landing_files.official_file import LandedOfficial, read_official
 from m5_assets.resources.landing_files.price_file import content_by_week, read_prices
 from m5_assets.resources.landing_files.sales_file import LandedSales, read_days, read_sales
@@ -80,10 +82,12 @@ class Landing:
         return days[numbers[0]].date(), days[numbers[-1]].date()
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Return (size in bytes, modification time in ns) of each existing file, to detect changes without reading."""
-        names = (CALENDAR, PRICES, *SALES, TOTALS, OFFICIAL)
-        found = {name: self._folder.find(name) for name in names}
-        return {name: file.stamp() for name, file in found.items() if file is not None}
+        """Return (size in bytes, modification time in ns) of each stored file, to detect changes without reading."""
+        return self._folder.stamps((CALENDAR, PRICES, *SALES, TOTALS, OFFICIAL))
+
+    def missing(self) -> list[str]:
+        """Return which of the calendar and the prices are in the folder in no form."""
+        return [name for name in (CALENDAR, PRICES) if self._folder.find(name) is None]
 
     def _sales_file(self) -> LandingFile:
         return self._folder.first(SALES)

@@ -7,17 +7,19 @@ from re import compile as pattern
 import pandas as pd
 import pyarrow as pa
 
-from m5_assets.resources.landing_files.file_access import BadInput, LandingFile, row_name
+from m5_assets.resources.landing_files.bad_input import EXPORT_AGAIN, BadInput, row_name
+from m5_assets.resources.landing_files.csv_file import OPTIONAL_TEXT, CellForm, LandingFile
+from m5_assets.resources.landing_files.ids import LONGEST_ITEM, id_fault
 
 EVENT_COLUMNS = ("event_name_1", "event_type_1", "event_name_2", "event_type_2")
 DAY_COLUMNS = ("date", "wm_yr_wk", "weekday", "wday", "month", "year", "d")
 
+_WHOLE_NUMBERS = ("wm_yr_wk", "wday", "month", "year")
 _FORMS = {
-    "date": pattern(r"\d{4}-\d{2}-\d{2}"),
-    "wm_yr_wk": pattern(r"\d{5}"),
-    "d": pattern(r"d_[1-9]\d{0,5}"),
-    **{name: pattern(r"\d{1,4}") for name in ("wday", "month", "year")},
-    **{name: pattern(r".*") for name in EVENT_COLUMNS},
+    "date": r"\d{4}-\d{2}-\d{2}",
+    "wm_yr_wk": r"\d{5}",
+    "d": r"d_[1-9]\d{0,5}",
+    **dict.fromkeys(("wday", "month", "year"), r"\d{1,4}"),
 }
 _EXAMPLES = {"date": "2011-01-29", "wm_yr_wk": "11101", "d": "d_1", "wday": "1", "month": "1", "year": "2011"}
 _NO_EVENT = ("na", "nan", "none", "null")
@@ -30,19 +32,22 @@ def read_calendar(file: LandingFile) -> pd.DataFrame:
     header = file.header()
     snap_columns = [name for name in header if pattern(r"snap_[A-Z]{2}").fullmatch(name)]
     file.check_columns(header, [*DAY_COLUMNS, *EVENT_COLUMNS, *(snap_columns or ["snap_CA"])])
-    forms = _FORMS | {name: pattern(r"[01]") for name in snap_columns}
+    forms = _FORMS | dict.fromkeys(snap_columns, "[01]")
     types = {name: pa.string() for name in header}
     try:
         text = file.table(types).to_pandas().astype("str").fillna("")
     except pa.ArrowInvalid as error:
-        raise file.refuse_rows(forms, ["date", "d"], str(error), _REMEDY) from None
+        cells = {name: CellForm.of(form) for name, form in forms.items()} | dict.fromkeys(EVENT_COLUMNS, OPTIONAL_TEXT)
+        raise file.refuse_rows(cells, ["date", "d"], str(error), _REMEDY) from None
+    for name in (*_WHOLE_NUMBERS, *snap_columns):  # written 1.0 by programs that had gaps in the column
+        text[name] = text[name].str.replace(r"\.0*$", "", regex=True)
     for name in EVENT_COLUMNS:
         text.loc[text[name].str.lower().isin(_NO_EVENT), name] = ""
     if text.empty:
-        raise BadInput(file, "contains no days", "Copy or export the file again.")
+        raise BadInput(file, "contains no days", EXPORT_AGAIN)
     for name, form in forms.items():
         fault = f"; expected a value like {_EXAMPLES.get(name, '0 or 1')}"
-        _refuse(file, text, ~text[name].str.fullmatch(form.pattern), name, fault)
+        _refuse(file, text, ~text[name].str.fullmatch(form), name, fault)
     dates = pd.to_datetime(text["date"], format="%Y-%m-%d", errors="coerce").astype("datetime64[s]")
     _refuse(file, text, dates.isna(), "date", ", which is not a date")
     calendar = pd.DataFrame(
@@ -55,6 +60,7 @@ def read_calendar(file: LandingFile) -> pd.DataFrame:
         }
     )
     _check_order(file, text, calendar)
+    _check_events(file, text)
     return calendar
 
 
@@ -65,6 +71,14 @@ def _check_order(file: LandingFile, text: pd.DataFrame, calendar: pd.DataFrame) 
     weeks = calendar["wm_yr_wk"]
     _refuse(file, text, weeks.diff().fillna(0) < 0, "wm_yr_wk", ", earlier than in the previous row")
     _refuse(file, text, weeks.groupby(weeks).cumcount() >= 7, "wm_yr_wk", " on more than seven days")
+
+
+def _check_events(file: LandingFile, text: pd.DataFrame) -> None:
+    for name in EVENT_COLUMNS:
+        faults = {each: id_fault(each, LONGEST_ITEM, slashes=True) for each in text[name].unique() if each}
+        for each, fault in faults.items():
+            if fault:
+                _refuse(file, text, text[name] == each, name, f", which {fault}")
     for name, kind in (EVENT_COLUMNS[:2], EVENT_COLUMNS[2:]):
         _refuse(
             file,

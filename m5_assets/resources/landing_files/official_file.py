@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5_assets.resources.landing_files.file_access import BadInput, LandingFile
+from m5_assets.resources.landing_files.bad_input import BadInput
+from m5_assets.resources.landing_files.csv_file import LandingFile
 
 KEY_COLUMNS = ("level", "series")
 LEVELS = 12

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from re import compile as pattern
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from m5_assets.resources.landing_files.file_access import BadInput, LandingFile, row_name
+from m5_assets.resources.landing_files.bad_input import EXPORT_AGAIN, BadInput, row_name
+from m5_assets.resources.landing_files.csv_file import CellForm, LandingFile
+from m5_assets.resources.landing_files.ids import check_ids
+from m5_assets.resources.landing_files.whole_numbers import TYPES, whole_numbers
 
 _TYPES = {
     "store_id": pa.dictionary(pa.int32(), pa.string()),
@@ -20,23 +22,27 @@ _TYPES = {
     "sell_price": pa.float32(),
 }
 _KEYS = ("store_id", "item_id", "wm_yr_wk")
-_FORMS = {"wm_yr_wk": pattern(r"\d{5}"), "sell_price": pattern(r"\d+\.?\d*([eE][-+]?\d+)?")}
+_FORMS = {
+    "wm_yr_wk": CellForm.of(r"\d{5}(?:\.0*)?"),
+    "sell_price": CellForm.of(r"\d+\.?\d*(?:[eE][-+]?\d+)?"),
+}
 _REMEDY = (
-    "A price must be above 0, and a week in which an item is not offered has no row. Correct or remove these rows."
+    "A price is above 0, with a point in decimals and without a currency; a week in which an item is not offered has "
+    "no row. Correct or remove these rows."
 )
 
 
 def read_prices(file: LandingFile, calendar: pd.DataFrame) -> pa.Table:
     """Read and validate the prices; see `Landing.sell_prices` for the columns."""
     file.check_columns(file.header(), list(_TYPES))
-    try:
-        table = file.table(_TYPES).select(list(_TYPES)).unify_dictionaries().combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise file.refuse_rows(_FORMS, _KEYS, str(error), _REMEDY) from None
+    table = _read(file)
     if not table.num_rows:
-        raise BadInput(file, "contains no prices", "Copy or export the file again.")
+        raise BadInput(file, "contains no prices", EXPORT_AGAIN)
     if any(column.null_count for column in table.columns):
         raise file.refuse_rows(_FORMS, _KEYS, "empty cells", _REMEDY)
+    for name in _KEYS[:2]:
+        encoded = table[name].combine_chunks()
+        check_ids(file, name, encoded.dictionary.to_pylist(), encoded.indices.to_numpy(), lambda row: _key(table, row))
     price = table["sell_price"].to_numpy()
     bad = np.flatnonzero(~(np.isfinite(price) & (price > 0)))
     if bad.size:
@@ -44,6 +50,20 @@ def read_prices(file: LandingFile, calendar: pd.DataFrame) -> pa.Table:
     _check_weeks(file, table, calendar)
     _check_unique(file, table)
     return table
+
+
+def _read(file: LandingFile) -> pa.Table:
+    cause = ""
+    for kind in TYPES:
+        try:
+            table = file.table(_TYPES | {"wm_yr_wk": kind}).select(list(_TYPES)).unify_dictionaries().combine_chunks()
+            if kind == _TYPES["wm_yr_wk"] or not table.num_rows:
+                return table
+            weeks = pa.array(whole_numbers(table["wm_yr_wk"].combine_chunks()))
+            return table.set_column(table.column_names.index("wm_yr_wk"), "wm_yr_wk", weeks)
+        except pa.ArrowInvalid as error:
+            cause = cause or str(error)
+    raise file.refuse_rows(_FORMS, _KEYS, cause, _REMEDY)
 
 
 def content_by_week(table: pa.Table, calendar: pd.DataFrame) -> dict[str, str]:
@@ -99,5 +119,8 @@ def _check_unique(file: LandingFile, table: pa.Table) -> None:
 
 def _rows(table: pa.Table, indices: Iterable[int]) -> Iterable[str]:
     for index in map(int, indices):
-        row = table.slice(index, 1).to_pylist()[0]
-        yield f"{row_name(index + 2, *(str(row[name]) for name in _KEYS))}: sell_price is {row['sell_price']:g}"
+        yield f"{row_name(index + 2, *_key(table, index))}: sell_price is {table['sell_price'][index].as_py():g}"
+
+
+def _key(table: pa.Table, index: int) -> list[str]:
+    return [str(table[name][index].as_py()) for name in _KEYS]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from re import compile as pattern
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from m5_assets.resources.landing_files.file_access import BadInput, LandingFile, row_name
+from m5_assets.resources.landing_files.bad_input import EXPORT_AGAIN, BadInput, row_name
+from m5_assets.resources.landing_files.csv_file import LandingFile
+from m5_assets.resources.landing_files.ids import check_ids
+from m5_assets.resources.landing_files.whole_numbers import TYPES, WHOLE, whole_numbers
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,8 @@ ID_COLUMNS = ("id", *SERIES_COLUMNS)
 
 _DAY = pattern(r"d_([1-9]\d{0,5})")
 _LARGEST_TOTAL = np.iinfo(np.int32).max
-UNITS = pattern(r"\d{1,9}")
+RECENT_DAYS = 28
+"""A series that sold on the last of these days is live."""
 UNITS_REMEDY = "Units must be whole numbers, 0 on a day without sales. Correct these rows."
 
 
@@ -117,73 +121,146 @@ def read_days(file: LandingFile, ids: Sequence[str] = ID_COLUMNS) -> range:
     return range(numbers[0], numbers[-1] + 1)
 
 
+@dataclass(frozen=True)
+class SalesSummary:
+    """What one pass over the file finds, without keeping the units.
+
+    Attributes:
+        series: N rows with the columns of `SERIES_COLUMNS`, in the file's order; index 0..N-1.
+        days: day numbers of the T columns.
+        recent: (N,) int64, units sold on the last `RECENT_DAYS` days.
+        groups: G rows of store_id and dept_id, sorted by them.
+        totals: (G, T) int64, units of each store-department.
+    """
+
+    series: pd.DataFrame
+    days: range
+    recent: npt.NDArray[np.int64]
+    groups: pd.MultiIndex
+    totals: npt.NDArray[np.int64]
+
+
 def read_sales(file: LandingFile, calendar: pd.DataFrame) -> LandedSales:
     """Read and validate the sales in one pass over the file."""
-    days = read_days(file)
-    check_days(file, days, calendar)
-    series, blocks = _read_blocks(file, days)
-    _check_series(file, series)
-    _check_states(file, series, calendar)
-    order = series.sort_values(["store_id", "item_id"]).index.to_numpy()
+    blocks: deque[npt.NDArray[np.int32]] = deque()
+    found = summarize_sales(file, calendar, blocks)
+    order = found.series.sort_values(["store_id", "item_id"]).index.to_numpy()
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    units = np.empty((len(series), len(days)), np.int32)
+    units = np.empty((len(order), len(found.days)), np.int32)
     start = 0
     while blocks:  # frees each block once it is copied, so memory peaks at one matrix instead of two
         block = blocks.popleft()
         units[rank[start : start + len(block)]] = block
         start += len(block)
-    landed = LandedSales(series.loc[order, list(SERIES_COLUMNS)].reset_index(drop=True), days[0], days[-1], units)
-    _check_totals(file, landed)
-    return landed
+    return LandedSales(found.series.loc[order].reset_index(drop=True), found.days[0], found.days[-1], units)
 
 
-def _check_totals(file: LandingFile, sales: LandedSales) -> None:
+def summarize_sales(
+    file: LandingFile, calendar: pd.DataFrame, blocks: deque[npt.NDArray[np.int32]] | None = None
+) -> SalesSummary:
+    """Validate the sales in one pass over the file.
+
+    Args:
+        file: the sales.
+        calendar: the landed calendar.
+        blocks: takes the units, (n, T) per block of rows; without it they are dropped, and memory stays small.
+
+    Raises:
+        BadInput: the file is invalid, or does not fit the calendar.
+    """
+    days = read_days(file)
+    check_days(file, days, calendar)
+    cause = ""
+    for kind in TYPES:
+        sums = _Sums(days)
+        if blocks is not None:
+            blocks.clear()
+        try:
+            for series, units in _blocks(file, days, kind):
+                sums.add(series, units)
+                if blocks is not None:
+                    blocks.append(units)
+                log.info("%s: %s series read", file, f"{sums.count:,}")
+        except pa.ArrowInvalid as error:
+            cause = cause or str(error)
+        else:
+            found = sums.summary(file)
+            _check_series(file, sums.ids, found.series)
+            _check_states(file, found.series, calendar)
+            _check_totals(file, found)
+            return found
+    raise file.refuse_rows(dict.fromkeys((f"d_{day}" for day in days), WHOLE), ["id"], cause, UNITS_REMEDY)
+
+
+class _Sums:
+    """Adds up the blocks of one pass."""
+
+    def __init__(self, days: range) -> None:
+        self._days, self.count = days, 0
+        self._series: list[pd.DataFrame] = []
+        self._recent: list[npt.NDArray[np.int64]] = []
+        self._totals: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
+
+    def add(self, series: pd.DataFrame, units: npt.NDArray[np.int32]) -> None:
+        self.count += len(series)
+        self._series.append(series)
+        self._recent.append(units[:, -RECENT_DAYS:].sum(axis=1, dtype=np.int64))
+        rows_of = cast("dict[tuple[str, str], npt.NDArray[np.intp]]", series.groupby(["store_id", "dept_id"]).indices)
+        for key, rows in rows_of.items():
+            total = self._totals.setdefault(key, np.zeros(len(self._days), np.int64))
+            total += units[rows].sum(axis=0, dtype=np.int64)
+
+    @cached_property
+    def ids(self) -> pd.Series:
+        """The column `id`."""
+        return self._whole["id"]
+
+    @cached_property
+    def _whole(self) -> pd.DataFrame:
+        return pd.concat(self._series, ignore_index=True)
+
+    def summary(self, file: LandingFile) -> SalesSummary:
+        if not self.count:
+            raise BadInput(file, "contains no series", EXPORT_AGAIN)
+        keys = sorted(self._totals)
+        return SalesSummary(
+            self._whole[list(SERIES_COLUMNS)],
+            self._days,
+            np.concatenate(self._recent),
+            pd.MultiIndex.from_tuples(keys, names=["store_id", "dept_id"]),
+            np.stack([self._totals[key] for key in keys]),
+        )
+
+
+def _check_totals(file: LandingFile, found: SalesSummary) -> None:
     """Refuse units whose sum over a store-department exceeds what its column can hold."""
-    if sales.units.sum(axis=0, dtype=np.int64).max(initial=0) <= _LARGEST_TOTAL:
-        return
-    for rows in sales.series.groupby(["store_id", "dept_id"]).indices.values():
-        totals = sales.units[rows].sum(axis=0, dtype=np.int64)
-        if totals.max() > _LARGEST_TOTAL:
-            head, day = sales.series.iloc[rows[0]], sales.first_day + int(totals.argmax())
-            what = f"{head['store_id']}, {head['dept_id']}: {int(totals.max()):,} units on d_{day}"
-            fault = f"the items sum to more than {_LARGEST_TOTAL:,} units in a store-department and day"
-            remedy = "Export units in a larger measure, such as kilograms or pieces instead of grams."
-            raise BadInput(file, fault, remedy, [what])
+    largest = found.totals.max(axis=1)
+    for group in map(int, np.flatnonzero(largest > _LARGEST_TOTAL)):
+        store, department = found.groups[group]
+        day = found.days[int(found.totals[group].argmax())]
+        what = f"{store}, {department}: {int(largest[group]):,} units on d_{day}"
+        fault = f"the items sum to more than {_LARGEST_TOTAL:,} units in a store-department and day"
+        remedy = "Export units in a larger measure, such as kilograms or pieces instead of grams."
+        raise BadInput(file, fault, remedy, [what])
 
 
-def _read_blocks(file: LandingFile, days: range) -> tuple[pd.DataFrame, deque[npt.NDArray[np.int32]]]:
+def _blocks(file: LandingFile, days: range, kind: pa.DataType) -> Iterator[tuple[pd.DataFrame, npt.NDArray[np.int32]]]:
     names = [f"d_{day}" for day in days]
-    types = dict.fromkeys(ID_COLUMNS, pa.string()) | dict.fromkeys(names, pa.int32())
-    parts: list[pa.Table] = []
-    blocks: deque[npt.NDArray[np.int32]] = deque()
-    rows = 0
-    try:
-        for batch in file.batches(types):
-            block = day_columns(batch, names)
-            parts.append(pa.table({name: batch.column(name) for name in ID_COLUMNS}))
-            blocks.append(block)
-            rows += len(block)
-            log.info("%s: %s series read", file, f"{rows:,}")
-    except pa.ArrowInvalid as error:
-        raise file.refuse_rows(dict.fromkeys(names, UNITS), ["id"], str(error), UNITS_REMEDY) from None
-    if not rows:
-        raise BadInput(file, "contains no series", "Copy or export the file again.")
-    return pa.concat_tables(parts).to_pandas().astype("str"), blocks
+    for batch in file.batches(dict.fromkeys(ID_COLUMNS, pa.string()) | dict.fromkeys(names, kind)):
+        units = day_columns(batch, names)
+        yield batch.select(list(ID_COLUMNS)).to_pandas().astype("str"), units
 
 
 def day_columns(batch: pa.RecordBatch, names: list[str]) -> npt.NDArray[np.int32]:
     """Return (rows, days) units.
 
     Raises:
-        pa.ArrowInvalid: if a cell is empty or negative.
+        pa.ArrowInvalid: if a cell is empty, negative or not a whole number.
     """
     if any(column.null_count for column in batch.columns):
         raise pa.ArrowInvalid("empty cells")
-    units = np.column_stack([batch.column(name).to_numpy() for name in names])
-    if (units < 0).any():
-        raise pa.ArrowInvalid("negative units")
-    return units
+    return np.column_stack([whole_numbers(batch.column(name)) for name in names])
 
 
 def check_days(file: LandingFile, days: range, calendar: pd.DataFrame) -> None:
@@ -199,18 +276,21 @@ def check_days(file: LandingFile, days: range, calendar: pd.DataFrame) -> None:
         raise BadInput(file, problem, "Extend calendar.csv to these days, or remove the extra columns.")
 
 
-def _check_series(file: LandingFile, series: pd.DataFrame) -> None:
+def _check_series(file: LandingFile, ids: pd.Series, series: pd.DataFrame) -> None:
+    for name in SERIES_COLUMNS:
+        codes, names = pd.factorize(series[name])
+        check_ids(file, name, names.tolist(), codes, lambda row: [str(ids[row])])
     for child, parent in (("item_id", "dept_id"), ("dept_id", "cat_id"), ("store_id", "state_id")):
         inside = [a.startswith(b + "_") for a, b in zip(series[child], series[parent], strict=True)]
         faults = f"{child} " + series[child] + f" does not belong to {parent} " + series[parent]
         remedy = f"A {child} starts with its {parent}, as FOODS_1_001 with FOODS_1. Correct these rows."
-        _refuse(file, series, ~np.array(inside), f"{child} does not match {parent}", faults, remedy)
+        _refuse(file, ids, ~np.array(inside), f"{child} does not match {parent}", faults, remedy)
     stem = series["item_id"] + "_" + series["store_id"]
-    good = (series["id"] == stem + "_evaluation") | (series["id"] == stem + "_validation")
+    good = (ids == stem + "_evaluation") | (ids == stem + "_validation")
     remedy = "An id is item_id, store_id and 'evaluation' or 'validation', joined by '_'. Correct these rows."
-    _refuse(file, series, ~good.to_numpy(), "id does not match item_id and store_id", "expected " + stem + "_…", remedy)
+    _refuse(file, ids, ~good.to_numpy(), "id does not match item_id and store_id", "expected " + stem + "_…", remedy)
     repeated = stem.duplicated().to_numpy()
-    _refuse(file, series, repeated, "duplicate series", "already present", "Keep one row for each item and store.")
+    _refuse(file, ids, repeated, "duplicate series", "already present", "Keep one row for each item and store.")
 
 
 def _check_states(file: LandingFile, series: pd.DataFrame, calendar: pd.DataFrame) -> None:
@@ -223,13 +303,13 @@ def _check_states(file: LandingFile, series: pd.DataFrame, calendar: pd.DataFram
 
 def _refuse(
     file: LandingFile,
-    series: pd.DataFrame,
+    ids: pd.Series,
     bad: npt.NDArray[np.bool_],
     problem: str,
     faults: pd.Series | str,
     remedy: str,
 ) -> None:
     if bad.any():
-        texts = pd.Series(faults, index=series.index)
-        rows = (f"{row_name(int(i) + 2, series['id'][i])}: {texts[i]}" for i in np.flatnonzero(bad))
+        texts = pd.Series(faults, index=ids.index)
+        rows = (f"{row_name(int(i) + 2, ids[i])}: {texts[i]}" for i in np.flatnonzero(bad))
         raise BadInput(file, problem, remedy, rows)

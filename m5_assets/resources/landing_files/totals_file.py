@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from m5_assets.resources.landing_files.file_access import BadInput, LandingFile, row_name
+from m5_assets.resources.landing_files.bad_input import EXPORT_AGAIN, BadInput, row_name
+from m5_assets.resources.landing_files.csv_file import LandingFile
+from m5_assets.resources.landing_files.ids import check_ids
 from m5_assets.resources.landing_files.sales_file import (
-    UNITS,
     UNITS_REMEDY,
     KeyedRows,
     LandedSales,
@@ -23,6 +24,7 @@ from m5_assets.resources.landing_files.sales_file import (
     day_columns,
     read_days,
 )
+from m5_assets.resources.landing_files.whole_numbers import TYPES, WHOLE
 
 KEY_COLUMNS = ("store_id", "dept_id")
 
@@ -66,20 +68,10 @@ def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
     """Read and validate the totals; categories and states are the prefixes of M5's department and store names."""
     days = read_days(file, KEY_COLUMNS)
     check_days(file, days, calendar)
-    names = [f"d_{day}" for day in days]
-    types = dict.fromkeys(KEY_COLUMNS, pa.string()) | dict.fromkeys(names, pa.int32())
-    try:
-        batches = list(file.batches(types))
-        units = (
-            np.concatenate([day_columns(batch, names) for batch in batches]) if batches else np.empty((0, 0), np.int32)
-        )
-    except pa.ArrowInvalid as error:
-        raise file.refuse_rows(dict.fromkeys(names, UNITS), KEY_COLUMNS, str(error), UNITS_REMEDY) from None
-    if not len(units):
-        raise BadInput(file, "contains no store-departments", "Copy or export the file again.")
-    groups = pd.concat([batch.select(list(KEY_COLUMNS)).to_pandas() for batch in batches], ignore_index=True).astype(
-        "str"
-    )
+    groups, units = _read(file, [f"d_{day}" for day in days])
+    for name in KEY_COLUMNS:
+        codes, ids = pd.factorize(groups[name])
+        check_ids(file, name, ids.tolist(), codes, lambda row: [*groups.iloc[row]])
     twice = groups.duplicated().to_numpy()
     if twice.any():
         rows = (row_name(int(i) + 2, *groups.iloc[i]) for i in np.flatnonzero(twice))
@@ -89,3 +81,20 @@ def read_totals(file: LandingFile, calendar: pd.DataFrame) -> LandedTotals:
     groups["cat_id"] = groups["dept_id"].str.rsplit("_", n=1).str[0]
     groups["state_id"] = groups["store_id"].str.rsplit("_", n=1).str[0]
     return LandedTotals(groups, days[0], days[-1], units[order])
+
+
+def _read(file: LandingFile, names: list[str]) -> tuple[pd.DataFrame, npt.NDArray[np.int32]]:
+    cause = ""
+    for kind in TYPES:
+        types = dict.fromkeys(KEY_COLUMNS, pa.string()) | dict.fromkeys(names, kind)
+        try:
+            batches = list(file.batches(types))
+            units = [day_columns(batch, names) for batch in batches]
+        except pa.ArrowInvalid as error:
+            cause = cause or str(error)
+            continue
+        if not any(map(len, units)):
+            raise BadInput(file, "contains no store-departments", EXPORT_AGAIN)
+        parts = [batch.select(list(KEY_COLUMNS)).to_pandas() for batch in batches]
+        return pd.concat(parts, ignore_index=True).astype("str"), np.concatenate(units)
+    raise file.refuse_rows(dict.fromkeys(names, WHOLE), KEY_COLUMNS, cause, UNITS_REMEDY)
