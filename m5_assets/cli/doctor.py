@@ -34,7 +34,7 @@ from m5_assets.dagster_internals import InstigatorType
 from m5_assets.errors import UserError
 from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.landing_files import CALENDAR, PRICES, BadInput
+from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.sagemaker_jobs import HEAVY
@@ -175,13 +175,13 @@ def _landing(source: Settings) -> Iterator[Diagnosis]:
     try:
         landing = LandingFolder(root=source.landing)
         found = landed_is_fresh(landing.open().days()[1], dt.datetime.now(dt.UTC), source)
-        missing = {CALENDAR, PRICES} - {*landing.open().stamps()}
+        missing = landing.open().missing()
     except (BadInput, OSError) as problem:
         yield Diagnosis(
             "landing", "wrong", str(problem), f"put M5's CSV files into {source.landing}; `m5 sample` generates some"
         )
         return
-    for name in sorted(missing):
+    for name in missing:
         yield Diagnosis("landing", "wrong", f"no {name} in {source.landing}", "put it beside the sales")
     remedy = "" if found.passed else "ask whoever sends the extract for the missing weeks"
     yield Diagnosis("landing", "good" if found.passed else "wrong", found.text, remedy)
