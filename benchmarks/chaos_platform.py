@@ -123,7 +123,7 @@ class Platform:
         """Start a service in its own process group, as a service manager would."""
         command = {
             "daemon": ["dagster-daemon", "run", "-w", str(self.workspace)],
-            "webserver": ["dagster-webserver", "-w", str(self.workspace), "-h", "127.0.0.1", "-p", str(self._port)],
+            "webserver": ["m5", "webserver", "--workspace", str(self.workspace), "--port", str(self._port)],
         }[name]
         with (self.home / f"{name}.log").open("ab") as log:
             self.services[name] = subprocess.Popen(

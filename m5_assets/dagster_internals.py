@@ -3,6 +3,7 @@
 No other module imports from `dagster._…`. A name that Dagster exports one day is dropped here and imported from there.
 """
 
+from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.event_api import PartitionKeyFilter
@@ -21,6 +22,8 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 __all__ = [
@@ -37,8 +40,11 @@ __all__ = [
     "InstigatorTick",  # type of a schedule's last evaluation
     "InstigatorType",  # selects schedules among what the daemon evaluates
     "PartitionKeyFilter",  # selects one week of a check's history
+    "ProxyServerManager",  # the code server that `m5 ui` lets webserver and daemon share, as `dagster dev` does
     "ScheduleInstigatorData",  # when a schedule was turned on
     "UnresolvedAssetJobDefinition",  # return type of the public `define_asset_job`
     "WorkerStatus",  # part of CheckRunHealthResult
+    "WorkspaceFileTarget",  # reads workspace.yaml for the two beside it
+    "WorkspaceProcessContext",  # what `dagster_webserver.app` serves; its command line cannot put a guard in front
     "reverse_cron_string_iterator",  # when a schedule was last due, by the scheduler's own reading of cron
 ]

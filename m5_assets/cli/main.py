@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, Mapping[str, Entry]] = {
     "Operation": {
         "sample": Entry("m5_assets.cli.sample", "Write a generated data set to DIRECTORY."),
         "ui": Entry("m5_assets.cli.ui", "Start Dagster's webserver and daemon."),
+        "webserver": Entry("m5_assets.cli.webserver", "Serve Dagster's UI, guarded against other web pages."),
         "dashboard": Entry("m5_assets.cli.dashboard", "Serve the planners' dashboard."),
         "doctor": Entry("m5_assets.cli.doctor", "Check the installation and suggest fixes."),
         "housekeeping": Entry("m5_assets.cli.housekeeping", "Delete old data that no current forecast needs."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,6 +22,9 @@ from m5_assets.settings.sagemaker_settings import JobSettings
 
 M5_FIRST_DAY = dt.date(2011, 1, 29)
 """d_1 of the competition's calendar, a Saturday."""
+
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:]+(?:\.[0-9.]+)?")
 
 
 def _share(member: ModelSpec) -> Any:
@@ -47,6 +51,9 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".m5"), description="folder for everything the platform keeps on this machine")
     landing: str = Field("", description="folder or s3:// URI of M5's CSV files; empty: M5_HOME/landing")
     lake: str = Field("", description="folder or s3:// URI of the Parquet lake; empty: M5_HOME/lake")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="JSON list; host names, beside loopback, by which Dagster's UI and the dashboard are reached"
+    )
     database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL URL; empty: an embedded server in M5_HOME")
 
     week_start: Literal["monday", "sunday"] = Field("monday", description="weekday on which forecast weeks begin")
@@ -76,6 +83,16 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{name!r} is not a time zone; use a name like Europe/Berlin") from None
         return name
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _HOST_NAME.fullmatch(host):
+                raise ValueError(
+                    f"{host!r} is not a host name; use one like forecasts.example.com, without scheme or port"
+                )
+        return hosts
 
     @field_validator("home")
     @classmethod

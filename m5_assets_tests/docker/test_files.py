@@ -118,6 +118,10 @@ def test_every_service_has_a_health_check_a_restart_policy_and_a_pinned_image(na
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
+def test_the_webserver_is_guarded() -> None:
+    assert COMPOSE["services"]["webserver"]["command"][:2] == ["m5", "webserver"]
+
+
 def test_services_start_once_their_dependencies_are_healthy() -> None:
     needs = {name: service.get("depends_on", {}) for name, service in COMPOSE["services"].items()}
     assert all(need == {"condition": "service_healthy"} for found in needs.values() for need in found.values())

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import pytest
 import yaml
 from dagster_aws.ecs import EcsRunLauncher
-from dagster_webserver.cli import cli as webserver_cli
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, make_url
 
+from m5_assets.cli.main import cli
 from m5_assets.model_specs import JOB_KINDS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.sagemaker_jobs import SageMakerJobs
@@ -113,7 +114,7 @@ def test_tasks_run_the_platforms_image_and_log_by_part(account: Account) -> None
 
 
 def test_the_commands_exist(account: Account) -> None:
-    clis = {"dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}
+    clis = {"dagster-daemon": daemon_cli, "m5": cli}
     for service in ("code", "daemon", "webserver"):
         program, *arguments = container(account, service)["command"]
         arguments = [re.sub("^/opt/m5/dagster", str(INFRASTRUCTURE), argument) for argument in arguments]
@@ -122,14 +123,15 @@ def test_the_commands_exist(account: Account) -> None:
             group: Any = api_cli
         else:
             group = clis[program]
-        if hasattr(group, "commands"):
-            group = group.commands[arguments.pop(0)]
+        if isinstance(group, click.Group):
+            group = group.get_command(click.Context(group), arguments.pop(0))
         # Only parsed, not run.
         assert group.make_context(program, arguments, ignore_unknown_options=False).params
 
 
-def test_the_webserver_listens_only_on_loopback(account: Account) -> None:
+def test_the_webserver_is_guarded_and_listens_only_on_loopback(account: Account) -> None:
     command = container(account, "webserver")["command"]
+    assert command[:2] == ["m5", "webserver"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
 
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import httpx
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 
 @contextmanager
-def served(app: Starlette) -> Iterator[str]:
+def served(app: ASGIApp) -> Iterator[str]:
     """Serve an application on a free local port and yield its URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

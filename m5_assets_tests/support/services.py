@@ -45,11 +45,13 @@ class Services:
 
     def start(self, name: str) -> None:
         """Start `webserver` or `daemon` in its own process group."""
-        options = {"webserver": ["-h", "127.0.0.1", "-p", str(self._port)], "daemon": ["run"]}[name]
-        program = str(Path(sys.executable).with_name(f"dagster-{name}"))
+        command = {"webserver": ["m5", "webserver", "--port", str(self._port)], "daemon": ["dagster-daemon", "run"]}[
+            name
+        ]
+        program = str(Path(sys.executable).with_name(command[0]))
         with (self._home / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [program, *options, "-w", str(_ROOT / "workspace.yaml")],
+                [program, *command[1:], "--workspace", str(_ROOT / "workspace.yaml")],
                 env=self._environment,
                 cwd=_ROOT,
                 stdout=log,
