@@ -6,7 +6,7 @@ A page's whole state is in its URL. Handlers are synchronous and run in Starlett
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,10 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from m5_assets.dashboard import accuracy_page, colours, exception_rules, explore_page, formatting, overview_page
 from m5_assets.dashboard.database import NoDatabase, NoTables, NotFound, NoWeek, Reader, reading
@@ -30,8 +30,10 @@ from m5_assets.dashboard.downloads import Form, download
 from m5_assets.dashboard.exceptions_page import PAGE_ROWS, ExceptionLists, Filter, counts
 from m5_assets.dashboard.last_run import LastRun
 from m5_assets.dashboard.scope import Scope, label
-from m5_assets.dashboard.static_files import SecurityHeaders, asset, url
+from m5_assets.dashboard.static_files import SECURITY_HEADERS, asset, url
 from m5_assets.model_specs import MEMBER_NAMES
+from m5_assets.web.hosts import LOOPBACK, HostCheck
+from m5_assets.web.response_headers import ResponseHeaders
 from m5_assets.weeks import Week
 
 _log = logging.getLogger(__name__)
@@ -43,14 +45,14 @@ def create_app(
     engine: Callable[[], Engine],
     *,
     last_run: Callable[[], LastRun | None] = lambda: None,
-    hosts: tuple[str, ...] = ("127.0.0.1", "localhost"),
-) -> Starlette:
+    hosts: Collection[str] = LOOPBACK,
+) -> ASGIApp:
     """Return the application.
 
     Args:
         engine: returns the database engine; called for every page, because an embedded server may restart.
         last_run: returns Dagster's newest run.
-        hosts: allowed Host headers (protects against DNS rebinding); `*` allows all.
+        hosts: allowed host names, without ports (protects against DNS rebinding).
     """
     pages = _Pages(engine, last_run)
     routes = [
@@ -64,13 +66,9 @@ def create_app(
         Route("/accuracy.{form}", pages.accuracy_download),
         Route("/static/{version}/{name}", asset, name="asset"),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-            Middleware(SecurityHeaders),
-            Middleware(GZipMiddleware, compresslevel=5),
-        ],
+        middleware=[Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=pages.warmed,
         exception_handlers={
             NoDatabase: pages.no_database,
@@ -81,6 +79,9 @@ def create_app(
             Exception: pages.failed,
         },
     )
+    # Around the whole application: Starlette answers a failed page outside its own middleware. Pages are not cached,
+    # because the next load changes them.
+    return ResponseHeaders(HostCheck(app, hosts), always=SECURITY_HEADERS, default={"Cache-Control": "no-store"})
 
 
 class _Pages:
@@ -143,8 +144,8 @@ class _Pages:
         with self._page(request) as (reader, week, shared):
             scope, span, page = Scope.of(request.query_params), _span(request), _number(request, "page")
             found = explore_page.search(reader, typed) if typed else None
-            if found is not None and list(found["item_id"]) == [typed.upper()]:
-                scope, found = Scope(state=scope.state, store=scope.store, item=typed.upper()), None
+            if found is not None and [item.casefold() for item in found["item_id"]] == [typed.casefold()]:
+                scope, found = Scope(state=scope.state, store=scope.store, item=found["item_id"].iloc[0]), None
             asked: dict[str, Any] = {"typed": typed, "scope": scope, "span": span, "limit": explore_page.SEARCH_ROWS}
             if found is not None:
                 return self._render("search.html", shared | {"found": found.to_dict("records"), **asked})
@@ -177,7 +178,7 @@ class _Pages:
 
     def items(self, request: Request) -> Response:
         """Return the item names that contain the typed text, for the search box."""
-        with reading(self._engine) as reader:
+        with self._reading(request) as reader:
             found = explore_page.search(reader, request.query_params.get("q", ""))
         return JSONResponse(found["item_id"].tolist())
 
@@ -259,11 +260,12 @@ class _Pages:
         return self._render("not_found.html", self._bare(request) | {"reason": str(problem)}, 404)
 
     def http_error(self, request: Request, problem: Exception) -> Response:
-        """Answer an unknown URL or an unsupported method."""
-        status = getattr(problem, "status_code", 500)
-        if status == 404:
+        """Answer an unknown URL, an unsupported method or an address that cannot be read."""
+        if not isinstance(problem, HTTPException):
+            raise problem
+        if problem.status_code == 404:
             return self._render("not_found.html", self._bare(request) | {"reason": "There is no such page."}, 404)
-        return Response(str(getattr(problem, "detail", "")), status)
+        return PlainTextResponse(problem.detail, problem.status_code, problem.headers)
 
     def failed(self, request: Request, problem: Exception) -> Response:
         """Answer when rendering a page fails; the traceback is in the server's log."""
@@ -271,9 +273,19 @@ class _Pages:
         return self._render("failed.html", self._bare(request), 500)
 
     @contextmanager
+    def _reading(self, request: Request) -> Iterator[Reader]:
+        """Open a database snapshot for a request."""
+        if any("\0" in text for pair in request.query_params.multi_items() for text in pair):
+            raise HTTPException(
+                400, "The address contains a NUL character, which no name has."
+            )  # nor any PostgreSQL text
+        with reading(self._engine) as reader:
+            yield reader
+
+    @contextmanager
     def _page(self, request: Request) -> Iterator[tuple[Reader, Week, dict[str, Any]]]:
         """Open a page's database snapshot and return it with the chosen week and the context every page needs."""
-        with reading(self._engine) as reader:
+        with self._reading(request) as reader:
             weeks = reader.weeks()
             week = _chosen(request.query_params.get("week", ""), weeks)
             shared = self._bare(request) | {
@@ -356,7 +368,7 @@ def _level(request: Request) -> int:
 
 
 def _filter(request: Request) -> Filter:
-    chosen = {name: request.query_params.get(name, "").strip() or None for name in ("kind", "store", "dept")}
+    chosen = {name: request.query_params.get(name) or None for name in ("kind", "store", "dept")}
     if chosen["kind"] and chosen["kind"] not in exception_rules.KINDS:
         raise NotFound(
             f"kind={chosen['kind']} is not a kind of exception: choose one of {', '.join(exception_rules.KINDS)}."

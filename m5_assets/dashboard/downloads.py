@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from typing import Literal
+import re
+import unicodedata
+from typing import Any, Literal
+from urllib.parse import quote
 
 import pandas as pd
 import xlsxwriter
@@ -16,22 +19,35 @@ Form = Literal["csv", "xlsx"]
 
 _TYPES = {"csv": "text/csv; charset=utf-8", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 _WIDEST = 80
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NAME_BYTES = 200  # file systems allow 255
+
+# Spreadsheets execute text that looks like a formula (OWASP, "CSV injection"), also behind a separator of theirs: where
+# the decimal sign is a comma, they split at semicolons.
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
 
 def download(frame: pd.DataFrame, name: str, form: Form, note: str) -> Response:
     """Return the frame as an attachment named `name.form`; in Excel, the note is the second sheet."""
     body = _csv(frame) if form == "csv" else _xlsx(frame, note)
-    return Response(
-        body, media_type=_TYPES[form], headers={"Content-Disposition": f'attachment; filename="{name}.{form}"'}
-    )
+    return Response(body, media_type=_TYPES[form], headers={"Content-Disposition": _attachment(name, form)})
+
+
+def _attachment(name: str, form: Form) -> str:
+    """Return the header that names the file: in ASCII and, if that is not all of it, in UTF-8 (RFC 6266)."""
+    plain = "".join("_" if (unicodedata.category(c)[0] in "CZ" and c != " ") or c in '<>:"/\\|?*' else c for c in name)
+    plain = plain.encode()[:_NAME_BYTES].decode(errors="ignore")
+    in_ascii = re.sub(r"[^ -~]|%", "_", plain)
+    header = f'attachment; filename="{in_ascii}.{form}"'
+    return header if in_ascii == plain else f"{header}; filename*=UTF-8''{quote(plain, safe='')}.{form}"
+
+
+def _without_formula(value: Any) -> Any:
+    return _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
-    text = frame.copy()
-    for column in text.columns[[isinstance(v, str) for v in text.iloc[0]]] if len(text) else []:
-        # Spreadsheets execute text that looks like a formula (OWASP, "CSV injection").
-        text[column] = [f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in text[column]]
+    texts = [name for name in frame.columns if any(isinstance(value, str) for value in frame[name])]
+    text = frame.assign(**{name: [_without_formula(value) for value in frame[name]] for name in texts})
     return text.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode(
         "utf-8-sig"
     )  # Excel needs the BOM

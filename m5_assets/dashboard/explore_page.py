@@ -189,10 +189,11 @@ def below(reader: Reader, scope: Scope, week: Week, page: int) -> pd.DataFrame:
 
 
 def search(reader: Reader, words_typed: str) -> pd.DataFrame:
-    """Return the items (item_id, dept_id, cat_id) whose name contains the typed text; spaces match underscores."""
-    typed = words_typed.strip().replace(" ", "_")
+    """Return the items (item_id, dept_id, cat_id) whose name contains the typed text; a space matches any character."""
+    typed = words_typed.strip()
     for special in ("!", "%", "_"):
         typed = typed.replace(special, f"!{special}")
+    typed = typed.replace(" ", "_")  # any one character
     return reader.frame(_SEARCH, pattern=f"%{typed}%", count=SEARCH_ROWS)
 
 

@@ -33,7 +33,7 @@ class Scope:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Scope:
         """Read the scope from a query string; an empty value means all."""
-        return cls(**{name: query.get(name, "").strip() or None for name in _LABELS})
+        return cls(**{name: query.get(name) or None for name in _LABELS})
 
     @property
     def parameters(self) -> dict[str, str | None]:

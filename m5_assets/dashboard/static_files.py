@@ -1,4 +1,4 @@
-"""Serve the stylesheet, the scripts and Plotly, and set the security headers of every response.
+"""Serve the stylesheet, the scripts and Plotly; the security headers that keep everything else out.
 
 URLs contain a version, so browsers can cache the files forever. Plotly's script comes from the installed package, not
 from a CDN.
@@ -12,18 +12,16 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _PLOTLY = "plotly.js"
 
 # Plotly needs inline styles. Inline scripts stay forbidden, so text from the database can never run as one.
-_HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -35,26 +33,6 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _FOR_EVER = "public, max-age=31536000, immutable"
-
-
-class SecurityHeaders:
-    """Set the security headers on every response and forbid caching of pages, because the next load changes them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
 
 
 def asset(request: Request) -> Response:

@@ -13,10 +13,9 @@ from m5_assets.dashboard.app import create_app
 from m5_assets.dashboard.last_run import last_run_of
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.settings import settings
+from m5_assets.web.hosts import LOOPBACK, allowed_hosts
 
 _log = logging.getLogger(__name__)
-
-_EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  # a user may ask for these; the default is loopback
 
 
 def serve(host: str, port: int) -> None:
@@ -29,10 +28,10 @@ def serve(host: str, port: int) -> None:
     source = settings()
     database = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home))
     dagster_home = Path(os.environ.get("DAGSTER_HOME", str(source.home / "dagster")))
-    hosts = ("*",) if host in _EVERY_ADDRESS else ("127.0.0.1", "localhost", host)
+    hosts = allowed_hosts(host, source.allowed_hosts)
     app = create_app(database.engine, last_run=last_run_of(dagster_home), hosts=hosts)
     static_files.prepare()
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOOPBACK:
         _log.warning("the dashboard has no login and %s is reachable from other machines: put a proxy in front", host)
     _log.info("dashboard: http://%s:%d (Ctrl-C to stop)", host or "0.0.0.0", port)  # noqa: S104
     uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
