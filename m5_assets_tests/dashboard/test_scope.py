@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from m5_assets.dashboard.scope import Scope
 
-_NAMES = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), min_size=1).map(str.strip).filter(bool))
+_NAMES = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), min_size=1))
 
 
 @given(_NAMES, _NAMES, _NAMES, _NAMES, _NAMES)
