@@ -1,7 +1,8 @@
 """The weekly schedules: by the clock on live data, one week per tick on frozen data.
 
 Every evaluation requests all weeks that are due, not only its own tick's: after three weeks without a daemon the first
-evaluation requests three weeks, in order, and the next one none.
+evaluation requests three weeks, in order, and the next one none. What these weeks need of the landed files and the lake
+lacks, or holds otherwise, is requested before them.
 """
 
 import datetime as dt
@@ -10,6 +11,8 @@ import dagster as dg
 
 from m5_assets.automation.due_weeks import FORECAST, due_weeks, replay_week, unfinished_weeks
 from m5_assets.automation.jobs import accuracy, housekeeping, weekly_forecast
+from m5_assets.automation.landed_loads import landed_contents, loads
+from m5_assets.automation.landed_loads import under_way as loads_under_way
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
@@ -35,7 +38,7 @@ def _cron(after: int, minute: int = 0) -> str:
 def weekly(
     context: dg.ScheduleEvaluationContext, lake: Lake, landing: LandingFolder
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request runs of the weeks that are due and have no run yet."""
+    """Request runs of the weeks that are due and have no run yet, after the loads that they need."""
     under_way = unfinished_weeks(context.instance, weekly_forecast.name)
     try:
         landed = landing.open().days()
@@ -47,13 +50,19 @@ def weekly(
     else:
         weeks = due_weeks(lake, landed, context.scheduled_execution_time, settings())
         none = f"no week is due: sales are landed through {landed[1]}"
+    todo = [week for week in weeks if week.key not in under_way]
+    if not todo:
+        return dg.SkipReason("all due weeks are queued or running" if weeks else none)
+    try:
+        contents = landed_contents(landing.open())
+    except BadInput as problem:
+        return dg.SkipReason(f"the landed files cannot be read: {problem}")
     # The key contains the tick: a failed week is requested again at the next tick, but never twice at the same one.
-    requests = [
-        dg.RunRequest(run_key=f"{week}@{context.scheduled_execution_time:%Y-%m-%dT%H:%M}", partition_key=week.key)
-        for week in weeks
-        if week.key not in under_way
-    ]
-    return requests or dg.SkipReason(none if not weeks else "all due weeks are queued or running")
+    at = _scheduled(context)
+    wanted = [] if loads_under_way(context.instance) else loads(lake, contents, todo, own=weeks)
+    # A schedule starts one job; a load is that job's landing assets over a range of weeks, as in `back_history`.
+    requests = [load.request(weekly_forecast.name, f"@{at}") for load in wanted]
+    return requests + [dg.RunRequest(run_key=f"{week}@{at}", partition_key=week.key) for week in todo]
 
 
 @dg.schedule(

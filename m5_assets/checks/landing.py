@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from m5_assets.checks import unit_rules
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
+from m5_assets.readers.landed_contents import differing_weeks, sales_contents
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
@@ -29,6 +30,9 @@ from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week
 EARLIER_WEEKS = 8
 """A week is compared with the median of this many weeks before it."""
 LANDED = Check("latest_week_landed", "The landed files are valid and reach the last week that is over.")
+EARLIER = Check(
+    "history_as_landed", "The weeks before it that its forecast sees are those of the landed file.", blocking=True
+)
 _LIVE_WEEKS = 4
 _LARGEST = 20
 _PRICES = (0.01, 10_000.0)
@@ -53,6 +57,7 @@ SALES_CHECKS = (
     Check("units_in_range", "No units are negative or above 20 times a week's usual largest value.", blocking=True),
     Check("volume_drift", "The week's units are near the median of the eight weeks before."),
     Check("zero_share_drift", "The share of days without a sale is near the median of the eight weeks before."),
+    EARLIER,
     LANDED,
 )
 TOTALS_CHECKS = (
@@ -160,6 +165,25 @@ def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Fi
     )
 
 
+def history_as_landed(week: Week, differing: Collection[str], history_weeks: int) -> Finding:
+    """Check that no earlier week in the history window differs from the landed file.
+
+    Args:
+        week: the week.
+        differing: the weeks that the lake holds with other sales than the landed file.
+        history_weeks: the length of the window.
+    """
+    odd = sorted(key for key in differing if week.shift(1 - history_weeks).key <= key < week.key)
+    if not odd:
+        return Finding(True, "the earlier weeks are those of the landed file")
+    return Finding(
+        False,
+        f"{len(odd)} earlier weeks differ from the landed file, {odd[0]} to {odd[-1]}: `m5 forecast --week {week}` "
+        "loads them, and so does the sensor landed_files",
+        {"weeks_differ": len(odd)},
+    )
+
+
 class _Weeks:
     """The weeks of one dataset; reads each file once."""
 
@@ -187,6 +211,7 @@ def sales_examiner(lake: Lake, landing: LandingFolder, limits: CheckLimits, *, s
     """Return the examiner of `raw_sales`."""
     weeks = _Weeks(lake, "raw_sales", ("store_id", "item_id"))
     newest = max(weeks.present, default="")
+    differing = _differing(lake, landing)
 
     def examine(week: Week) -> Findings:
         manifest, table = weeks.table(week)
@@ -202,6 +227,7 @@ def sales_examiner(lake: Lake, landing: LandingFolder, limits: CheckLimits, *, s
             "schema": schema,
             "complete": rows_complete(table, own, live, first, week.origin, limits.missing_series),
             "units_in_range": units_in_range(own, float(table["units"].to_numpy().min(initial=0)), earlier),
+            EARLIER.name: history_as_landed(week, differing, source.history_weeks),
             **drifts(own, earlier, limits),
         }
         if week.key == newest:
@@ -209,6 +235,12 @@ def sales_examiner(lake: Lake, landing: LandingFolder, limits: CheckLimits, *, s
         return findings
 
     return examine
+
+
+def _differing(lake: Lake, landing: LandingFolder) -> set[str]:
+    """Return the weeks of sales that the lake holds otherwise than the landed file."""
+    reader = landing.open()
+    return differing_weeks(lake, "raw_sales", sales_contents(reader.sales(), reader.calendar().set_index("d")["date"]))
 
 
 def _now() -> dt.datetime:

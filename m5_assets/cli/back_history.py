@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import dagster as dg
-from sqlalchemy import Table
 
-from m5_assets.automation import due_weeks
-from m5_assets.cli.runs import back_history_job, execute, week_range
+from m5_assets.automation.due_weeks import earliest_week, mark_stale
+from m5_assets.automation.landed_loads import landed_contents, loads
+from m5_assets.cli.instance import dagster_home
+from m5_assets.cli.runs import back_history_job, execute
 from m5_assets.errors import UserError
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import Landing
@@ -18,13 +18,11 @@ from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import loaded_weeks
 from m5_assets.settings import settings
-from m5_assets.weeks import Week, week_containing, weeks_between
+from m5_assets.weeks import Week
 
 log = logging.getLogger("m5")
 
-_TOTALS = dg.AssetSelection.assets("store_dept_sales", "rds/store_dept_sales")
-_SALES = dg.AssetSelection.assets("raw_sales", "rds/sales") | _TOTALS
-_WHOLE_TABLES = dg.AssetSelection.assets("sell_prices", "calendar", "rds/calendar")
+_LOADED = {"raw_sales": schema.sales, "store_dept_sales": schema.store_dept_sales}
 
 
 def landed() -> Landing:
@@ -33,61 +31,56 @@ def landed() -> Landing:
 
 
 def check_landed(weeks: Sequence[Week]) -> None:
-    """Raise UserError if the landed sales do not reach the origin of a week."""
-    first_day, last_day = landed().days()
+    """Check that the weeks can be forecast, before anything runs.
+
+    Raises:
+        UserError: the landed sales do not reach the origin of a week, or too few weeks of sales precede it.
+    """
+    source, (first_day, last_day) = settings(), landed().days()
     for week in weeks:
         if not first_day <= week.origin <= last_day:
             raise UserError(
                 f"week {week} is not in the landed sales file, which covers {first_day} to {last_day}: "
-                f"add a file that reaches {week.origin} to {settings().landing}"
+                f"add a file that reaches {week.origin} to {source.landing}"
+            )
+        if week < (first := earliest_week(first_day, source)):
+            raise UserError(
+                f"week {week} has fewer than M5_MIN_HISTORY_WEEKS={source.min_history_weeks} weeks of sales behind it: "
+                f"the landed sales begin on {first_day}; land a longer history, or forecast week {first} or a later one"
             )
 
 
-def load_back_history(first: Week, last: Week) -> None:
-    """Load the missing sales from the first week's history window through the last week, and all earlier totals.
+def load_landed(weeks: Sequence[Week], *, own: Collection[Week] = (), tables: Collection[str] = ()) -> None:
+    """Load what the landed files correct, and what the lake or PostgreSQL lacks of the weeks and their history.
+
+    Forecasts that were based on corrected data are recorded as stale, so that the alerts report them.
+
+    Args:
+        weeks: the weeks to forecast or score, oldest first.
+        own: the weeks among them whose own runs load them.
+        tables: the unpartitioned tables to load in any case.
 
     Raises:
+        BadInput: a landed file is invalid.
         RunFailed: a step failed.
     """
-    first_day, _ = landed().days()
-    window_start = max(week_containing(first_day), first.shift(1 - settings().history_weeks))
-    _load_missing("raw_sales", schema.sales, weeks_between(window_start, last), ["sell_prices", "calendar"])
-    totals_start = week_containing(_first_day_of_totals(first_day))
-    _load_missing("store_dept_sales", schema.store_dept_sales, weeks_between(totals_start, last))
+    lake, contents = Lake(root=settings().lake), landed_contents(landed())
+    found = loads(lake, contents, weeks, own=own, tables=tables, held=_held(lake))
+    for load in found:
+        log.info("loading %s", load.name)
+        execute(back_history_job, load.tags, dg.AssetSelection.assets(*load.assets))
+    if found:
+        dagster_home()
+        with dg.DagsterInstance.get() as instance:
+            mark_stale(instance, lake)
 
 
-def load_corrected() -> None:
-    """Reload the weeks that the landed files correct, and the prices and the calendar as they are now.
-
-    Raises:
-        RunFailed: a step failed.
-    """
-    lake, contents = Lake(root=settings().lake), due_weeks.landed_contents(landed())
-    weeks = due_weeks.weeks_to_load(lake, contents, [])
-    for assets, corrected in ((_SALES, weeks), (_TOTALS, due_weeks.totals_to_load(lake, contents, weeks, []))):
-        for first, last in due_weeks.spans(corrected):
-            log.info("reloading corrected weeks %s to %s", first, last)
-            execute(back_history_job, week_range(first, last), assets)
-    execute(back_history_job, {}, _WHOLE_TABLES)
-
-
-def _first_day_of_totals(first_day: dt.date) -> dt.date:
-    reader = landed()
-    totals = reader.totals()
-    return min(first_day, reader.calendar().set_index("d")["date"][totals.first_day].date()) if totals else first_day
-
-
-def _load_missing(dataset: str, table: Table, weeks: list[Week], with_assets: Sequence[str] = ()) -> None:
+def _held(lake: Lake) -> dict[str, set[str]]:
+    """Return the weeks that are both in the lake and in PostgreSQL, by dataset."""
     source = settings()
     engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
     migrate.upgrade(engine)
-    present = set(Lake(root=source.lake).partitions(dataset))
-    loaded = loaded_weeks(engine, table)
-    missing = [w for w in weeks if w.key not in present or w.first_day not in loaded]
-    if missing:
-        log.info("loading %s, weeks %s to %s", dataset, missing[0], missing[-1])
-        execute(
-            back_history_job,
-            week_range(missing[0], missing[-1]),
-            dg.AssetSelection.assets(dataset, f"rds/{table.name}", *with_assets),
-        )
+    return {
+        dataset: {*lake.partitions(dataset)} & {day.isoformat() for day in loaded_weeks(engine, table)}
+        for dataset, table in _LOADED.items()
+    }

@@ -13,8 +13,9 @@ from m5_assets.assets.features import WEEKS_PER_JOB, are_computed
 from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.jobs import DASHBOARDS, RDS_FORECAST
 from m5_assets.automation.jobs import FORECAST as FORECAST_ASSETS
+from m5_assets.automation.landed_loads import TABLES
 from m5_assets.automation.run_statuses import FINISHED
-from m5_assets.cli.back_history import check_landed, load_back_history, load_corrected
+from m5_assets.cli.back_history import check_landed, load_landed
 from m5_assets.cli.instance import dagster_home
 from m5_assets.cli.parameters import WEEK
 from m5_assets.cli.runs import execute, feature_weeks_job, one_week, week_range, weekly_forecast_job
@@ -63,12 +64,11 @@ def backfill_weeks(weeks: list[Week], *, again: bool = False) -> list[Week]:
 
     Raises:
         RunFailed: a step failed.
-        UserError: the landed files are invalid or do not contain a week.
+        UserError: the landed files are invalid, or do not contain a week or enough history; nothing was run.
     """
     weeks = sorted(weeks)
     check_landed(weeks)
-    load_back_history(weeks[0], weeks[-1])
-    load_corrected()
+    load_landed(weeks, tables=TABLES)
     todo = weeks if again else [week for week in weeks if not _is_current(week)]
     log.info("%d weeks requested, %d of them to forecast", len(weeks), len(todo))
     begin = time.monotonic()

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from m5_assets.cli.back_history import landed
+from m5_assets.automation.due_weeks import stale_weeks
+from m5_assets.cli.back_history import check_landed, landed, load_landed
 from m5_assets.cli.backtest_report import Backtest, report, write
 from m5_assets.cli.forecast import forecast_week
 from m5_assets.cli.parameters import WEEK, list_of
@@ -80,33 +81,38 @@ def weeks_of_origins(days: Sequence[int], calendar: pd.DataFrame) -> list[Week]:
 def plan(lake: Lake, weeks: Sequence[Week], *, again: bool) -> list[tuple[Week, bool]]:
     """Return the weeks to score, oldest first, each with whether it must be forecast before.
 
-    A week is skipped if its accuracy in the lake belongs to its forecast in the lake; `again` skips none.
+    A week is skipped if its accuracy in the lake belongs to its forecast in the lake, and the inputs of the forecast
+    have not changed since; `again` skips none.
     """
-    steps = []
+    steps, stale = [], stale_weeks(lake)
     for week in sorted(set(weeks)):
         forecast, accuracy = lake.find("ensemble_forecast", week.key), lake.find("forecast_accuracy", week.key)
         scored = forecast and accuracy and accuracy.inputs["ensemble_forecast"] == forecast.digest
-        if again or not scored:
-            steps.append((week, again or forecast is None))
+        forecasts = again or forecast is None or week in stale
+        if forecasts or not scored:
+            steps.append((week, forecasts))
     return steps
 
 
 def carry_out(lake: Lake, weeks: Sequence[Week], *, again: bool) -> None:
-    """Forecast and score the weeks as `plan` says.
+    """Load what the landed files correct, then forecast and score the weeks as `plan` says.
 
     Raises:
         RunFailed: a step failed.
         UserError: the landed files lack a week or the 28 days after it; nothing was run.
     """
     steps = plan(lake, weeks, again=again)
-    if not steps:
-        return
-    last_week, (_, last_day) = steps[-1][0], landed().days()
-    if last_week.last_forecast_day > last_day:
+    if not steps and not landed().stamps():
+        return  # everything is scored, and there is no file that could correct it
+    _, last_day = landed().days()
+    if steps and (last_week := steps[-1][0]).last_forecast_day > last_day:
         raise UserError(
             f"week {last_week} cannot be scored: its forecast ends on {last_week.last_forecast_day}, the landed sales "
             f"on {last_day}; leave it out, or add later sales to {settings().landing}"
         )
+    check_landed([week for week, needs_forecast in steps if needs_forecast])
+    load_landed(sorted(weeks))
+    steps = plan(lake, weeks, again=again)
     for number, (week, needs_forecast) in enumerate(steps, start=1):
         log.info("backtest: week %s, %d of %d", week, number, len(steps))
         if needs_forecast:

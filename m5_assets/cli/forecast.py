@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from m5_assets.cli.back_history import check_landed, load_back_history
+from m5_assets.cli.back_history import check_landed, load_landed
 from m5_assets.cli.parameters import WEEK
 from m5_assets.cli.runs import execute, one_week, weekly_forecast_job
 from m5_assets.weeks import Week
@@ -15,18 +15,18 @@ from m5_assets.weeks import Week
 def forecast(week: Week) -> None:
     """Forecast one week, from the landed files to PostgreSQL.
 
-    Loads the sales history first where the lake lacks it.
+    First loads the sales history that the lake lacks or that the landed files correct.
     """
     forecast_week(week)
 
 
 def forecast_week(week: Week) -> None:
-    """Load the history that the week needs, then run the weekly job.
+    """Load what is missing or corrected of the week's history, then run the weekly job.
 
     Raises:
         RunFailed: a step failed.
-        UserError: the landed files are invalid or do not contain the week.
+        UserError: the landed files are invalid, or do not contain the week or enough history; nothing was run.
     """
     check_landed([week])
-    load_back_history(week, week.shift(-1))
+    load_landed([week], own=[week])
     execute(weekly_forecast_job, one_week(week))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from m5_assets.cli.back_history import landed, load_back_history
+from m5_assets.cli.back_history import landed, load_landed
 from m5_assets.cli.parameters import WEEK
 from m5_assets.cli.runs import accuracy_job, execute, one_week
-from m5_assets.weeks import HORIZON_DAYS, Week
+from m5_assets.weeks import HORIZON_DAYS, Week, weeks_between
 
 
 @click.command()
@@ -29,7 +29,7 @@ def score_weeks(weeks: list[Week]) -> list[Week]:
     _, last_day = landed().days()
     matured = [w for w in weeks if w.last_forecast_day <= last_day]
     if matured:
-        load_back_history(min(matured), max(matured).shift(HORIZON_DAYS // 7))
+        load_landed(weeks_between(min(matured), max(matured).shift(HORIZON_DAYS // 7)))
     for week in matured:
         execute(accuracy_job, one_week(week))
     return matured

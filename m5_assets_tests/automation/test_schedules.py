@@ -11,7 +11,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from m5_assets.automation.due_weeks import due_weeks, replay_week, spans, totals_to_load, weeks_to_load
+from m5_assets.automation.due_weeks import due_weeks, replay_week
+from m5_assets.automation.landed_loads import Contents, Load, loads, spans, totals_to_load, weeks_to_load
 from m5_assets.automation.schedules import weekly, weekly_accuracy, weekly_housekeeping
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
@@ -95,15 +96,53 @@ def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:
         _made(lake, "raw_sales", key, content=sales[key])
         _made(lake, "store_dept_sales", key, content=totals[key])
     due = [Week.parse("2016-05-16")]
-    assert weeks_to_load(lake, contents, []) == []
-    assert [w.key for w in weeks_to_load(lake, contents, due)] == ["2016-05-09"]
+    held = list(sales)[:3]
+    assert weeks_to_load(lake, contents, [], [], held) == []
+    assert [w.key for w in weeks_to_load(lake, contents, due, due, held)] == ["2016-05-09"]
+    assert [w.key for w in weeks_to_load(lake, contents, due, [], held)] == ["2016-05-09", "2016-05-16"]
     corrected = {**contents, "raw_sales": sales | {"2016-04-25": "other"}}
-    assert [w.key for w in weeks_to_load(lake, corrected, due)] == ["2016-04-25", "2016-05-09"]
+    assert [w.key for w in weeks_to_load(lake, corrected, due, due, held)] == ["2016-04-25", "2016-05-09"]
     corrected = {**contents, "store_dept_sales": totals | {"2016-05-02": "other"}}
-    assert weeks_to_load(lake, corrected, []) == []
-    assert [w.key for w in totals_to_load(lake, corrected, [], [])] == ["2016-05-02"]
-    assert [w.key for w in totals_to_load(lake, corrected, [], due)] == ["2016-05-02", "2016-05-09"]
-    assert totals_to_load(lake, corrected, [Week.parse("2016-05-02"), Week.parse("2016-05-09")], due) == []
+    assert weeks_to_load(lake, corrected, [], [], held) == []
+    assert [w.key for w in totals_to_load(lake, corrected, [], [], held)] == ["2016-05-02"]
+    assert [w.key for w in totals_to_load(lake, corrected, due, due, held)] == ["2016-05-02", "2016-05-09"]
+    loading = [Week.parse("2016-05-02"), Week.parse("2016-05-09"), *due]
+    assert totals_to_load(lake, corrected, due, loading, held) == []
+
+
+def _summary(found: list[Load]) -> list[tuple[str, str]]:
+    return [(load.name, " ".join(load.assets)) for load in found]
+
+
+def test_loads_are_in_order_and_bring_prices_and_calendar_with_the_first_sales(lake: Lake) -> None:
+    weeks = [Week.parse("2016-04-18").shift(i) for i in range(5)]
+    contents: Contents = {
+        "raw_sales": {week.key: "c" for week in weeks[1:]},
+        "store_dept_sales": {week.key: "t" for week in weeks},
+    }
+    sales = "raw_sales rds/sales store_dept_sales rds/store_dept_sales"
+    totals = ("totals 2016-04-18 to 2016-04-18", "store_dept_sales rds/store_dept_sales")
+    tables = "sell_prices calendar rds/calendar"
+    due = weeks[-1:]
+    found = loads(lake, contents, due, own=due)
+    assert _summary(found) == [totals, ("2016-04-25 to 2016-05-09", f"{tables} {sales}")]
+    assert found[1].tags == {
+        "dagster/asset_partition_range_start": "2016-04-25",
+        "dagster/asset_partition_range_end": "2016-05-09",
+    }
+    assert _summary(loads(lake, contents, weeks))[1] == ("2016-04-25 to 2016-05-16", f"{tables} {sales}")
+    for week in weeks:
+        _made(lake, "store_dept_sales", week.key, content="t")
+        _made(lake, "raw_sales", week.key, content="old" if week in (weeks[1], weeks[3]) else "c")
+    corrected = [("2016-04-25 to 2016-04-25", f"{tables} {sales}"), ("2016-05-09 to 2016-05-09", sales)]
+    assert _summary(loads(lake, contents, due, own=due)) == corrected
+    assert _summary(loads(lake, contents, [])) == corrected  # a correction is loaded, whatever is forecast
+    for week in weeks:
+        _made(lake, "raw_sales", week.key, content="c")
+    assert loads(lake, contents, due, own=due) == []
+    assert _summary(loads(lake, contents, due, tables=["calendar"])) == [("calendar", "calendar rds/calendar")]
+    held = {"raw_sales": {week.key for week in weeks[2:]}, "store_dept_sales": {week.key for week in weeks}}
+    assert [load.name for load in loads(lake, contents, due, held=held)] == ["2016-04-25 to 2016-04-25"]
 
 
 def test_spans_join_consecutive_weeks() -> None:
@@ -130,7 +169,8 @@ def test_three_missed_weeks_are_requested_in_order_and_once(
     instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder
 ) -> None:
     _made(lake, "ensemble_forecast", "2016-04-25")
-    requests = _tick(instance, lake, landing, "2016-05-23T02:00")
+    load, *requests = _tick(instance, lake, landing, "2016-05-23T02:00")
+    assert load.run_key == "load 2015-05-25 to 2016-04-25 @2016-05-23T02:00"  # an empty lake needs the history first
     assert [request.partition_key for request in requests] == ["2016-05-02", "2016-05-09", "2016-05-16"]
     for request in requests:  # as the daemon does
         instance.create_run_for_job(

@@ -15,33 +15,17 @@ from typing import Self
 
 import dagster as dg
 
-from m5_assets.automation.due_weeks import (
-    FORECAST,
-    Contents,
-    corrected_tables,
-    due_weeks,
-    landed_contents,
-    spans,
-    stale_weeks,
-    totals_to_load,
-    unfinished_weeks,
-    weeks_to_load,
-)
+from m5_assets.automation.due_weeks import FORECAST, due_weeks, mark_stale, unfinished_weeks
 from m5_assets.automation.jobs import back_history, weekly_forecast
-from m5_assets.automation.run_statuses import UNFINISHED
-from m5_assets.checks.features import CURRENT
+from m5_assets.automation.landed_loads import Contents, corrected_tables, landed_contents, loads, under_way
 from m5_assets.checks.landing import LANDED, landed_is_fresh
 from m5_assets.checks.recording import Finding, record_again
-from m5_assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, last_full_week
 
-_TOTALS = ("store_dept_sales", "rds/store_dept_sales")
-_SALES = ("raw_sales", "rds/sales", *_TOTALS)
-_TABLES = {"sell_prices": ("sell_prices",), "calendar": ("calendar", "rds/calendar")}
 _SAID = 12
 
 Stamps = Mapping[str, Sequence[int]]
@@ -123,24 +107,22 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     assert seen.days is not None  # noqa: S101  # set together with the contents
     days = dt.date.fromisoformat(seen.days[0]), dt.date.fromisoformat(seen.days[1])
     due = [] if settings().last_week else due_weeks(lake, days, now, settings())
-    if context.instance.get_runs(dg.RunsFilter(job_name=back_history.name, statuses=UNFINISHED), limit=1):
+    if under_way(context.instance):
         return _nothing("landed files are being loaded", seen)
-    loading = weeks_to_load(lake, seen.contents, due)
-    totals = totals_to_load(lake, seen.contents, loading, due)
-    requests = [_load(f"{first} to {last}", _SALES, seen, first, last) for first, last in spans(loading)]
-    requests += [_load(f"totals {first} to {last}", _TOTALS, seen, first, last) for first, last in spans(totals)]
-    requests += [_load(name, _TABLES[name], seen) for name in seen.tables]
-    requests = [request for request in requests if not _was_asked(context.instance, request)]
+    wanted = loads(lake, seen.contents, due, own=due, tables=seen.tables)
+    asked = [(load, load.request(back_history.name, _landing(seen))) for load in wanted]
+    requests = [request for _, request in asked if not _was_asked(context.instance, request)]
     if requests:
-        context.log.info(
-            "loading what changed or is missing: " + ", ".join(str(r.run_key).rpartition(" ")[0] for r in requests)
-        )
+        context.log.info("loading what changed or is missing: " + ", ".join(load.name for load in wanted))
         return dg.SensorResult(run_requests=requests, cursor=seen.cursor())
-    if failed := [*loading, *totals]:  # the failed run is reported; the next file or a person fixes it
-        return _nothing(f"weeks {_listed(failed)} could not be loaded", _with(seen, settled=True))
-    again = _mark_stale(context, lake)
-    under_way = unfinished_weeks(context.instance, weekly_forecast.name)
-    weeks = [week for week in sorted({*due, *again}) if week.key not in under_way]
+    if failed := [load.name for load in wanted if load.weeks]:  # reported; the next file or a person fixes it
+        return _nothing(f"weeks {', '.join(failed)} could not be loaded", _with(seen, settled=True))
+    stale = mark_stale(context.instance, lake)
+    if stale:
+        context.log.info(f"forecasts based on data corrected since: {_listed(stale)}")
+    again = [week for week in stale if week.key == lake.partitions(FORECAST)[-1]]
+    unfinished = unfinished_weeks(context.instance, weekly_forecast.name)
+    weeks = [week for week in sorted({*due, *again}) if week.key not in unfinished]
     early = (
         not settings().last_week and max(seen.contents["raw_sales"], default="") > last_full_week(now, settings()).key
     )
@@ -148,16 +130,6 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     if not weeks:
         return _nothing("the last landed week is not over yet" if early else "all landed weeks are forecast", after)
     return dg.SensorResult(run_requests=[_forecast(week, seen) for week in weeks], cursor=after.cursor())
-
-
-def _load(what: str, assets: Sequence[str], seen: Seen, *span: Week) -> dg.RunRequest:
-    tags = dict(zip((ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG), map(str, span), strict=False))
-    return dg.RunRequest(
-        run_key=f"load {what} {_landing(seen)}",
-        job_name=back_history.name,
-        asset_selection=[dg.AssetKey(name.split("/")) for name in assets],
-        tags=tags,
-    )
 
 
 def _landing(seen: Seen) -> str:
@@ -172,18 +144,6 @@ def _was_asked(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
 
 def _forecast(week: Week, seen: Seen) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"{week} {_landing(seen)}", job_name=weekly_forecast.name, partition_key=week.key)
-
-
-def _mark_stale(context: dg.SensorEvaluationContext, lake: Lake) -> list[Week]:
-    """Record a failed check for each stale forecast; return the newest forecast if it is among them."""
-    stale = stale_weeks(lake)
-    for week, names in stale.items():
-        text = f"a corrected file changed the inputs of this forecast: {', '.join(names)}; "
-        finding = Finding(False, f"{text}`m5 backfill --from {week} --to {week}` rebuilds it")
-        record_again(context.instance, "features", CURRENT, week, finding)
-    if stale:
-        context.log.info(f"forecasts based on data corrected since: {_listed([*stale])}")
-    return [week for week in stale if week.key == lake.partitions(FORECAST)[-1]]
 
 
 def _record_landed(instance: dg.DagsterInstance, lake: Lake, finding: Finding) -> None:
