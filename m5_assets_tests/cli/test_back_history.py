@@ -104,14 +104,14 @@ def _by_schedule(lake: Lake, landing: LandingFolder) -> list[str]:
 
 
 def _by_sensor(lake: Lake, landing: LandingFolder) -> list[str]:
-    cursor = None
+    cursor, requests = None, list[dg.RunRequest]()
     with dg.DagsterInstance.ephemeral() as instance:
         for _ in range(2):  # the first look waits until the file is complete
             with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
                 found = landed_files(context, lake=lake, landing=landing)
             assert isinstance(found, dg.SensorResult)
-            cursor = found.cursor
-    return [" to ".join(request.tags.values()) for request in found.run_requests or []]
+            cursor, requests = found.cursor, [*(found.run_requests or [])]
+    return [" to ".join(request.tags.values()) for request in requests]
 
 
 def _loads(ran: Ran) -> list[str]:
