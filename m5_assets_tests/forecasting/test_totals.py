@@ -163,6 +163,33 @@ def test_a_department_without_sales_is_forecast_as_zero() -> None:
     assert forecast[1:].min() > 0
 
 
+@pytest.mark.parametrize("days", [1, 7, 20])
+def test_a_store_that_opened_in_the_last_weeks_is_forecast_at_its_level(
+    history: TotalsHistory, model: TotalsModel, days: int
+) -> None:
+    known = history.rewind(HORIZON)
+    own = (known.groups["store_id"] == "TX_1").to_numpy()
+    units = known.units.copy()
+    units[own, :-days] = 0
+    found = model.predict(dataclasses.replace(known, units=units))
+    ratio = found[own].sum(axis=1) / history.units[own, -HORIZON:].sum(axis=1)
+    share = min(days / 7, 1)  # less than a week counts as a week
+    assert ((ratio > 0.7 * share) & (ratio < 1.4 * share)).all()
+    profile = found[own].sum(axis=0).reshape(4, 7).mean(axis=0)
+    actual = history.units[own, -HORIZON:].sum(axis=0).reshape(4, 7).mean(axis=0)
+    assert np.corrcoef(profile, actual)[0, 1] > 0.8
+    others = model.predict(known)[~own].sum()
+    assert found[~own].sum() == pytest.approx(others, rel=0.2)
+
+
+def test_a_group_with_four_weeks_of_sales_is_the_members(history: TotalsHistory, model: TotalsModel) -> None:
+    units = history.units.copy()
+    units[0, : -HORIZON - 1] = 0
+    opened = dataclasses.replace(history, units=units)
+    mean = np.mean(list(model.members_forecast(opened).values()), axis=0)
+    np.testing.assert_allclose(model.predict(opened), mean * model.level, rtol=1e-5)
+
+
 def test_reconciliation_keeps_forecasts_that_already_add_up(history: TotalsHistory) -> None:
     hierarchy = history.hierarchy()
     summing = hierarchy.summing[: hierarchy.offsets[9]].toarray()

@@ -25,6 +25,7 @@ from m5_assets.forecasting.totals import ridge, trees
 from m5_assets.forecasting.totals.config import TotalsConfig
 from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, TotalsHistory
 from m5_assets.forecasting.totals.level_correction import REHEARSAL_DAYS, correction
+from m5_assets.forecasting.totals.new_groups import replace_new
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class TotalsModel:
     def predict(self, history: TotalsHistory) -> npt.NDArray[np.float32]:
         """Forecast each store-department for the 28 days after the history: the members' mean times the level.
 
+        A store-department that opened in the last four weeks has a forecast of its own (`new_groups`).
+
         The history may end later than the training data, as the boosters learn slowly changing relations (measured for
         4 weeks); the ridge is fitted on all of it.
 
@@ -103,7 +106,7 @@ class TotalsModel:
             ValueError: as `members_forecast`.
         """
         members = np.stack(list(self.members_forecast(history).values()))
-        return np.asarray(members.mean(axis=0) * self.level, np.float32)
+        return replace_new(np.asarray(members.mean(axis=0) * self.level, np.float32), history)
 
     def save(self, directory: Path) -> None:
         """Write the boosters in LightGBM's text format, then the description; a directory without it has no model."""
