@@ -125,36 +125,48 @@ def place(reader: Reader, scope: Scope, week: Week, days: int) -> Place:
     """Return a place's history of `days` up to the origin, its forecast, and what has been sold since.
 
     Raises:
-        NotFound: if the place has no series.
+        NotFound: if the place has no series, or none that the week forecasts.
     """
     # Above the items, one series is enough to know that the place exists; its numbers come from the totals.
     series = reader.frame(_SERIES, count=None if scope.item else 1, **scope.parameters)
     if series.empty:
         raise NotFound(f"There are no sales of {scope.name}: choose a place or search for an item on the Explore page.")
-    first, last = week.origin - dt.timedelta(days=days - 1), week.last_forecast_day
-    happenings = overview_page.events(reader, first, last)
-    if scope.item is None:
-        return Place(
-            overview_page.daily_sales(reader, scope, first, last),
-            overview_page.daily_forecast(reader, scope, week),
-            overview_page.last_year(reader, scope, week),
-            happenings,
-            None,
-        )
     numbers = [int(number) for number in series["series_id"]]
+    shown = _group(reader, scope, week, days) if scope.item is None else _item(reader, numbers, week, days)
+    if shown.forecast.empty:
+        raise NotFound(
+            f"Week {week} has no forecast of {scope.name}, which was not yet or no longer in that week's sales: choose "
+            "another week or another place."
+        )
+    return shown
+
+
+def _group(reader: Reader, scope: Scope, week: Week, days: int) -> Place:
+    first, last = week.origin - dt.timedelta(days=days - 1), week.last_forecast_day
+    return Place(
+        overview_page.daily_sales(reader, scope, first, last),
+        overview_page.daily_forecast(reader, scope, week),
+        overview_page.last_year(reader, scope, week),
+        overview_page.events(reader, first, last),
+        None,
+    )
+
+
+def _item(reader: Reader, series: list[int], week: Week, days: int) -> Place:
+    first, last = week.origin - dt.timedelta(days=days - 1), week.last_forecast_day
     # One query covers the window and, if it is shorter than a year, the same weeks of last year.
     begin = min(first - dt.timedelta(days=USUAL_DAYS), week.origin - overview_page.YEAR)
     sold = reader.frame(
-        _ITEM_SALES, first=begin, first_week=begin - dt.timedelta(days=6), last_week=last, series=numbers
+        _ITEM_SALES, first=begin, first_week=begin - dt.timedelta(days=6), last_week=last, series=series
     )
-    ahead = reader.frame(_ITEM_FORECAST, week=week.first_day, series=numbers)
-    before = sold[[week.origin - overview_page.YEAR < day <= last - overview_page.YEAR for day in sold["date"]]]
-    price = prices(pd.concat([sold[[d <= week.origin for d in sold["date"]]], ahead])[["date", "price"]])
+    ahead = reader.frame(_ITEM_FORECAST, week=week.first_day, series=series)
+    before = sold.loc[[week.origin - overview_page.YEAR < day <= last - overview_page.YEAR for day in sold["date"]]]
+    price = prices(pd.concat([sold.loc[[d <= week.origin for d in sold["date"]]], ahead])[["date", "price"]])
     return Place(
         sold[sold["date"] >= first],
         ahead,
         before[["date", "units"]].assign(date=[day + overview_page.YEAR for day in before["date"]]),
-        happenings,
+        overview_page.events(reader, first, last),
         price[price["date"] >= first],
     )
 

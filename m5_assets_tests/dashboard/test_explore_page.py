@@ -8,8 +8,11 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import Engine, text
 
 from m5_assets.dashboard import explore_page, plotly_figures
+from m5_assets.dashboard.database import NotFound, Reader
+from m5_assets.dashboard.scope import Scope
 from m5_assets_tests.support.dashboard_data import (
     NEW,
     NEWEST,
@@ -52,6 +55,23 @@ def test_an_item_in_all_stores_is_the_sum_over_stores(client: httpx.Client, busi
     rows = (business.series["item_id"] == "FOODS_1_001").to_numpy()
     assert figure(page)["Sold"]["y"] == business.units[rows][:, -91:].sum(axis=0).tolist()
     assert "Stores that sell this item" in plain(page)
+
+
+@pytest.mark.parametrize("scope", [Scope(store="WI_9"), Scope(store="WI_9", item="FOODS_1_001")])
+def test_a_place_that_the_week_does_not_forecast_says_so(engine: Engine, business: Business, scope: Scope) -> None:
+    assert len(business.series)
+    with engine.connect() as connection:
+        for statement in (
+            "INSERT INTO m5.store (store_id, state_id) VALUES ('WI_9', 'WI')",
+            "INSERT INTO m5.series (series_id, item_id, store_id) "
+            "SELECT max(series_id) + 1, 'FOODS_1_001', 'WI_9' FROM m5.series",
+        ):
+            connection.execute(text(statement))
+        with pytest.raises(
+            NotFound, match=f"Week {NEWEST} has no forecast of .*WI_9, which was not yet or no longer in"
+        ):
+            explore_page.place(Reader(connection), scope, NEWEST, 91)
+        connection.rollback()
 
 
 def test_missing_parents_of_a_place_are_filled_in(client: httpx.Client) -> None:
