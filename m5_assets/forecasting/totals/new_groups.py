@@ -24,7 +24,7 @@ def replace_new(units: npt.NDArray[np.float32], history: TotalsHistory) -> npt.N
         history: totals up to the origin, at least 28 days.
     """
     recent, before = history.units[:, -HORIZON:].astype(np.float64), history.units[:, :-HORIZON]
-    new = recent.any(axis=1) & ~before.any(axis=1)
+    new: npt.NDArray[np.bool_] = np.asarray((recent.sum(axis=1) > 0) & (before.sum(axis=1) == 0))
     if not new.any():
         return units
     others = recent[~new].sum(axis=0).reshape(-1, 7).mean(axis=0)
