@@ -40,6 +40,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
         dg.Failure: a file is invalid, or does not hold the week.
     """
     weeks = [Week.parse(key) for key in context.partition_keys]
+    before = {week.key: lake.version("raw_sales", week.key) for week in weeks}
     try:
         reader = landing.open()
         sales, days = reader.sales(), reader.calendar().set_index("d")["date"]
@@ -66,7 +67,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
                 "landed_first_day": first.isoformat(),
                 "content": sales.content(sales.first_day + columns.start, sales.first_day + columns.stop - 1),
             }
-            lake.publish("raw_sales", week.key, staged, inputs={}, attributes=attributes)
+            lake.publish("raw_sales", week.key, staged, inputs={}, attributes=attributes, replacing=before[week.key])
         rows += table.num_rows
         if number % 10 == 0 or number == len(written):
             context.log.info(f"{number} of {len(written)} weeks written, {rows:,} rows")
@@ -100,6 +101,7 @@ def store_dept_sales(
 ) -> dg.MaterializeResult[Any]:
     """Sum the week's item sales, or take its landed totals."""
     weeks, loaded = [Week.parse(key) for key in context.partition_keys], set(lake.partitions("raw_sales"))
+    before = {week.key: lake.version("store_dept_sales", week.key) for week in weeks}
     try:
         reader = landing.open()
         landed, days = reader.totals(), reader.calendar().set_index("d")["date"]
@@ -118,7 +120,9 @@ def store_dept_sales(
             attributes = {"rows": found.num_rows, "landed_first_day": first.isoformat()}
             if source and (numbers := landed_numbers(week, source, days)):
                 attributes["content"] = source.content(numbers[0], numbers[-1])
-            lake.publish("store_dept_sales", week.key, staged, inputs={}, attributes=attributes)
+            lake.publish(
+                "store_dept_sales", week.key, staged, inputs={}, attributes=attributes, replacing=before[week.key]
+            )
         rows += found.num_rows
         if number % 50 == 0 or number == len(weeks):
             context.log.info(f"{number} of {len(weeks)} weeks written")
@@ -205,13 +209,12 @@ def _compare(week: Week, detail: pd.DataFrame, totals: pd.DataFrame) -> None:
 
 
 def _whole_table(
-    lake: Lake, name: str, table: pa.Table, attributes: Mapping[str, Any] | None = None
+    lake: Lake, name: str, table: pa.Table, before: str, attributes: Mapping[str, Any] | None = None
 ) -> dg.MaterializeResult[Any]:
     with lake.staging() as staged:
         pq.write_table(table, staged / f"{name}.parquet", compression="zstd")
-        manifest = lake.publish(
-            name, None, staged, inputs={}, attributes={"rows": table.num_rows, **(attributes or {})}
-        )
+        facts = {"rows": table.num_rows, **(attributes or {})}
+        manifest = lake.publish(name, None, staged, inputs={}, attributes=facts, replacing=before)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": table.num_rows,
@@ -229,10 +232,12 @@ def _whole_table(
 )
 def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed price file."""
+    before = lake.version("sell_prices")
     try:
         reader = landing.open()
         prices = reader.sell_prices()
-        return _whole_table(lake, "sell_prices", prices, {"contents": content_by_week(prices, reader.calendar())})
+        contents = content_by_week(prices, reader.calendar())
+        return _whole_table(lake, "sell_prices", prices, before, {"contents": contents})
     except BadInput as problem:
         raise _rejected(problem) from problem
 
@@ -244,7 +249,9 @@ def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]
 )
 def calendar(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed calendar."""
+    before = lake.version("calendar")
     try:
-        return _whole_table(lake, "calendar", pa.Table.from_pandas(landing.open().calendar(), preserve_index=False))
+        table = pa.Table.from_pandas(landing.open().calendar(), preserve_index=False)
+        return _whole_table(lake, "calendar", table, before)
     except BadInput as problem:
         raise _rejected(problem) from problem

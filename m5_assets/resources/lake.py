@@ -18,12 +18,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+
+from m5_assets.resources.conditional_writes import locked, read_object, replace_object, s3_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 log = logging.getLogger("m5")
 
@@ -48,6 +53,17 @@ class DamagedFile(dg.Failure):
             description=f"{file.key} in the lake is damaged: {found}, its manifest says {file.bytes} bytes with "
             f"SHA-256 {file.sha256}; restore the file from a backup, or materialise {whose} again",
             allow_retries=False,
+        )
+
+
+class ChangedMeanwhile(dg.Failure):
+    """Another process replaced a partition while this one was building it. A retry builds on what is there now."""
+
+    def __init__(self, dataset: str, partition: str | None) -> None:
+        name = f"{dataset}, week {partition}," if partition else dataset
+        super().__init__(
+            description=f"{name} was replaced by another process while this one was building it, and keeps what that "
+            "one wrote; if two orchestrators use this lake, stop one, then materialise it again"
         )
 
 
@@ -121,6 +137,10 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         path.mkdir(parents=True, exist_ok=True)
         return pafs.LocalFileSystem(), str(path)
 
+    @cached_property
+    def _s3(self) -> S3Client:
+        return s3_client()  # PyArrow has no conditional writes
+
     @property
     def filesystem(self) -> pafs.FileSystem:
         """The lake's PyArrow file system; its paths come from `path`."""
@@ -152,10 +172,9 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def find(self, dataset: str, partition: str | None = None) -> Manifest | None:
         """Return the manifest of a partition, or None if it does not exist."""
-        key = f"{self.folder(dataset, partition)}/{_MANIFEST}"
+        path = self.path(f"{self.folder(dataset, partition)}/{_MANIFEST}")
         try:
-            with self.filesystem.open_input_stream(self.path(key)) as stream:
-                content = json.loads(stream.read())
+            content = json.loads(self._read_whole(path))
             _check_checksum(content)
             files = tuple(LakeFile(**entry) for entry in content.pop("files"))
             return Manifest(files=files, **content)
@@ -163,8 +182,17 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             return None
         except (ValueError, TypeError, KeyError, AttributeError) as problem:
             # After a power cut or a failing disk. Readers see a partition that has to be built again.
-            log.warning("%s cannot be read and counts as missing: %s", self.path(key), problem)
+            log.warning("%s cannot be read and counts as missing: %s", path, problem)
             return None
+
+    def _read_whole(self, path: str) -> bytes:
+        """Return a manifest's content in one request: PyArrow's two, size and content, may see two manifests."""
+        if isinstance(self.filesystem, pafs.LocalFileSystem):
+            return Path(path).read_bytes()
+        content, version = read_object(self._s3, path)
+        if not version:
+            raise FileNotFoundError(path)
+        return content
 
     def open(self, file: LakeFile) -> pa.NativeFile:
         """Return a verified file, open for reading.
@@ -247,6 +275,13 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         present = self.filesystem.get_file_info(paths) if paths else []
         return [key for key, info in zip(keys, present, strict=True) if info.type == pafs.FileType.File and info.size]
 
+    def version(self, dataset: str, partition: str | None = None) -> str:
+        """Return a token of a partition's manifest, empty if there is none. Each change of the manifest changes it."""
+        path = self.path(f"{self.folder(dataset, partition)}/{_MANIFEST}")
+        if not isinstance(self.filesystem, pafs.LocalFileSystem):
+            return read_object(self._s3, path)[1]
+        return _sha256(Path(path)) if Path(path).exists() else ""
+
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield a temporary local folder; pass it to `publish` to keep its files."""
@@ -262,11 +297,24 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         *,
         inputs: Mapping[str, str],
         attributes: Mapping[str, Any],
+        replacing: str | None = None,
     ) -> Manifest:
         """Copy the files of a staging folder into a new version of the partition and make it current.
 
         The version's name is a hash of the content, so the same content always has the same keys.
+
+        Args:
+            dataset: the asset's name.
+            partition: the week's key, or None.
+            staged: the staging folder.
+            inputs: see `Manifest`.
+            attributes: see `Manifest`.
+            replacing: what `version` returned when the work began; None for now.
+
+        Raises:
+            ChangedMeanwhile: if another process has replaced the partition since.
         """
+        replacing = self.version(dataset, partition) if replacing is None else replacing
         names = sorted(p.relative_to(staged).as_posix() for p in staged.rglob("*") if p.is_file())
         hashes = {name: _sha256(staged / name) for name in names}
         version = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:12]
@@ -276,7 +324,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             size = (staged / name).stat().st_size
             self._put(staged / name, f"{base}/{name}")
             files.append(LakeFile(f"{base}/{name}", size, hashes[name]))
-        return self.commit(Manifest(dataset, partition, tuple(files), dict(inputs), dict(attributes)))
+        return self.commit(Manifest(dataset, partition, tuple(files), dict(inputs), dict(attributes)), replacing)
 
     def collect(
         self,
@@ -297,17 +345,37 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise dg.Failure(f"{dataset}, week {partition}: the job wrote no files below {self.uri(prefix)}")
         return Manifest(dataset, partition, files, dict(inputs), dict(attributes))
 
-    def commit(self, manifest: Manifest) -> Manifest:
+    def commit(self, manifest: Manifest, replacing: str | None = None) -> Manifest:
         """Make this manifest the partition's current one, in one step, and return it.
 
         Old versions stay: readers may still use them, and later weeks may carry their models forward.
+
+        Args:
+            manifest: the new contents.
+            replacing: what `version` returned when the work began; None for now.
+
+        Raises:
+            ChangedMeanwhile: if another process has replaced the partition since, with other content.
         """
-        folder = self.folder(manifest.dataset, manifest.partition)
+        replacing = self.version(manifest.dataset, manifest.partition) if replacing is None else replacing
         content = asdict(manifest) | {"files": [asdict(f) for f in manifest.files]}
         content["checksum"] = _checksum(content)
         self._sync([self.path(file.key) for file in manifest.files])
-        self.write_bytes(f"{folder}/{_MANIFEST}", json.dumps(content, indent=1, sort_keys=True).encode())
+        written = json.dumps(content, indent=1, sort_keys=True).encode()
+        if not self._switch(manifest, written, replacing):
+            raise ChangedMeanwhile(manifest.dataset, manifest.partition)
         return manifest
+
+    def _switch(self, manifest: Manifest, content: bytes, replacing: str) -> bool:
+        """Write the manifest if the partition has still this version; return whether it is in force now."""
+        key = f"{self.folder(manifest.dataset, manifest.partition)}/{_MANIFEST}"
+        if not isinstance(self.filesystem, pafs.LocalFileSystem):
+            return replace_object(self._s3, self.path(key), content, replacing)
+        with locked(Path(self._place[1])):
+            if self.version(manifest.dataset, manifest.partition) == replacing:
+                self.write_bytes(key, content)
+                return True
+            return Path(self.path(key)).exists() and Path(self.path(key)).read_bytes() == content
 
     def list(self, prefix: str) -> Sequence[str]:
         """Return the keys of all files below a folder key, sorted."""

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pyarrow as pa
@@ -11,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
-from m5_assets.resources.lake import Lake, MissingInput
+from m5_assets.resources.lake import ChangedMeanwhile, Lake, Manifest, MissingInput
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +129,90 @@ def test_uris_and_keys_round_trip(lake: Lake) -> None:
     assert lake.key(lake.uri("a/b.txt")) == "a/b.txt"
     with pytest.raises(ValueError, match="is not in the lake at"):
         lake.key("s3://elsewhere/a/b.txt")
+
+
+def _before_step(lake: Lake, point: int, then: Callable[[], object]) -> list[str]:
+    """Call `then` before this step of a publication; return a list of the steps so far, up to the switch."""
+    seen: list[str] = []
+
+    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any) -> Any:
+            if "_switch" not in seen:  # nobody else can come between the steps of a switch
+                seen.append(name)
+                if len(seen) == point + 1:
+                    then()
+            return call(*args)
+
+        return step
+
+    for name in ("_put", "_sync", "_switch"):
+        object.__setattr__(lake, name, watched(name, getattr(lake, name)))
+    return seen
+
+
+@pytest.mark.parametrize("point", range(3))
+def test_of_two_writers_one_wins_and_the_other_says_so(lake: Lake, point: int) -> None:
+    name = f"raced-{point}"
+    _publish(lake, "first", name=name)
+    other, began = Lake(root=lake.root), lake.version(name, "2016-05-16")
+    steps = _before_step(lake, point, lambda: _publish(other, "of the other", name=name))
+    with lake.staging() as staged:
+        (staged / "a.txt").write_text("late")
+        with pytest.raises(ChangedMeanwhile, match=f"{name}, week 2016-05-16, was replaced by another process") as lost:
+            lake.publish(name, "2016-05-16", staged, inputs={}, attributes={}, replacing=began)
+    assert lost.value.allow_retries  # a retry builds on what the other wrote
+    assert steps == ["_put", "_sync", "_switch"]
+    assert _read(other, other.get(name, "2016-05-16").under("part")[0].key) == "of the other"
+    # Without anything in between the retry is in force.
+    assert _publish(Lake(root=lake.root), "late", name=name) == other.get(name, "2016-05-16").digest
+
+
+@pytest.mark.parametrize("before", ["nothing", "an older one"])
+def test_two_writers_of_the_same_content_both_succeed(lake: Lake, before: str) -> None:
+    name = f"same-{before.replace(' ', '-')}"
+    if before != "nothing":
+        _publish(lake, "old", name=name)
+    began = lake.version(name, "2016-05-16")
+    digest = _publish(Lake(root=lake.root), "new", name=name)
+    manifest = lake.get(name, "2016-05-16")
+    assert lake.commit(manifest, replacing=began).digest == digest
+    assert lake.version(name, "2016-05-16") != began
+
+
+def test_of_two_first_writers_one_wins(lake: Lake) -> None:
+    assert lake.version("new-born", "2016-05-16") == ""
+    _publish(Lake(root=lake.root), "of the other", name="new-born")
+    theirs = lake.get("new-born", "2016-05-16")
+    with pytest.raises(ChangedMeanwhile):
+        lake.commit(Manifest("new-born", "2016-05-16", theirs.files[:1]), replacing="")
+    assert lake.get("new-born", "2016-05-16") == theirs
+
+
+def test_a_removed_partition_counts_as_changed(lake: Lake) -> None:
+    _publish(lake, "x", name="removed")
+    theirs, began = lake.get("removed", "2016-05-16"), lake.version("removed", "2016-05-16")
+    lake.filesystem.delete_file(lake.path("removed/week=2016-05-16/manifest.json"))
+    with pytest.raises(ChangedMeanwhile):
+        lake.commit(theirs, replacing=began)
+    assert lake.find("removed", "2016-05-16") is None
+
+
+def test_many_writers_lose_no_update(lake: Lake) -> None:
+    """Each adds its number to what it read; a writer that lost starts again."""
+    _publish(lake, "x", name="counted")
+
+    def add(number: int) -> None:
+        own = Lake(root=lake.root)
+        while True:
+            began = own.version("counted", "2016-05-16")
+            manifest = own.get("counted", "2016-05-16")
+            added = [*manifest.attributes.get("added", ()), number]
+            try:
+                own.commit(replace(manifest, attributes={"added": added}), replacing=began)
+            except ChangedMeanwhile:
+                continue
+            return
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(12)))
+    assert sorted(lake.get("counted", "2016-05-16").attributes["added"]) == list(range(12))
