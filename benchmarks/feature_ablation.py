@@ -47,7 +47,7 @@ from m5_assets.weeks import Week
 
 FAMILY = {feature.name: feature.family for feature in CATALOGUE}
 BASE = "the GBM's features"
-NEEDED = ("is_christmas", "days_since_release")
+NEEDED = ("closed", "days_since_release")
 """Features that mark days without possible sales; applied to every forecast, whether the trees use them or not."""
 
 Matrix = npt.NDArray[np.float32]

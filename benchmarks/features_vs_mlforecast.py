@@ -131,6 +131,7 @@ def _measure(sales: Floats, threads: int, parts: int) -> tuple[dict[str, float],
     """Return the measurements of computing all rows, and the last part's (series, days, features) table."""
     import pandas as pd
 
+    from m5_assets.forecasting.closed_days import ClosedDays
     from m5_assets.forecasting.features import Aggregates, Context, Rows, compute
     from m5_assets.forecasting.panel import HORIZON, Panel
 
@@ -141,7 +142,7 @@ def _measure(sales: Floats, threads: int, parts: int) -> tuple[dict[str, float],
     series = pd.DataFrame({"item_id": [f"{n // 10:05d}" for n in range(count)], "dept_id": "D", "cat_id": "C"})
     series = series.assign(store_id=[f"CA_{n % STORES}" for n in range(count)], state_id="CA")
     price = np.ones((count, days + HORIZON), np.float32)
-    panel = Panel(series, sales, price, np.zeros(count, np.int32), calendar)
+    panel = Panel(series, sales, price, np.zeros(count, np.int32), calendar, ClosedDays())
 
     def rows(of: int) -> Rows:
         series = np.repeat(np.arange(of, dtype=np.int32), days - 1)

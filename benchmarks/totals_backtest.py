@@ -71,7 +71,7 @@ def read(landing: Landing, last_day: int) -> tuple[TotalsHistory, npt.NDArray[np
     groups = groups.merge(series[["store_id", "state_id"]].drop_duplicates(), on="store_id")
     groups = groups.sort_values(["store_id", "dept_id"], ignore_index=True)
     days = calendar.drop(columns=["wm_yr_wk", "d"]).iloc[before : last_day + HORIZON]
-    history = TotalsHistory(groups, totals.units[:, : last_day - before].astype(np.float32), days)
+    history = TotalsHistory.learned(groups, totals.units[:, : last_day - before].astype(np.float32), days)
 
     prices = landing.sell_prices().to_pandas()
     prices = prices[prices["wm_yr_wk"] >= calendar["wm_yr_wk"].iloc[sales.first_day - 1]]

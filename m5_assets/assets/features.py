@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from m5_assets.readers.known_inputs import Known, KnownInputs
+from m5_assets.readers.known_inputs import CLOSED_DAYS, OPEN_DAYS, Known, KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
@@ -94,7 +94,7 @@ def _compute(
     outcome = sagemaker.process(
         context,
         "features",
-        arguments=[argument for each in weeks for argument in _arguments(each)],
+        arguments=[*(argument for each in weeks for argument in _arguments(each)), *_given(weeks[-1])],
         inputs={
             "sales": JobInput(_list_files(lake, last, "raw_sales", [each.sales for each in weeks]), manifest=True),
             "totals": JobInput(
@@ -122,6 +122,12 @@ def _compute(
 def _arguments(known: Known) -> list[str]:
     """Return the job's arguments for a week: origin, first day of the sales, first day of the totals."""
     return ["--origin", known.week.origin.isoformat(), str(known.sales[0].partition), str(known.totals[0].partition)]
+
+
+def _given(known: Known) -> list[str]:
+    """Return the job's arguments for what the retailer says about closed days, the same for all weeks."""
+    options = {"--closed-days": known.inputs.get(CLOSED_DAYS), "--open-days": known.inputs.get(OPEN_DAYS)}
+    return [part for option, text in options.items() if text for part in (option, text)]
 
 
 def _folder_of(manifest: Manifest) -> str:

@@ -4,7 +4,8 @@
 
 The inputs are `sales` and `totals` (weekly files, none after the last origin's week), `prices` and `calendar`. Each
 `--origin` has an output of the same name with the folders `panel` (for training and the LSTM), `horizon` (28 rows per
-series, for the GBM's predictions) and `totals` (the store-departments' long history). The inputs are read only once,
+series, for the GBM's predictions) and `totals` (the store-departments' long history). The closed days of the stores are
+learned from the totals; `--closed-days` and `--open-days` correct them. The inputs are read only once,
 but each origin gets exactly what its own job would get, so its files are the same bytes.
 
 Memory does not grow with the number of stores, because only one store's panel is held at a time. A first pass builds
@@ -33,6 +34,7 @@ from m5_assets.containers.contract import (
     processing_output,
     reporting,
 )
+from m5_assets.forecasting.closed_days import ClosedDays, Given
 from m5_assets.forecasting.features import CATALOGUE, Aggregates, Context, write_horizon
 from m5_assets.forecasting.file_names import file_name
 from m5_assets.forecasting.history import DailyUnits, WeekFile, build_panel, join_current, read_store, share_series
@@ -72,6 +74,7 @@ class Tables:
         prices: the file with the prices of all calendar weeks.
         totals: rows of the store-departments' totals.
         calendar: all days.
+        given: what the retailer says about closed days.
         keep: number of stores whose tables to keep in memory.
         kept: the tables kept, by store.
     """
@@ -80,11 +83,12 @@ class Tables:
     prices: Path
     totals: pd.DataFrame
     calendar: pa.Table
+    given: Given
     keep: int
     kept: dict[str, tuple[list[DailyUnits], pa.Table]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, keep: int) -> Tables:
+    def read(cls, given: Given, keep: int) -> Tables:
         """Read the inputs, except for sales and prices, which are read by store."""
         (prices,), (calendar,) = processing_input("prices"), processing_input("calendar")
         return cls(
@@ -92,6 +96,7 @@ class Tables:
             prices,
             read_weekly_totals(processing_input("totals")),
             pq.read_table(calendar),
+            given,
             keep,
         )
 
@@ -108,11 +113,11 @@ class Tables:
             raise ValueError(f"the sales end on {ends}, but the features are for {window.origin}")
         return sorted(last.stores)
 
-    def panel(self, window: Window, store: str) -> Panel:
-        """Return a store's panel as of an origin."""
+    def panel(self, window: Window, store: str, closed: ClosedDays) -> Panel:
+        """Return a store's panel as of an origin, with its closed days among those of all stores."""
         weeks, prices = self._tables_of(store)
         known = [units for week, units in zip(self.weeks, weeks, strict=True) if window.sees(week)]
-        return build_panel(join_current(known), prices, self.calendar)
+        return build_panel(join_current(known), prices, self.calendar, closed)
 
     def _tables_of(self, store: str) -> tuple[list[DailyUnits], pa.Table]:
         if store in self.kept:
@@ -126,15 +131,16 @@ class Tables:
         """Return the totals as of an origin."""
         dates = self.totals["date"]
         known = self.totals[(dates >= window.totals_since) & (dates <= window.origin)]
-        return history_of(known, self.calendar, [week for week in self.weeks if window.sees(week)])
+        weeks = [week for week in self.weeks if window.sees(week)]
+        return history_of(known, self.calendar, weeks, self.given)
 
 
 def run() -> None:
     """Compute the features of one or several origins."""
-    windows = _windows()
+    windows, given = _arguments()
     with reporting() as report:
         report.progress(f"reading {len(processing_input('sales'))} weeks of sales", 0.0)
-        tables = Tables.read(keep=_KEPT_STORES if len(windows) > 1 else 0)
+        tables = Tables.read(given, keep=_KEPT_STORES if len(windows) > 1 else 0)
         written = []
         for number, window in enumerate(windows):
             begun = 0.1 + 0.9 * number / len(windows)
@@ -143,7 +149,7 @@ def run() -> None:
         report.materialized({**written[-1], "dagster/row_count": HORIZON * sum(each["series"] for each in written)})
 
 
-def _windows() -> list[Window]:
+def _arguments() -> tuple[list[Window], Given]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--origin",
@@ -154,7 +160,10 @@ def _windows() -> list[Window]:
         metavar=("ORIGIN", "SALES_SINCE", "TOTALS_SINCE"),
         help="last day with known sales, first day of the sales to use, first day of the totals",
     )
-    return [Window(*days) for days in parser.parse_args().origin]
+    for name, dates in (("--closed-days", "on which stores close"), ("--open-days", "on which stores open")):
+        parser.add_argument(name, default="", metavar="[STORE:]MM-DD,…", help=f"dates of any year {dates}")
+    found = parser.parse_args()
+    return [Window(*days) for days in found.origin], Given.parse(found.closed_days, found.open_days)
 
 
 def _write(tables: Tables, window: Window, report: Report, begun: float, share: float) -> dict[str, Any]:
@@ -169,7 +178,7 @@ def _write(tables: Tables, window: Window, report: Report, begun: float, share: 
 
     def panels() -> Iterator[Panel]:
         for number, store in enumerate(stores, start=1):
-            panel = tables.panel(window, store)
+            panel = tables.panel(window, store, totals.closed_days)
             if store in own:
                 write_panel(panel, folders["panel"] / f"{file_name(store)}.parquet")
             metadata["series"] += len(panel.series)
@@ -189,6 +198,7 @@ def _write(tables: Tables, window: Window, report: Report, begun: float, share: 
         "first_day": first_day.isoformat(),
         "stores": len(stores),
         "days_of_totals": totals.days,
+        "closed_days_ahead": totals.closed_days.after(window.origin),
         "features": len(CATALOGUE),
     }
 

@@ -18,10 +18,11 @@ from m5_assets.forecasting.panel import Panel
 
 
 def panel_digest(panel: Panel) -> str:
-    """Return a hash of everything in a panel that training depends on: sales, prices, releases and origin."""
+    """Return a hash of everything in a panel that training depends on: sales, prices, releases, origin, closed days."""
     digest = hashlib.sha256(str(panel.origin).encode())
     for values in (panel.sales, panel.price, panel.release):
         digest.update(np.ascontiguousarray(values).data)
+    digest.update(panel.closed.text())
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from m5_assets.forecasting.closed_days import ClosedDays
 from m5_assets.forecasting.panel import EVENT_COLUMNS, HORIZON, SERIES_COLUMNS, Panel
 
 Source = Path | str | IO[bytes]
@@ -232,13 +233,14 @@ def join_current(weeks: Sequence[DailyUnits]) -> DailyUnits:
     return DailyUnits(joined.series[kept].reset_index(drop=True), joined.first_day, joined.units[kept])
 
 
-def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Panel:
+def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table, closed: ClosedDays | None = None) -> Panel:
     """Combine sales with what is known in advance about the 28 days after the origin.
 
     Args:
         history: sales through the origin.
         prices: columns store_id, item_id, wm_yr_wk, sell_price; weeks after the horizon are ignored.
         calendar: columns date, wm_yr_wk, the event columns and `snap_<state>`; must cover the history and the horizon.
+        closed: the closed days of all stores; None if they do not matter, as for prices.
 
     Raises:
         ValueError: the calendar does not cover the days; the message names the missing ones.
@@ -262,6 +264,7 @@ def build_panel(history: DailyUnits, prices: pa.Table, calendar: pa.Table) -> Pa
         weekly[:, week_codes],
         np.minimum(release, never).astype(np.int32),
         _covariates(rows),
+        (closed or ClosedDays()).only(history.series["store_id"]),
     )
 
 

@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets.forecasting.closed_days import ClosedDays
+
 HORIZON = 28
 """Days in every forecast, as in the M5 competition."""
 
@@ -24,6 +26,8 @@ EVENT_COLUMNS = ("event_name_1", "event_type_1", "event_name_2", "event_type_2")
 
 CALENDAR_KEY = b"m5.calendar"
 """Key of the calendar in the Parquet schema metadata of panel and totals files."""
+CLOSED_KEY = b"m5.closed_days"
+"""Key of the stores' closed days, in the same place."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Panel:
             day, T + 28 if after its last.
         calendar: T + 28 rows: `date` (datetime64[s]), the columns of `EVENT_COLUMNS` (empty string for none) and one
             boolean column `snap_<state>` per state; index 0..T+27.
+        closed: the closed days of its stores, past and ahead.
     """
 
     series: pd.DataFrame
@@ -45,6 +50,7 @@ class Panel:
     price: npt.NDArray[np.float32]
     release: npt.NDArray[np.int32]
     calendar: pd.DataFrame
+    closed: ClosedDays
 
     def __post_init__(self) -> None:
         count, days = self.sales.shape
@@ -87,6 +93,7 @@ class Panel:
             self.price[rows],
             self.release[rows],
             self.calendar,
+            self.closed,
         )
 
     def stores(self) -> list[tuple[str, Panel]]:
@@ -105,6 +112,7 @@ class Panel:
             self.price[:, : last + HORIZON],
             np.minimum(self.release, last + HORIZON).astype(np.int32),
             self.calendar.iloc[: last + HORIZON],
+            self.closed,
         )
 
 
@@ -120,6 +128,7 @@ def concat(panels: Sequence[Panel]) -> Panel:
         np.concatenate([p.price for p in panels]),
         np.concatenate([p.release for p in panels]),
         first.calendar,
+        ClosedDays.join(p.closed for p in panels),
     )
 
 
@@ -132,7 +141,9 @@ def write_panel(panel: Panel, path: Path) -> None:
     columns["release"] = pa.array(panel.release, pa.int32())
     columns["sales"] = _lists(panel.sales.astype(np.int32), days)
     columns["price"] = _lists(panel.price, days + HORIZON)
-    table = pa.table(columns).replace_schema_metadata({CALENDAR_KEY: calendar_text(panel.calendar)})
+    table = pa.table(columns).replace_schema_metadata(
+        {CALENDAR_KEY: calendar_text(panel.calendar), CLOSED_KEY: panel.closed.text()}
+    )
     pq.write_table(table, path, compression="zstd", use_dictionary=True)
 
 
@@ -140,13 +151,14 @@ def read_panel(source: Path | pa.NativeFile) -> Panel:
     """Read a panel written by `write_panel`, from a file or a buffer (such as a request's body).
 
     Raises:
-        ValueError: the file has no calendar in its metadata.
+        ValueError: the file has no calendar or no closed days in its metadata.
     """
     table = pq.read_table(source)
     metadata = table.schema.metadata or {}
-    if CALENDAR_KEY not in metadata:
+    if not {CALENDAR_KEY, CLOSED_KEY} <= metadata.keys():
         raise ValueError(
-            f"{source}: not a panel file (no calendar in its metadata); the features job writes panel files"
+            f"{source}: not a panel file of this version (no calendar or closed days in its metadata); the features "
+            "job writes panel files"
         )
     return Panel(
         pd.DataFrame({name: table[name].to_pandas().astype(str) for name in SERIES_COLUMNS}),
@@ -154,6 +166,7 @@ def read_panel(source: Path | pa.NativeFile) -> Panel:
         _matrix(table["price"]).astype(np.float32),
         table["release"].to_numpy(),
         calendar_of(metadata[CALENDAR_KEY]),
+        ClosedDays.of_text(metadata[CLOSED_KEY]),
     )
 
 

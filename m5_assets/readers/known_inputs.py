@@ -20,6 +20,8 @@ from m5_assets.weeks import Week, week_containing, weeks_between
 
 PRICES, CALENDAR = "known_prices", "known_calendar"
 """Names of the inputs that are a part of `sell_prices` and `calendar`: through the end of the week's horizon."""
+CLOSED_DAYS, OPEN_DAYS = "M5_CLOSED_DAYS", "M5_OPEN_DAYS"
+"""Names of the settings that are inputs, where they are not empty: they are facts about the stores."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Known:
         totals: the same for the store-departments' totals.
         prices: the manifest of the prices.
         calendar: the manifest of the calendar.
-        inputs: the digest of each input.
+        inputs: the digest of each input; a setting as it is.
     """
 
     week: Week
@@ -66,6 +68,8 @@ class KnownInputs:
             PRICES: self.prices(week),
             CALENDAR: self.calendar(week),
         }
+        given = {CLOSED_DAYS: policy.closed_days, OPEN_DAYS: policy.open_days}
+        inputs |= {name: text for name, text in given.items() if text}
         return Known(week, sales, totals, self._get("sell_prices"), self._get("calendar"), inputs)
 
     def changed(self, week: Week) -> list[str]:

@@ -18,6 +18,8 @@ class ForecastPolicy(dg.ConfigurableResource):  # type: ignore[type-arg]  # dags
     history_weeks: int = Field(description="weeks of daily sales used by features and models")
     min_history_weeks: int = Field(description="weeks of sales a week needs before it can be forecast")
     cadence_weeks: int = Field(description="age in weeks at which a model is retrained")
+    closed_days: str = Field(description="yearly dates on which stores close, beyond what their sales show")
+    open_days: str = Field(description="yearly dates on which stores open, against what their sales show")
     shares: dict[str, float] = Field(description="default shares of all members except the first, by member")
     alignment: float = Field(description="default strength of the alignment to the totals")
 
@@ -28,6 +30,8 @@ class ForecastPolicy(dg.ConfigurableResource):  # type: ignore[type-arg]  # dags
             history_weeks=source.history_weeks,
             min_history_weeks=source.min_history_weeks,
             cadence_weeks=source.cadence_weeks,
+            closed_days=source.closed_days,
+            open_days=source.open_days,
             shares={name: source.share(name) for name in MEMBER_NAMES[1:]},
             alignment=source.alignment,
         )

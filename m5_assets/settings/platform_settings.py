@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from m5_assets.forecasting.closed_days import YearlyDate
 from m5_assets.model_specs import MEMBERS, MODELS, ModelSpec
 from m5_assets.settings.alert_settings import AlertSettings
 from m5_assets.settings.check_settings import CheckSettings
@@ -66,6 +67,12 @@ class Settings(BaseSettings):
     alignment: float = Field(
         0.8, ge=0, le=1, description="alignment strength until enough past weeks are scored (0 = none, 1 = full)"
     )
+    closed_days: str = Field(
+        "", description="dates on which stores close that their sales do not show yet, such as `12-25,CA_1:01-01`"
+    )
+    open_days: str = Field(
+        "", description="dates on which stores will open although their sales show them closed so far; same form"
+    )
     heavy_jobs: int = Field(
         1, ge=1, description="features and training jobs that may run at the same time, across all runs"
     )
@@ -93,6 +100,12 @@ class Settings(BaseSettings):
                     f"{host!r} is not a host name; use one like forecasts.example.com, without scheme or port"
                 )
         return hosts
+
+    @field_validator("closed_days", "open_days")
+    @classmethod
+    def _are_yearly_dates(cls, text: str) -> str:
+        YearlyDate.parse(text)
+        return text
 
     @field_validator("home")
     @classmethod

@@ -11,8 +11,8 @@ import pytest
 
 from m5_assets.forecasting.features import CATALOGUE, MODEL_FEATURES, NAMES, Context, Rows, compute
 from m5_assets.forecasting.features.cumulative import LONGEST, accumulate, deviation_of
-from m5_assets.forecasting.features.holidays import dates_of
 from m5_assets.forecasting.features.registry import CHUNK, FAMILIES
+from m5_assets.forecasting.holidays import dates_of
 from m5_assets.forecasting.panel import Panel
 from m5_assets_tests.support.panels import make_panel
 
@@ -159,7 +159,7 @@ def naive_calendar(panel: Panel, series: int, day: int, horizon: int) -> dict[st
         "weekday": date.day_of_week,
         "week_of_month": (date.day - 1) // 7 + 1,
         "days_to_month_end": (date + pd.offsets.MonthEnd(0) - date).days,
-        "is_christmas": float((date.month, date.day) == (12, 25)),
+        "closed": float((date.month, date.day) == (12, 25)),
         "days_to_event": ahead[0] if ahead else np.nan,
         "events_nearby": float(
             is_event[[d for d in range(max(day - 3, 0), day + 4) if d in {*known, *range(day)}]].sum()

@@ -27,6 +27,7 @@ def one_series(sales: list[float], price: list[float], release: int = -400) -> p
         np.array([price], np.float32),
         np.array([release], np.int32),
         model.calendar,
+        model.closed,
     )
     return outlook(panel, forecasts_of(panel)).iloc[0]
 

@@ -111,7 +111,7 @@ def test_christmas_is_zero_and_the_days_around_it_are_not(history: TotalsHistory
 
 def test_later_sales_do_not_change_a_forecast(history: TotalsHistory, model: TotalsModel) -> None:
     known = history.rewind(HORIZON)
-    cut = TotalsHistory(
+    cut = TotalsHistory.learned(
         known.groups.copy(),
         known.units.copy(),
         pd.DataFrame(known.calendar.to_dict(orient="list")).astype(known.calendar.dtypes),
@@ -224,7 +224,7 @@ def test_a_booster_with_other_features_is_rejected(model: TotalsModel, tmp_path:
 
 
 def test_other_store_departments_are_rejected(history: TotalsHistory, model: TotalsModel) -> None:
-    fewer = TotalsHistory(history.groups.iloc[1:].reset_index(drop=True), history.units[1:], history.calendar)
+    fewer = TotalsHistory.learned(history.groups.iloc[1:].reset_index(drop=True), history.units[1:], history.calendar)
     with pytest.raises(ValueError, match="other than the history's"):
         model.predict(fewer)
 
@@ -249,7 +249,7 @@ def test_a_file_of_another_kind_is_rejected(tmp_path: Path) -> None:
 
 def test_an_inconsistent_history_is_rejected(history: TotalsHistory) -> None:
     with pytest.raises(ValueError, match="do not match"):
-        TotalsHistory(history.groups, history.units[:, :-1], history.calendar)
+        dataclasses.replace(history, units=history.units[:, :-1])
     units = history.units.copy()
     units[2, 10] = -1
     with pytest.raises(ValueError, match=r"units of CA_1/HOBBIES_1 on .* are -1"):

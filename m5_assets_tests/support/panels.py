@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from m5_assets.forecasting.closed_days import learn
 from m5_assets.forecasting.panel import HORIZON, Panel
 
 ORIGIN = pd.Timestamp("2016-02-28")
@@ -61,7 +62,8 @@ def make_panel(seed: int, items: int, stores: int, days: int) -> Panel:
     mean = level * weekday * (1 + 0.15 * snap) * (1 + 2 * (1 - discount))
     mean = np.where(released & ~_christmas(calendar), mean, 0.0)
     sales = rng.poisson(mean[:, :days])
-    return Panel(series, sales.astype(np.float32), price.astype(np.float32), release, calendar)
+    closed = learn(series["store_id"].to_numpy(str), sales, calendar)
+    return Panel(series, sales.astype(np.float32), price.astype(np.float32), release, calendar, closed)
 
 
 def _series(items: int, stores: int) -> pd.DataFrame:

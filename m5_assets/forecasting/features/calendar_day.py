@@ -1,4 +1,4 @@
-"""The target day's position in the week, month and year, and its horizon."""
+"""The target day's position in the week, month and year, its horizon, and whether the store is closed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ FEATURES = describe(
     ("quarter", "code", "quarter of t, from 1"),
     ("week_of_year", "weeks", "ISO week of t"),
     ("day_of_year", "days", "day of the year of t, from 1"),
-    ("is_christmas", "flag", "t is 25 December, when the stores are closed"),
+    ("closed", "flag", "the store is closed on t"),
 )
 
 
 def compute(context: Context, rows: Rows, out: Matrix) -> None:
     """Fill `out` (rows, features)."""
     out[:, 0] = rows.horizon
-    look_up(_table(context.dates[0], len(context.dates)), rows.day, out[:, 1:])
+    look_up(_table(context.dates[0], len(context.dates)), rows.day, out[:, 1:-1])
+    out[:, -1] = context.closed[context.codes["store"][rows.series], rows.day]
 
 
 @lru_cache(maxsize=2)
@@ -47,6 +48,5 @@ def _table(first: np.datetime64, days: int) -> Matrix:
         dates.quarter,
         dates.isocalendar().week,
         dates.day_of_year,
-        (dates.month == 12) & (dates.day == 25),
     ]
     return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)

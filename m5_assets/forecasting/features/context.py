@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from m5_assets.forecasting.features import holidays
+from m5_assets.forecasting import holidays
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows
 from m5_assets.forecasting.features.cumulative import Sums
 from m5_assets.forecasting.features.group_totals import Aggregates
@@ -43,6 +43,7 @@ class Context:
         sums: for each level, (groups, T + 1) units sold by the group before each day.
         mean_price: for the levels store_dept, store_cat and item, (groups, T + 28) mean price of the series on offer.
         offered: (items, T + 28) number of stores that offer the item.
+        closed: (stores, T + 28) whether a store is closed, 0 or 1; always 0 for stores that are not in the panel.
         snap: (S, T + 28) SNAP days of each state, 0 or 1.
         dates: (T + 28,) datetime64[D].
         event: (T + 28, 3) codes of the first event, its type and the second event; 0 for none.
@@ -60,6 +61,7 @@ class Context:
     sums: dict[str, Sums]
     mean_price: dict[str, Matrix]
     offered: Matrix
+    closed: Matrix
     snap: Matrix
     dates: npt.NDArray[np.datetime64]
     event: Integers
@@ -99,6 +101,7 @@ class Context:
             sums=groups.sums,
             mean_price=groups.mean_price,
             offered=groups.offered,
+            closed=panel.closed.of([store for (store,) in groups.keys["store"]], dates).astype(np.float32),
             snap=np.ascontiguousarray(panel.snap().T.astype(np.float32)),
             dates=dates,
             event=_events(panel.calendar),

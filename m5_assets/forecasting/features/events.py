@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from m5_assets.forecasting.features import holidays
+from m5_assets.forecasting import holidays
 from m5_assets.forecasting.features.base import Integers, Matrix, Rows, describe, kernel, look_up
 from m5_assets.forecasting.features.context import Context
 from m5_assets.forecasting.panel import HORIZON

@@ -52,7 +52,7 @@ CATALOGUE: tuple[Feature, ...] = tuple(feature for family in FAMILIES for featur
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 
 MODEL_FEATURES: tuple[str, ...] = (
-    *("dept", "store", "cat", "horizon", "weekday", "day_of_month", "is_christmas"),
+    *("dept", "store", "cat", "horizon", "weekday", "day_of_month", "closed"),
     *("snap", "snap_previous_day", "snap_share_28"),
     *("event", "event_type", "event_next_day", "days_to_holiday", "days_since_holiday", "days_since_release"),
     *("price", "price_cents", "price_momentum_7", "price_momentum_28", "price_ratio_mean_28", "price_ratio_mean_364"),

@@ -20,7 +20,7 @@ class GBMConfig(Hyperparameters):
     )
     training_days: int = Field(364, ge=1, description="days before the origin from which rows are drawn")
     sample_share: float = Field(
-        0.4, gt=0, le=1, description="share of the live rows (released, not Christmas) that is drawn"
+        0.4, gt=0, le=1, description="share of the live rows (released, store open) that is drawn"
     )
     max_rows: int = Field(
         6_000_000,

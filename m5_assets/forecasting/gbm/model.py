@@ -43,7 +43,7 @@ class GBMModel:
     training_rows: int
 
     def predict(self, features: npt.NDArray[np.float32], departments: npt.NDArray[np.str_]) -> npt.NDArray[np.float32]:
-        """Forecast the units of each row; zero before the release and on 25 December, when the stores are closed.
+        """Forecast the units of each row; zero before the release and where the store is closed.
 
         Args:
             features: (R, F) in the order of `self.features`.
@@ -65,7 +65,7 @@ class GBMModel:
         if self.config.family != GLOBAL:
             members.append(self._predict_departments(features, departments))
         units = np.mean(members, axis=0)
-        closed = features[:, self.features.index("is_christmas")] > 0
+        closed = features[:, self.features.index("closed")] > 0
         unreleased = np.isnan(features[:, self.features.index("days_since_release")])
         units[closed | unreleased] = 0.0
         return np.asarray(units, np.float32)

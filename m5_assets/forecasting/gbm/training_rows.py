@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m5_assets.forecasting.checkpoints import panel_digest
+from m5_assets.forecasting.closed_days import ClosedDays
 from m5_assets.forecasting.features import Aggregates, Context, Rows
 from m5_assets.forecasting.features.base import Integers
 from m5_assets.forecasting.gbm.config import GBMConfig
@@ -73,7 +74,7 @@ class TrainingRows:
 
     @classmethod
     def draw(cls, panels: Iterable[Panel], config: GBMConfig) -> TrainingRows:
-        """Draw rows of series on sale on the last days, except 25 December, each with a random horizon from 1 to 28.
+        """Draw rows of series on sale and stores open on the last days, each with a random horizon from 1 to 28.
 
         Memory grows with the number of rows (at most `config.max_rows`) and of groups of series.
 
@@ -101,6 +102,8 @@ class _FirstPass:
         self.dates = np.array([], "datetime64[D]")
         self.release: list[Integers] = []
         self.departments: list[npt.NDArray[np.str_]] = []
+        self.stores: list[npt.NDArray[np.str_]] = []
+        self.closed: list[ClosedDays] = []
         self.digests: list[str] = []
 
     def over(self, panels: Iterable[Panel]) -> Iterator[Panel]:
@@ -117,6 +120,8 @@ class _FirstPass:
             self.days, self.dates = panel.days, panel.calendar["date"].to_numpy().astype("datetime64[D]")
             self.release.append(panel.release)
             self.departments.append(panel.series["dept_id"].to_numpy(str))
+            self.stores.append(panel.series["store_id"].to_numpy(str))
+            self.closed.append(panel.closed)
             self.digests.append(panel_digest(panel))
             yield panel
 
@@ -126,14 +131,14 @@ class _FirstPass:
         if first >= self.days:
             raise ValueError(f"the panel has {self.days} days; training needs more than {MIN_HISTORY}")
         days = np.arange(first, self.days, dtype=np.int32)
-        closed = np.char.endswith(np.datetime_as_string(self.dates[days], unit="D"), "12-25")
         share = min(config.sample_share, config.max_rows / (sum(map(len, self.release)) * len(days)))
         rng = np.random.default_rng(config.seed)
         series: list[list[Integers]] = [[] for _ in departments]  # by department, then by panel
         day: list[list[Integers]] = [[] for _ in departments]
-        for release, names in zip(self.release, self.departments, strict=True):
+        each = zip(self.release, self.departments, self.stores, self.closed, strict=True)
+        for release, names, stores, closed in each:
             drawn = rng.random((len(release), len(days)), np.float32) < share
-            drawn &= (release[:, None] <= days) & ~closed
+            drawn &= (release[:, None] <= days) & ~closed.of(stores, self.dates[days])
             for department, name in enumerate(departments):
                 own = np.flatnonzero(names == name).astype(np.int32)
                 place, column = np.nonzero(drawn[own])

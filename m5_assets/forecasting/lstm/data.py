@@ -85,7 +85,7 @@ class Windows:
             store-department.
         calendar_rows: (B, E + 28) int64, rows of the calendar's (S * D) table.
         level: (B, 1) float, daily units, positive.
-        offered: (B, 28) float, 1 where the item is released and the stores are open, else 0, where the forecast is 0.
+        offered: (B, 28) float, 1 where the item is released and the store is open, else 0, where the forecast is 0.
     """
 
     identities: Tensor
@@ -125,8 +125,10 @@ class WindowSource:
         codes = [_encode(panel.series[name].to_numpy(str), vocabularies[name]) for name in IDENTITIES]
         self.identities = torch.from_numpy(np.stack(codes, axis=1)).to(device)
         self.state = torch.from_numpy(pd.Index(panel.states).get_indexer(pd.Index(states)).astype(np.int64)).to(device)
-        dates = panel.calendar["date"].dt
-        self.open = torch.from_numpy(~((dates.month == 12) & (dates.day == 25)).to_numpy(bool)).to(device)
+        stores, place = np.unique(panel.series["store_id"].to_numpy(str), return_inverse=True)
+        days = panel.calendar["date"].to_numpy().astype("datetime64[D]")
+        self.store = torch.from_numpy(place.astype(np.int64)).to(device)
+        self.open = torch.from_numpy(~panel.closed.of(stores, days)).to(device)
         self.snap = torch.tensor(panel.snap().T, device=device)
         department = panel.series.groupby(["store_id", "dept_id"], sort=True).ngroup().to_numpy(np.int64, copy=True)
         self.department = torch.from_numpy(department).to(device)
@@ -144,7 +146,8 @@ class WindowSource:
 
         known = past.clamp(min=0)
         sales = self.sales[rows[:, None], known]
-        shown = (past >= 0) & self.open[known]
+        store = self.store[rows, None]
+        shown = (past >= 0) & self.open[store, known]
         counted = (shown & (past >= release)).float()
         department_sales, shown = self.department_sales[self.department[rows, None], known], shown.float()
         state = self.state[rows, None]
@@ -190,7 +193,7 @@ class WindowSource:
             decoder=decoder,
             calendar_rows=state * self.calendar.days.shape[1] + span,
             level=level,
-            offered=released[:, self.encoder_days :] * self.open[ahead],
+            offered=released[:, self.encoder_days :] * self.open[store, ahead],
         )
 
     def targets(self, rows: Tensor, origins: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class LSTMModel:
 
         Each store is forecast on its own, so the panel may contain any stores, but each with all of its series. Items,
         departments and stores that were not in the training data get the embedding for unknown words. The forecast is
-        0 before the release and on 25 December.
+        0 before the release and where the store is closed.
 
         Returns:
             (N, 28) daily units, not negative.

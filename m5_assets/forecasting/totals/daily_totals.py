@@ -5,7 +5,7 @@ Not here: building a history from the lake's weekly tables (`weekly`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets.forecasting.closed_days import ClosedDays, Flags, Given, learn
 from m5_assets.forecasting.hierarchy import Hierarchy
-from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, calendar_of, calendar_text
+from m5_assets.forecasting.panel import CALENDAR_KEY, CLOSED_KEY, HORIZON, calendar_of, calendar_text
 
 GROUP_COLUMNS = ("store_id", "dept_id", "cat_id", "state_id")
 
@@ -29,11 +30,13 @@ class TotalsHistory:
         units: (G, T) float32, daily units sold, not negative.
         calendar: T + 28 rows, as `Panel.calendar`: `date`, the columns of `panel.EVENT_COLUMNS` (empty string for
             none) and one boolean column `snap_<state>` per state; index 0..T+27.
+        closed_days: the closed days of the stores, past and ahead.
     """
 
     groups: pd.DataFrame
     units: npt.NDArray[np.float32]
     calendar: pd.DataFrame
+    closed_days: ClosedDays
 
     def __post_init__(self) -> None:
         if self.units.ndim != 2 or 0 in self.units.shape:
@@ -56,7 +59,7 @@ class TotalsHistory:
 
     @classmethod
     def of_series(cls, series: pd.DataFrame, units: npt.NDArray[np.number], calendar: pd.DataFrame) -> TotalsHistory:
-        """Sum series into their store-departments.
+        """Sum series into their store-departments, and learn the stores' closed days.
 
         Args:
             series: N rows with at least the columns of `GROUP_COLUMNS`.
@@ -67,7 +70,14 @@ class TotalsHistory:
         groups = groups.sort_values(["store_id", "dept_id"], ignore_index=True).astype(str)
         sums = np.zeros((len(groups), units.shape[1]))
         np.add.at(sums, group_codes(series, groups), units)
-        return cls(groups, sums.astype(np.float32), calendar)
+        return cls.learned(groups, sums.astype(np.float32), calendar)
+
+    @classmethod
+    def learned(
+        cls, groups: pd.DataFrame, units: npt.NDArray[np.float32], calendar: pd.DataFrame, given: Given | None = None
+    ) -> TotalsHistory:
+        """Return the history with the closed days that it shows, corrected by what the retailer says."""
+        return cls(groups, units, calendar, learn(groups["store_id"].to_numpy(str), units, calendar, given))
 
     @property
     def days(self) -> int:
@@ -89,9 +99,9 @@ class TotalsHistory:
         """The states with a SNAP column, in the calendar's order."""
         return [c.removeprefix("snap_") for c in self.calendar.columns if c.startswith("snap_")]
 
-    def closed(self) -> npt.NDArray[np.bool_]:
-        """Return (T + 28,) whether the stores are closed, which is on 25 December."""
-        return np.char.endswith(np.datetime_as_string(self.dates, unit="D"), "12-25")
+    def closed(self) -> Flags:
+        """Return (G, T + 28) whether each group's store is closed."""
+        return self.closed_days.of(self.groups["store_id"].to_numpy(str), self.dates)
 
     def hierarchy(self) -> Hierarchy:
         """Return the hierarchy of the groups; levels 1 to 9 are the competition's, the others repeat some of them.
@@ -105,7 +115,7 @@ class TotalsHistory:
         if not 0 <= days < self.days:
             raise ValueError(f"cannot rewind a history of {self.days} days by {days} days")
         last = self.days - days
-        return TotalsHistory(self.groups, self.units[:, :last], self.calendar.iloc[: last + HORIZON])
+        return replace(self, units=self.units[:, :last], calendar=self.calendar.iloc[: last + HORIZON])
 
 
 def group_codes(series: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -129,7 +139,9 @@ def write_totals(history: TotalsHistory, path: Path) -> None:
         name: pa.array(history.groups[name].astype(str), pa.string()) for name in GROUP_COLUMNS
     }
     columns["units"] = pa.FixedSizeListArray.from_arrays(pa.array(history.units.reshape(-1)), history.days)
-    table = pa.table(columns).replace_schema_metadata({CALENDAR_KEY: calendar_text(history.calendar)})
+    table = pa.table(columns).replace_schema_metadata(
+        {CALENDAR_KEY: calendar_text(history.calendar), CLOSED_KEY: history.closed_days.text()}
+    )
     pq.write_table(table, path, compression="zstd")
 
 
@@ -137,16 +149,20 @@ def read_totals(source: Path | pa.BufferReader) -> TotalsHistory:
     """Read a history written by `write_totals`, from a file or a buffer (such as a request's body).
 
     Raises:
-        ValueError: the file has no calendar in its metadata, or columns are missing.
+        ValueError: the file has no calendar or closed days in its metadata, or columns are missing.
     """
     table = pq.read_table(source)
     metadata = table.schema.metadata or {}
     missing = [name for name in (*GROUP_COLUMNS, "units") if name not in table.column_names]
-    if CALENDAR_KEY not in metadata or missing:
-        raise ValueError(f"{source}: not a file of totals (no calendar in its metadata, or columns missing: {missing})")
+    if not {CALENDAR_KEY, CLOSED_KEY} <= metadata.keys() or missing:
+        raise ValueError(
+            f"{source}: not a file of totals of this version (no calendar or closed days in its metadata, or columns "
+            f"missing: {missing})"
+        )
     units = table["units"].combine_chunks()
     return TotalsHistory(
         pd.DataFrame({name: table[name].to_pandas().astype(str) for name in GROUP_COLUMNS}),
         units.values.to_numpy().reshape(len(units), -1).astype(np.float32),
         calendar_of(metadata[CALENDAR_KEY]),
+        ClosedDays.of_text(metadata[CLOSED_KEY]),
     )

@@ -100,7 +100,7 @@ class TotalsModel:
         4 weeks); the ridge is fitted on all of it.
 
         Returns:
-            (G, 28) daily units, not negative; zero on 25 December.
+            (G, 28) daily units, not negative; zero where the store is closed.
 
         Raises:
             ValueError: as `members_forecast`.
@@ -186,12 +186,12 @@ def training_origins(days: int, config: TotalsConfig) -> npt.NDArray[np.int64]:
 
 
 def same_weekday_mean(history: TotalsHistory) -> npt.NDArray[np.float32]:
-    """Return (G, 28) the mean over the last four same weekdays; zero on 25 December."""
+    """Return (G, 28) the mean over the last four same weekdays the store was open; zero where it is closed."""
     open_days = ~history.closed()
     recent = history.units[:, -HORIZON:].reshape(-1, 4, 7)
-    weight = open_days[history.days - HORIZON : history.days].astype(np.float32).reshape(4, 7)
-    mean = np.tile((recent * weight).sum(axis=1) / weight.sum(axis=0), (1, 4))
-    return np.asarray(mean * open_days[history.days :], np.float32)
+    weight = open_days[:, history.days - HORIZON : history.days].astype(np.float32).reshape(-1, 4, 7)
+    mean = np.tile((recent * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1), (1, 4))
+    return np.asarray(mean * open_days[:, history.days :], np.float32)
 
 
 def _fit_members(

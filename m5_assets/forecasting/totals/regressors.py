@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m5_assets.forecasting.features import holidays
+from m5_assets.forecasting import holidays
 from m5_assets.forecasting.features.context import EVENT_NAMES
 from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.panel import HORIZON

@@ -12,6 +12,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from m5_assets.forecasting.closed_days import Flags
 from m5_assets.forecasting.hierarchy import Floats
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals import special_days
@@ -31,21 +32,28 @@ FLOOR = 0.5
 """Units that replace zero before taking the logarithm."""
 CEILING = 1.5
 """Upper limit of forecasts, as a multiple of the best day so far: a short history may confuse events."""
+CLOSED_SHARE = 0.01
+"""Share of an aggregate's units that closed stores usually sell, from which on a day says nothing about the others."""
 
 
 def forecast(history: TotalsHistory) -> npt.NDArray[np.float32]:
-    """Fit the ridge on the history and return (G, 28) daily units; zero on 25 December."""
+    """Fit the ridge on the history and return (G, 28) daily units; zero where the store is closed."""
     hierarchy = history.hierarchy()
     summing = hierarchy.summing[: hierarchy.offsets[LEVELS]].toarray()
     sums = summing @ history.units.astype(np.float64)
     windows = [window for place, window in enumerate(WINDOWS) if place == 0 or window // 2 < history.days]
     design = special_days.common(history, yearly=history.days >= MIN_YEARLY)
     forecasts = np.zeros((len(sums), HORIZON))
+    closed = history.closed()
+    normal = _normal_days(history, closed, summing)
     for states, rows in _by_states(history, summing):
         regressors = np.column_stack([design, *(special_days.snap_weekdays(history, state) for state in states)])
-        members = [_fit(sums[rows], regressors, history, window) for window in windows]
-        forecasts[rows] = np.mean(members, axis=0)
-    return reconcile(forecasts, summing, sums[:, -364:].mean(axis=1)).astype(np.float32)
+        for days, some in _by_days(normal[rows], rows):
+            members = [_fit(sums[some], regressors, days, window) for window in windows]
+            forecasts[some] = np.mean(members, axis=0)
+    units = reconcile(forecasts, summing, sums[:, -364:].mean(axis=1))
+    units[closed[:, history.days :]] = 0
+    return units.astype(np.float32)
 
 
 def reconcile(forecasts: Floats, summing: Floats, size: Floats) -> Floats:
@@ -71,10 +79,30 @@ def _by_states(history: TotalsHistory, summing: Floats) -> list[tuple[tuple[str,
     return [(key, list(rows)) for key, rows in groupby(order, key=lambda row: keys[row])]
 
 
-def _fit(sums: Floats, regressors: Floats, history: TotalsHistory, window: int) -> Floats:
-    """Return (A, 28) forecasts of aggregates that share their regressors, fitted on the last `window` days."""
-    days, closed = history.days, history.closed()
-    rows = np.flatnonzero(~closed[:days])
+def _normal_days(history: TotalsHistory, closed: Flags, summing: Floats) -> Flags:
+    """Return (A, T) the days to fit each aggregate on: those on which hardly any of its stores were closed."""
+    usual = np.maximum(history.units.mean(axis=1, dtype=np.float64), FLOOR)
+    missing = summing @ (closed[:, : history.days] * usual[:, None])
+    normal: Flags = missing <= CLOSED_SHARE * (summing @ usual)[:, None]
+    return normal
+
+
+def _by_days(normal: Flags, rows: list[int]) -> list[tuple[Flags, list[int]]]:
+    """Group aggregates by the days that they are fitted on."""
+    patterns, place = np.unique(normal, axis=0, return_inverse=True)
+    members: list[list[int]] = [[] for _ in patterns]
+    for row, code in zip(rows, place.reshape(-1).tolist(), strict=True):
+        members[code].append(row)
+    return list(zip(patterns, members, strict=True))
+
+
+def _fit(sums: Floats, regressors: Floats, normal: Flags, window: int) -> Floats:
+    """Return (A, 28) forecasts, as if all stores were open, of aggregates that share their regressors and normal days.
+
+    They are fitted on the normal days among the last `window` days.
+    """
+    days = len(normal)
+    rows = np.flatnonzero(normal)
     rows = rows[rows >= days - window]
     known = regressors[rows]
     units = sums[:, rows].T
@@ -85,6 +113,5 @@ def _fit(sums: Floats, regressors: Floats, history: TotalsHistory, window: int) 
     fitted = np.exp(known @ coefficients + centre)
     level = (weight @ units) / (weight @ fitted)
     ahead: Floats = np.exp(regressors[days:] @ coefficients + centre) * level
-    ahead[closed[days:]] = 0
     capped: Floats = np.minimum(ahead, CEILING * units.max(axis=0)).T
     return capped

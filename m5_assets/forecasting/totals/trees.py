@@ -33,7 +33,7 @@ class Examples:
 
 
 def examples(history: TotalsHistory, origins: npt.NDArray[np.int64], ridge: Floats | None) -> Examples:
-    """Return the rows of past origins whose sales are known, without closed days.
+    """Return the rows of past origins whose sales are known, without days on which the store was closed.
 
     Args:
         history: totals up to the training origin.
@@ -41,14 +41,13 @@ def examples(history: TotalsHistory, origins: npt.NDArray[np.int64], ridge: Floa
         ridge: (O, G, 28) the ridge's forecasts at those origins, to divide sales by; None to divide by the recent mean.
     """
     rows = Builder(history).build(origins)
-    count = len(history.groups)
     ahead = origins[:, None] + np.arange(HORIZON)
-    known = (ahead < history.days) & ~history.closed()[ahead]
+    known = (ahead < history.days)[:, None] & ~history.closed()[:, ahead].transpose(1, 0, 2)
     units = history.units[:, np.minimum(ahead, history.days - 1)].transpose(1, 0, 2).reshape(-1).astype(np.float64)
     matrix, base = rows.matrix, rows.base
     if ridge is not None:
         base, matrix = with_ridge(matrix, base, ridge.reshape(-1))
-    keep = np.repeat(known, count, axis=0).reshape(-1) & (base > 0)
+    keep = known.reshape(-1) & (base > 0)
     target = np.clip(units[keep] / base[keep], 0, RIDGE_BOUNDS[1])
     return Examples(matrix[keep], target, base[keep] / base[keep].mean())
 
@@ -83,7 +82,7 @@ def train(
 def forecast(
     booster: lgb.Booster, history: TotalsHistory, ridge: npt.NDArray[np.float32] | None, threads: int
 ) -> npt.NDArray[np.float32]:
-    """Return (G, 28) daily units after the history; zero on 25 December.
+    """Return (G, 28) daily units after the history; zero where the store is closed.
 
     Args:
         booster: result of `train`.
@@ -97,5 +96,5 @@ def forecast(
         base, matrix = with_ridge(matrix, base, ridge.reshape(-1).astype(np.float64))
     multiple = np.asarray(booster.predict(matrix, num_threads=threads), np.float64)
     units = np.maximum(multiple * base, 0).reshape(-1, HORIZON)
-    units[:, history.closed()[history.days :]] = 0
+    units[history.closed()[:, history.days :]] = 0
     return units.astype(np.float32)

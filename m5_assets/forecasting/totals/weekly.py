@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets.forecasting.closed_days import Given
 from m5_assets.forecasting.history import WeekFile, covariates
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS, TotalsHistory
@@ -24,7 +25,9 @@ def read_weekly_totals(files: Sequence[Path]) -> pd.DataFrame:
     return frame
 
 
-def history_of(frame: pd.DataFrame, calendar: pa.Table, sales: Sequence[WeekFile] = ()) -> TotalsHistory:
+def history_of(
+    frame: pd.DataFrame, calendar: pa.Table, sales: Sequence[WeekFile] = (), given: Given | None = None
+) -> TotalsHistory:
     """Return the history in rows of totals.
 
     Its store-departments are those of the last day; others have left. The totals of a store-department are zeros before
@@ -34,6 +37,7 @@ def history_of(frame: pd.DataFrame, calendar: pa.Table, sales: Sequence[WeekFile
         frame: rows as returned by `read_weekly_totals`.
         calendar: as in `history.build_panel`.
         sales: the weeks of item sales that are known.
+        given: closed days that the retailer names.
 
     Raises:
         ValueError: a store-department has no row, or more than one, for a day on which it existed, or no
@@ -56,7 +60,8 @@ def history_of(frame: pd.DataFrame, calendar: pa.Table, sales: Sequence[WeekFile
         )
     last = wide.columns[-1] + dt.timedelta(days=HORIZON)
     groups = wide.index.to_frame(index=False).astype(str)
-    return TotalsHistory(groups, wide.fillna(0).to_numpy(np.float32), covariates(calendar, wide.columns[0], last))
+    days = covariates(calendar, wide.columns[0], last)
+    return TotalsHistory.learned(groups, wide.fillna(0).to_numpy(np.float32), days, given)
 
 
 def _lost(wide: Any, landed: set[dt.date], sales: Sequence[WeekFile]) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """Dates of US holidays by rule, so that distances to them need no calendar beyond the horizon.
 
-Not here: the events in the panel's calendar (`events`).
+Not here: the events in the panel's calendar (`features.events`).
 """
 
 from __future__ import annotations
