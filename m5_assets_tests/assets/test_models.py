@@ -38,7 +38,8 @@ def _groups(lake: Lake, model: str, pairs: tuple[tuple[str, str], ...]) -> Group
     calendar = make_panel(seed=1, items=1, stores=1, days=2).calendar
     with lake.staging() as staged:
         (staged / "totals").mkdir()
-        write_totals(TotalsHistory(frame, np.zeros((len(frame), 2), np.float32), calendar), staged / "totals/t.parquet")
+        totals = TotalsHistory.learned(frame, np.zeros((len(frame), 2), np.float32), calendar)
+        write_totals(totals, staged / "totals/t.parquet")
         features = lake.publish("features", WEEK.key, staged, inputs={}, attributes={})
     return groups_of(lake, features, SPECS[model].fits)
 

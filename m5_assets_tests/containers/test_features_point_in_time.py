@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from m5_assets.containers.features import run
 from m5_assets.forecasting.history import DailyUnits
-from m5_assets.forecasting.panel import HORIZON
+from m5_assets.forecasting.panel import HORIZON, read_panel
+from m5_assets.forecasting.totals.daily_totals import read_totals
 from m5_assets_tests.support.panels import make_panel
 
 WEEKS, FIRST_WEEKS = 24, 12
@@ -60,17 +61,22 @@ class Inputs:
 
     def written(self, origin: dt.date, since: dt.date) -> dict[str, str]:
         """Run the job for an origin and return the SHA-256 of each file that it writes."""
+        files = self.run("--origin", str(origin), str(since), str(DATES[0]))
+        return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+    def run(self, *arguments: str) -> dict[str, bytes]:
+        """Run the job and return the files that it writes."""
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
             for name, table in self.files.items():
                 path = Path(folder) / "processing" / "input" / f"{name}.parquet"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pq.write_table(table, path)
             patched.setenv("SAGEMAKER_BASE_DIR", folder)
-            patched.setattr(sys, "argv", ["features", "--origin", str(origin), str(since), str(DATES[0])])
+            patched.setattr(sys, "argv", ["features", *arguments])
             run()
             output = Path(folder) / "processing" / "output"
             files = [path for path in sorted(output.rglob("*")) if path.is_file()]
-            return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+            return {str(path.relative_to(output)): path.read_bytes() for path in files}
 
 
 def known_then(number: int, sales: np.ndarray = PANEL.sales) -> Inputs:
@@ -108,3 +114,21 @@ def test_a_leak_would_be_detected() -> None:
     written = known_then(FIRST_WEEKS).written(origin, DATES[0])
     other = known_then(FIRST_WEEKS, sales).written(origin, DATES[0])
     assert all(other[name] != written[name] for name in written)
+
+
+def test_given_closed_days_reach_every_file_of_the_store_they_name() -> None:
+    origin = DATES[7 * FIRST_WEEKS + 6]
+    closed, (first, second) = origin + dt.timedelta(days=9), PANEL.series["store_id"].unique().tolist()
+    job = known_then(FIRST_WEEKS)
+    since = ("--origin", str(origin), str(DATES[0]), str(DATES[0]))
+    written = job.run(*since, "--closed-days", f"{first}:{closed:%m-%d}")
+    files = {name.removeprefix(f"{origin}/"): pa.BufferReader(content) for name, content in written.items()}
+    assert read_panel(files[f"panel/{first}.parquet"]).closed.dates == {first: (closed,)}
+    assert read_panel(files[f"panel/{second}.parquet"]).closed.dates == {}
+    assert read_totals(files["totals/totals.parquet"]).closed_days.dates == {first: (closed,)}
+    for store in (first, second):
+        rows = pq.read_table(files[f"horizon/{store}.parquet"], columns=["date", "closed"]).to_pandas()
+        flagged = rows.loc[rows["closed"] > 0, "date"].unique().tolist()
+        assert flagged == ([closed] if store == first else [])
+    dates = ("--closed-days", f"{closed:%m-%d}", "--open-days", f"{first}:{closed:%m-%d},{second}:{closed:%m-%d}")
+    assert job.run(*since, *dates) == job.run(*since)

@@ -115,6 +115,17 @@ def test_forecasts_are_zero_before_the_release_and_at_christmas(model: GBMModel,
     assert (units[unreleased] == 0).all()
 
 
+def test_a_store_that_opens_at_christmas_is_forecast(model: GBMModel, panel: Panel) -> None:
+    stores = panel.series["store_id"].to_numpy(str)
+    first = panel.rewind((panel.origin - np.datetime64("2015-12-20")).days)
+    opened = dataclasses.replace(first, closed=first.closed.only(stores[:1]))
+    units = forecast(model, opened)
+    assert (units[stores == stores[0], 4] == 0).all()
+    assert units[stores != stores[0], 4].sum() > 0
+    usual = forecast(model, first)
+    assert np.array_equal(np.delete(units, 4, axis=1), np.delete(usual, 4, axis=1))
+
+
 def test_training_rows_are_on_sale_and_never_at_christmas(panel: Panel) -> None:
     context = Context.build(panel)
     drawn = TrainingRows.draw([panel], SMALL)

@@ -209,6 +209,16 @@ class TestForecast:
         assert (forecast[unreleased] == 0).all()
         assert (forecast[~unreleased & ~christmas] > 0).all()
 
+    def test_of_a_store_that_opens_on_christmas_day_is_not_zero(self, panel: Panel, model: LSTMModel) -> None:
+        december = panel.rewind(70)
+        stores = december.series["store_id"].to_numpy(str)
+        opened = dataclasses.replace(december, closed=december.closed.only(stores[:1]))
+        christmas = (december.calendar["date"].iloc[december.days :].dt.strftime("%m-%d") == "12-25").to_numpy()
+        sells = december.release <= december.days
+        forecast = model.predict(opened)[:, christmas]
+        assert (forecast[stores == stores[0]] == 0).all()
+        assert (forecast[sells & (stores != stores[0])] > 0).all()
+
     def test_of_a_store_does_not_depend_on_other_stores(self, panel: Panel, model: LSTMModel) -> None:
         alone = np.concatenate([model.predict(store) for _, store in panel.stores()])
         np.testing.assert_allclose(alone, model.predict(panel), rtol=1e-4, atol=1e-6)

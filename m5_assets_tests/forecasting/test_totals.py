@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from m5_assets.forecasting.closed_days import ClosedDays
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.forecasting.totals import ridge
 from m5_assets.forecasting.totals.config import TotalsConfig
@@ -107,6 +108,23 @@ def test_christmas_is_zero_and_the_days_around_it_are_not(history: TotalsHistory
     for forecast in (*model.members_forecast(before).values(), same_weekday_mean(before), model.predict(before)):
         assert (forecast[:, christmas] == 0).all()
         assert (np.delete(forecast, christmas, axis=1) > 0).all()
+
+
+def test_a_store_that_sells_on_christmas_day_is_forecast_and_the_others_are_not(history: TotalsHistory) -> None:
+    units, dates = history.units.copy(), history.dates[: history.days]
+    first = (history.groups["store_id"] == history.groups["store_id"].iloc[0]).to_numpy()
+    opened = np.char.endswith(dates.astype(str), "12-25")
+    units[np.ix_(first, opened)] = units[np.ix_(first, np.roll(opened, -7))]
+    changed = TotalsHistory.learned(history.groups, units, history.calendar)
+    before = changed.rewind((history.origin - np.datetime64("2015-12-06")).days)
+    known = TotalsHistory.learned(before.groups, before.units, before.calendar)
+    assert known.closed_days == ClosedDays.join([before.closed_days])
+    christmas = int((np.datetime64("2015-12-25") - known.origin.to_datetime64()) / np.timedelta64(1, "D")) - 1
+    model = fit(known, SMALL, quiet)
+    for forecast in (*model.members_forecast(known).values(), same_weekday_mean(known), model.predict(known)):
+        assert (forecast[~first, christmas] == 0).all()
+        ratio = forecast[first, christmas] / forecast[first, christmas - 7]
+        assert ((ratio > 0.5) & (ratio < 2)).all()
 
 
 def test_later_sales_do_not_change_a_forecast(history: TotalsHistory, model: TotalsModel) -> None:
