@@ -87,6 +87,11 @@ class Given:
         """Return what two lists say, each as in `YearlyDate.parse`."""
         return cls(YearlyDate.parse(closed), YearlyDate.parse(opened))
 
+    @property
+    def stores(self) -> set[str]:
+        """The stores that are named."""
+        return {date.store for date in (*self.closed, *self.open)} - {""}
+
 
 @dataclass(frozen=True)
 class ClosedDays:

@@ -163,6 +163,7 @@ def test_a_setting_is_a_list_of_dates_for_all_stores_or_one() -> None:
         YearlyDate("02-29"),
     )
     assert YearlyDate.parse("") == ()
+    assert Given.parse("12-25,CA_1:01-01", "TX_1:12-25").stores == {"CA_1", "TX_1"}
 
 
 @pytest.mark.parametrize("text", ["25-12", "2015-12-25", "CA_1", "12-25;12-26", "christmas"])
