@@ -19,7 +19,7 @@ Form = Literal["csv", "xlsx"]
 
 _TYPES = {"csv": "text/csv; charset=utf-8", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 _WIDEST = 80
-_NAME_BYTES = 200  # file systems allow 255
+_NAME_BYTES = 200  # file systems allow 255; a longer name keeps its end, which is the item and the week
 
 # Spreadsheets execute text that looks like a formula (OWASP, "CSV injection"), also behind a separator of theirs: where
 # the decimal sign is a comma, they split at semicolons.
@@ -35,7 +35,7 @@ def download(frame: pd.DataFrame, name: str, form: Form, note: str) -> Response:
 def _attachment(name: str, form: Form) -> str:
     """Return the header that names the file: in ASCII and, if that is not all of it, in UTF-8 (RFC 6266)."""
     plain = "".join("_" if (unicodedata.category(c)[0] in "CZ" and c != " ") or c in '<>:"/\\|?*' else c for c in name)
-    plain = plain.encode()[:_NAME_BYTES].decode(errors="ignore")
+    plain = plain.encode()[-_NAME_BYTES:].decode(errors="ignore")
     in_ascii = re.sub(r"[^ -~]|%", "_", plain)
     header = f'attachment; filename="{in_ascii}.{form}"'
     return header if in_ascii == plain else f"{header}; filename*=UTF-8''{quote(plain, safe='')}.{form}"
