@@ -32,13 +32,11 @@ def ui(port: int, host: str) -> None:
 
     Like `dagster dev`, with the webserver guarded against other web pages.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _interrupt)
+    stop_on_signals()
     prepare_instance()
     programs = Path(sys.executable).parent
     with contextlib.suppress(KeyboardInterrupt), _code_servers() as workspace:
-        _run_together(
+        run_together(
             {
                 "webserver": [
                     str(programs / "m5"), "webserver", "--host", host, "--port", str(port), "--workspace", workspace,
@@ -46,6 +44,13 @@ def ui(port: int, host: str) -> None:
                 "daemon": [str(programs / "dagster-daemon"), "run", "--workspace", workspace],
             }
         )  # fmt: skip
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and, unless it is ignored (nohup), a hangup end this process like Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -65,7 +70,7 @@ def _code_servers() -> Iterator[str]:
         yield str(workspace)
 
 
-def _run_together(commands: Mapping[str, Sequence[str]]) -> None:
+def run_together(commands: Mapping[str, Sequence[str]]) -> None:
     """Run programs until one ends, then stop the others.
 
     Raises:

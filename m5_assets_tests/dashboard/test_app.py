@@ -64,7 +64,10 @@ def test_user_input_is_never_run_as_sql_or_html(client: httpx.Client, path: str,
 
 
 def test_unknown_host_headers_are_rejected(address: str) -> None:
-    assert httpx.get(address, headers={"Host": "evil.example"}).status_code == 400
+    answer = httpx.get(address, headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+    assert "M5_ALLOWED_HOSTS" in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_without_a_database_pages_say_what_to_do() -> None:

@@ -6,11 +6,14 @@ import csv
 import io
 import re
 import zipfile
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import httpx
+import pandas as pd
 import pytest
 
+from m5_assets.dashboard.downloads import download
 from m5_assets_tests.support.dashboard_data import (
     Business,
 )
@@ -32,6 +35,25 @@ def test_a_download_matches_the_chart(client: httpx.Client, business: Business) 
     assert len(rows) == 91 + 28
     sold = [float(row["sold"]) for row in rows if row["sold"]]
     assert sold == business.units[business.row(("FOODS_1_001", "CA_1")), -91:].tolist()
+
+
+def test_every_cell_that_begins_a_formula_is_escaped() -> None:
+    texts = [None, "=1+1", "x", "-2", "@a", "a;=1", "\tb", "\uff1d1", "a-1", "x=1"]
+    frame = pd.DataFrame({"text": texts, "mixed": [1.5, "+1", *[-1.0] * 8], "number": -1.0})
+    answer = download(frame, "sales", "csv", "")
+    rows = list(csv.DictReader(io.StringIO(bytes(answer.body).decode("utf-8-sig"), newline="")))
+    assert [row["text"] for row in rows] == [
+        "", "'=1+1", "x", "'-2", "'@a", "a;'=1", "'\tb", "'\uff1d1", "a-1", "x=1",
+    ]  # fmt: skip
+    assert [row["mixed"] for row in rows] == ["1.5", "'+1", *["-1.0"] * 8]
+    assert {row["number"] for row in rows} == {"-1.0000"}
+
+
+@pytest.mark.parametrize("name", ["a" * 400 + "-2016-05-16", "\N{SNOWMAN}" * 200 + "-2016-05-16"])
+def test_a_long_name_keeps_its_end(name: str) -> None:
+    header = download(pd.DataFrame({"a": [1]}), name, "xlsx", "").headers["content-disposition"]
+    assert unquote(header).endswith(("-2016-05-16.xlsx", '-2016-05-16.xlsx"'))
+    assert len(unquote(header.rpartition("=")[2]).encode()) < 220
 
 
 @pytest.mark.parametrize("path", ["/explore.xlsx?store=CA_1", "/exceptions.xlsx", "/accuracy.xlsx"])

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from m5_assets.dashboard.app import create_app
 from m5_assets.dashboard.static_files import SECURITY_HEADERS
-from m5_assets_tests.support.dashboard_data import SCORED, Business
+from m5_assets_tests.support.dashboard_data import Business
 
 PATHS = (
     "/", "/explore", "/explore.csv", "/explore.xlsx", "/items.json", "/exceptions", "/exceptions.csv",
@@ -66,7 +66,7 @@ async def answers(app: ASGIApp, asked: list[tuple[str, str, dict[str, str]]]) ->
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         found = []
         for method, target, headers in asked:
-            raw = {name: value.encode("latin-1", "replace") for name, value in headers.items()}
+            raw = {name.encode(): value.encode("latin-1", "replace") for name, value in headers.items()}
             path, _, query = target.partition("?")
             url = (
                 httpx.URL("http://127.0.0.1", path="/", raw_path=target.encode()) if target.isascii() else path + query
@@ -103,9 +103,10 @@ def test_a_failed_page_has_the_security_headers() -> None:
     def broken() -> Engine:
         raise NoSuchTableError
 
-    [failed] = anyio.run(answers, create_app(broken), [("GET", f"/?week={SCORED}", {})])
+    asked: list[tuple[str, str, dict[str, str]]] = [("GET", "/", {})]
+    [failed] = anyio.run(answers, create_app(broken), asked)
     gone = create_engine("postgresql+psycopg2://127.0.0.1:9/m5")
-    [unreachable] = anyio.run(answers, create_app(lambda: gone), [("GET", "/", {})])
+    [unreachable] = anyio.run(answers, create_app(lambda: gone), asked)
     for answer, status in ((failed, 500), (unreachable, 503)):
         assert answer.status_code == status
         assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
