@@ -31,6 +31,7 @@ from m5_assets.dagster_internals import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
+from m5_assets.resources.postgres.roles import WRITER
 from m5_assets.weeks import Week
 from m5_assets_tests.support.disk import Disk
 
@@ -252,7 +253,7 @@ class Platform:
                 shutil.rmtree(path, ignore_errors=True)
         self._clear_lake()
         day, last = WEEK.first_day, WEEK.origin
-        with PostgresResource(home=str(self.home)).engine().begin() as connection:
+        with PostgresResource(home=str(self.home)).engine(WRITER).begin() as connection:
             for table in schema.metadata.sorted_tables:
                 column = {"store_dept_sales": "date"}.get(table.name, "week")
                 if column in table.columns:

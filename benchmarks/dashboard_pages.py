@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1.0, help="seconds from which on a response is too slow")
     arguments = parser.parse_args()
     source = settings()
-    engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
+    engine = PostgresResource.of(source).engine()
     with engine.connect() as connection:
         week = arguments.week or str(connection.execute(text(NEWEST)).scalar_one())
         series, forecasts, weeks = connection.execute(text(LOADED), {"week": week}).one()

@@ -14,6 +14,7 @@ from m5_assets.automation.sensors import SENSORS
 from m5_assets.checks import STAGES as CHECKED_STAGES
 from m5_assets.extras.quicksight import refresh
 from m5_assets.extras.quicksight.quicksight_api import QuickSight
+from m5_assets.private_folder import private_folder
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
@@ -29,9 +30,8 @@ STAGES = (landing, features, models, predictions, ensemble_weights, ensemble, ac
 
 def resources(source: Settings) -> dict[str, Any]:
     """Return the resources for these settings, by name."""
+    private_folder(source.home)
     lake = Lake(root=source.lake)
-    # Passed as an EnvVar because Dagster's UI shows resource configuration, and the URL holds a password.
-    url = dg.EnvVar("M5_DATABASE_URL") if source.database_url.get_secret_value() else ""
     return {
         "landing": LandingFolder(root=source.landing),
         "lake": lake,
@@ -39,7 +39,7 @@ def resources(source: Settings) -> dict[str, Any]:
         "limits": CheckLimits.of(source.checks),
         "retention": Retention.of(source.retention),
         "sagemaker": SageMakerJobs(home=str(source.home), lake=lake, job_settings=source.sagemaker),
-        "postgres": PostgresResource(url=url, home=str(source.home)),
+        "postgres": PostgresResource.from_environment(source),
         "quicksight": QuickSight.of(source.quicksight),
     }
 

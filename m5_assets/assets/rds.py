@@ -30,6 +30,7 @@ from m5_assets.resources.postgres.load import (
     load_store_dept_sales,
     load_week,
 )
+from m5_assets.resources.postgres.roles import WRITER
 from m5_assets.weeks import WEEKS, Week
 
 Rows: TypeAlias = pa.Table | Iterable[pa.Table]
@@ -86,8 +87,8 @@ def _rds_asset(
     def table(context: dg.AssetExecutionContext, lake: Lake, postgres: PostgresResource) -> dg.MaterializeResult[Any]:
         from m5_assets.resources.postgres import migrate  # Alembic would take a tenth of the code location's load time
 
-        engine = postgres.engine()
-        migrate.upgrade(engine)
+        migrate.ensure_newest(postgres)
+        engine = postgres.engine(WRITER)
         weeks = [Week.parse(key) for key in context.partition_keys] if weekly else []
         results: list[LoadResult] = []
         try:

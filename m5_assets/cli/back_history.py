@@ -77,10 +77,9 @@ def load_landed(weeks: Sequence[Week], *, own: Collection[Week] = (), tables: Co
 
 def _held(lake: Lake) -> dict[str, set[str]]:
     """Return the weeks that are both in the lake and in PostgreSQL, by dataset."""
-    source = settings()
-    engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
-    migrate.upgrade(engine)
+    postgres = PostgresResource.of(settings())
+    migrate.ensure_newest(postgres)
     return {
-        dataset: {*lake.partitions(dataset)} & {day.isoformat() for day in loaded_weeks(engine, table)}
+        dataset: {*lake.partitions(dataset)} & {day.isoformat() for day in loaded_weeks(postgres.engine(), table)}
         for dataset, table in _LOADED.items()
     }

@@ -33,6 +33,7 @@ from m5_assets.cli.instance import dagster_home
 from m5_assets.dagster_internals import InstigatorType
 from m5_assets.errors import UserError
 from m5_assets.model_specs import MODELS
+from m5_assets.private_folder import is_open, private_folder
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
@@ -152,13 +153,16 @@ def _folders(source: Settings) -> Iterator[Diagnosis]:
     home = Path(os.environ["DAGSTER_HOME"])
     for name, folder in (("M5_HOME", source.home), ("DAGSTER_HOME", home)):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as problem:
             yield Diagnosis("folders", "wrong", f"{name}: {problem}", f"make {folder} writable for this user")
         else:
             yield Diagnosis("folders", "good", f"{name} {folder} is writable")
+    if is_open(source.home):
+        text_ = f"other accounts of this machine can read M5_HOME {source.home}"
+        yield Diagnosis("folders", "wrong", text_, f"`chmod 700 {source.home}`")
 
 
 def _disk(source: Settings) -> Iterator[Diagnosis]:
@@ -219,9 +223,11 @@ def _models(source: Settings) -> Iterator[Diagnosis]:
 
 def _database(source: Settings) -> Iterator[Diagnosis]:
     try:
-        engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
+        engine = PostgresResource.of(source).engine()
         with engine.connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
+            query = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = session_user"
+            user, is_superuser = connection.execute(text(query)).one()
     except (SQLAlchemyError, UserError, OSError, ValueError) as problem:
         first = str(problem).splitlines()[0]
         yield Diagnosis(
@@ -232,6 +238,11 @@ def _database(source: Settings) -> Iterator[Diagnosis]:
         )
         return
     yield Diagnosis("database", "good", f"PostgreSQL {version} answers at {engine.url.render_as_string(True)}")
+    if is_superuser:
+        remedy = "run `m5 migrate`, set M5_DATABASE_READER_PASSWORD and M5_DATABASE_WRITER_PASSWORD: docs/database.md"
+        yield Diagnosis("roles", "wrong", f"M5_DATABASE_URL logs in as the superuser {user}", remedy)
+    else:
+        yield Diagnosis("roles", "good", f"reads as {user}, who is no superuser")
     yield from _migrations(engine)
 
 

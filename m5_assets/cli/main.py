@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Mapping[str, Entry]] = {
         "dashboard": Entry("m5_assets.cli.dashboard", "Serve the planners' dashboard."),
         "doctor": Entry("m5_assets.cli.doctor", "Check the installation and suggest fixes."),
         "housekeeping": Entry("m5_assets.cli.housekeeping", "Delete old data that no current forecast needs."),
+        "migrate": Entry("m5_assets.cli.migrate", "Prepare an external PostgreSQL: login roles and the newest schema."),
     },
     "AWS": {
         "deploy": Entry("m5_assets.extras.deployment.command", "Deploy an environment's AWS stacks and images."),

@@ -19,6 +19,6 @@ from m5_assets.weeks import Week
 def report(week: Week, output: Path | None) -> None:
     """Write a week's report as one self-contained HTML file."""
     source = settings()
-    database = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home))
+    database = PostgresResource.of(source)
     target = output or Path(f"forecast-{week}.html")
     click.echo(f"report of week {week}, {write_report(database.engine, week, target):,} bytes -> {target}")

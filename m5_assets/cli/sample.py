@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from m5_assets.private_folder import private_folder
 from m5_assets.sample import write_sample
+from m5_assets.settings import settings
 
 
 @click.command()
@@ -19,4 +21,6 @@ def sample(directory: Path, items: int, weeks: int, seed: int) -> None:
 
     It has the files and columns of Kaggle's M5 data.
     """
+    if directory.resolve().is_relative_to(settings().home):
+        private_folder(settings().home)
     write_sample(directory, items=items, weeks=weeks, seed=seed)

@@ -28,8 +28,9 @@ def summary(week: Week, scored: Week | None) -> None:
 def print_summary(week: Week, scored: Week | None) -> None:
     """Print the week's rows and units in PostgreSQL, the accuracy of the scored week, and where to look next."""
     source = settings()
-    engine = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home)).engine()
-    migrate.upgrade(engine)
+    postgres = PostgresResource.of(source)
+    migrate.ensure_newest(postgres)
+    engine = postgres.engine()
     with engine.connect() as connection:
         chosen = forecast.c.week == week.first_day
         sums = [func.coalesce(func.sum(forecast.c[name]), 0) for name in (*MEMBER_NAMES, ENSEMBLE)]

@@ -33,8 +33,15 @@ _GIVEN_UP = {"57014"}
 """SQLSTATE of a cancelled query: the database itself is fine."""
 
 
+_IS_SUPERUSER = text("SELECT rolsuper FROM pg_roles WHERE rolname = session_user")
+
+
 class NoDatabase(RuntimeError):
     """No PostgreSQL responds."""
+
+
+class SuperuserLogin(NoDatabase):
+    """The connection's user is a superuser, from whom a role that reads only would protect nothing."""
 
 
 class NoTables(RuntimeError):
@@ -133,6 +140,7 @@ def reading(engine: Callable[[], Engine]) -> Iterator[Reader]:
 
     Raises:
         NoDatabase: if nothing responds or the connection is rejected.
+        SuperuserLogin: if the connection's user is a superuser, who could leave the reader role again.
         NoTables: if the schema m5 is missing or from an older version, or the role does not exist.
     """
     try:
@@ -144,6 +152,11 @@ def reading(engine: Callable[[], Engine]) -> Iterator[Reader]:
                     f"SET LOCAL ROLE {READER}; SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"
                 )
             )
+            if connection.execute(_IS_SUPERUSER).scalar_one():
+                raise SuperuserLogin(
+                    "M5_DATABASE_URL logs in as a superuser, whom a page could use to run programs: run `m5 migrate` "
+                    "and set M5_DATABASE_READER_PASSWORD, see docs/database.md"
+                )
             yield Reader(connection)
     except PostgresError as problem:
         raise NoDatabase(str(problem)) from problem

@@ -26,7 +26,7 @@ def serve(host: str, port: int) -> None:
         port: port to bind.
     """
     source = settings()
-    database = PostgresResource(url=source.database_url.get_secret_value(), home=str(source.home))
+    database = PostgresResource.of(source)
     dagster_home = Path(os.environ.get("DAGSTER_HOME", str(source.home / "dagster")))
     hosts = allowed_hosts(host, source.allowed_hosts)
     app = create_app(database.engine, last_run=last_run_of(dagster_home), hosts=hosts)

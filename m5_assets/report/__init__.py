@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Engine
 
 from m5_assets.dashboard import accuracy_page, colours, exception_rules, formatting, overview_page
-from m5_assets.dashboard.database import NoDatabase, NoTables, NoWeek, Reader, reading
+from m5_assets.dashboard.database import NoDatabase, NoTables, NoWeek, Reader, SuperuserLogin, reading
 from m5_assets.dashboard.exceptions_page import ExceptionLists, counts
 from m5_assets.errors import UserError
 from m5_assets.model_specs import MEMBERS
@@ -33,6 +33,8 @@ def write_report(engine: Callable[[], Engine], week: Week, output: Path) -> int:
     try:
         with reading(engine) as reader:
             page = report(reader, week)
+    except SuperuserLogin as problem:
+        raise UserError(str(problem)) from problem
     except NoDatabase as problem:
         raise UserError(f"the database does not respond ({problem}): start it or set M5_DATABASE_URL") from problem
     except (NoTables, NoWeek) as problem:

@@ -56,6 +56,15 @@ class Settings(BaseSettings):
         (), description="JSON list; host names, beside loopback, by which Dagster's UI and the dashboard are reached"
     )
     database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL URL; empty: an embedded server in M5_HOME")
+    database_reader_password: SecretStr = Field(
+        SecretStr(""), description="password of m5_reader at M5_DATABASE_URL; unset: the URL's user reads"
+    )
+    database_writer_password: SecretStr = Field(
+        SecretStr(""), description="password of m5_writer at M5_DATABASE_URL; unset: the URL's user loads"
+    )
+    database_dagster_password: SecretStr = Field(
+        SecretStr(""), description="password that `m5 migrate` gives m5_dagster, who keeps Dagster's runs"
+    )
 
     week_start: Literal["monday", "sunday"] = Field("monday", description="weekday on which forecast weeks begin")
     last_week: dt.date | None = Field(None, description="last week of frozen data, by its first day; unset: live data")

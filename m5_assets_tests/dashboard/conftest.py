@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from selenium import webdriver
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 
 from m5_assets.dashboard.app import create_app
-from m5_assets.resources.postgres.embedded_server import EmbeddedServer
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.roles import OWNER, READER
 from m5_assets_tests.resources.conftest import new_home
 from m5_assets_tests.support import dashboard_data
 from m5_assets_tests.support.dashboard_pages import served
@@ -25,16 +26,29 @@ _FLAGS = (
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
+def postgres() -> Iterator[PostgresResource]:
     with new_home() as home:
-        engine = create_engine(EmbeddedServer(home).ensure_running())
-        yield engine
-        engine.dispose()
+        postgres = PostgresResource(home=str(home))
+        yield postgres
+        for role in (READER, OWNER):
+            postgres.engine(role).dispose()
 
 
 @pytest.fixture(scope="session")
-def business(engine: Engine) -> dashboard_data.Business:
-    return dashboard_data.fill(engine)
+def engine(postgres: PostgresResource) -> Engine:
+    """Return the engine that the pages read with."""
+    return postgres.engine()
+
+
+@pytest.fixture(scope="session")
+def loader(postgres: PostgresResource) -> Engine:
+    """Return an engine that loads."""
+    return postgres.engine(OWNER)
+
+
+@pytest.fixture(scope="session")
+def business(loader: Engine) -> dashboard_data.Business:
+    return dashboard_data.fill(loader)
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import create_engine
 
 from m5_assets.dashboard.app import create_app
 from m5_assets.dashboard.database import NoDatabase, reading
-from m5_assets.resources.postgres import migrate
+from m5_assets.resources.postgres import PostgresResource, migrate
+from m5_assets.resources.postgres.roles import OWNER, READER, WRITER
+from m5_assets_tests.resources.conftest import new_home
 from m5_assets_tests.support.dashboard_data import (
     SCORED,
-    Business,
 )
 from m5_assets_tests.support.dashboard_pages import plain, served
 
@@ -82,21 +83,19 @@ def test_without_a_database_pages_say_what_to_do() -> None:
 
 
 @pytest.fixture
-def empty(engine: Engine, business: Business) -> Iterator[Engine]:
-    """Yield a second, empty database on the same server."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("CREATE DATABASE empty"))
-    other = create_engine(engine.url.set(database="empty"))
-    yield other
-    other.dispose()
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("DROP DATABASE empty"))
+def empty() -> Iterator[PostgresResource]:
+    """Yield a second, empty database."""
+    with new_home() as home:
+        other = PostgresResource(home=str(home))
+        yield other
+        for role in (READER, WRITER, OWNER):
+            other.engine(role).dispose()
 
 
-def test_an_empty_database_says_how_to_load_a_week(empty: Engine) -> None:
-    with served(create_app(lambda: empty)) as address:
+def test_an_empty_database_says_how_to_load_a_week(empty: PostgresResource) -> None:
+    with served(create_app(empty.engine)) as address:
         without_tables = [httpx.get(address + page) for page in PAGES]
-        migrate.upgrade(empty)
+        migrate.ensure_newest(empty)
         without_rows = [httpx.get(address + page) for page in PAGES]
     for answer in (*without_tables, *without_rows):
         assert answer.status_code == 503

@@ -45,14 +45,14 @@ def test_exceptions_are_filtered(client: httpx.Client) -> None:
     assert GONE[0] not in client.get("/exceptions.csv?dept=FOODS_2").text
 
 
-def test_a_new_load_refreshes_the_list(engine: Engine, business: Business) -> None:
+def test_a_new_load_refreshes_the_list(engine: Engine, loader: Engine, business: Business) -> None:
     outlook = business.outlook(SCORED)
     new = outlook.assign(first_sale=SCORED.origin)
     with served(create_app(lambda: engine)) as address:
         listed = f"{address}/exceptions.csv?week={SCORED}&kind=new_item"
         before = httpx.get(listed).text
-        load.load_series(engine, schema.series_outlook, SCORED.first_day, [arrow(new)], RUN)
+        load.load_series(loader, schema.series_outlook, SCORED.first_day, [arrow(new)], RUN)
         after = httpx.get(listed).text
-        load.load_series(engine, schema.series_outlook, SCORED.first_day, [arrow(outlook)], RUN)
+        load.load_series(loader, schema.series_outlook, SCORED.first_day, [arrow(outlook)], RUN)
         assert httpx.get(listed).text == before
     assert before.count("\n") < after.count("\n") == len(outlook) + 1

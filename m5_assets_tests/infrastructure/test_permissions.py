@@ -139,9 +139,11 @@ def test_a_job_creates_network_interfaces_only_in_its_subnets(account: Account) 
     assert not allows(rights, "ec2:DeleteNetworkInterface", f"{arn}:network-interface/eni-1", other)
 
 
-def test_ecs_can_only_start_tasks_with_the_databases_password(account: Account) -> None:
+def test_ecs_can_only_start_tasks_with_the_databases_passwords(account: Account) -> None:
     rights = account.rights("m5-prod-execution")
     assert allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN)
+    for role in ("Reader", "Writer", "Dagster"):
+        assert allows(rights, "secretsmanager:GetSecretValue", account.outputs("database")[f"{role}SecretArn"])
     assert not allows(rights, "secretsmanager:GetSecretValue", SECRET_ARN.replace("rds!db-1234", "other"))
     assert allows(rights, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/platform")
     assert not allows(rights, "ecr:BatchGetImage", f"arn:aws:ecr:{AWS}:repository/m5-prod/gbm")

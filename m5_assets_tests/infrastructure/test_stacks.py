@@ -31,7 +31,6 @@ LEFT_OUT_BY_MOTO = {
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
-    "AWS::SecretsManager::Secret",
 }
 """Types that moto's CloudFormation does not support: linted and checked as text, but not created."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,35 @@ from sqlalchemy import Engine, make_url
 from m5_assets.cli.main import cli
 from m5_assets.model_specs import JOB_KINDS
 from m5_assets.resources.lake import Lake
+from m5_assets.resources.postgres.administration import DAGSTER_DATABASE, administer
+from m5_assets.resources.postgres.roles import DAGSTER
 from m5_assets.resources.sagemaker_jobs import SageMakerJobs
 from m5_assets.settings import Settings, settings
 from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAGS, Account
-from m5_assets_tests.resources.conftest import database as database
-from m5_assets_tests.resources.conftest import postgres_home as postgres_home
+from m5_assets_tests.resources.conftest import new_home, superuser_of
 from m5_assets_tests.support.dagster_internals import api_cli, daemon_cli
 
 SERVICES = ("run", "code", "daemon", "webserver")
+PASSWORDS = {
+    "M5_DATABASE_READER_PASSWORD": "ReaderSecretArn",
+    "M5_DATABASE_WRITER_PASSWORD": "WriterSecretArn",
+    "M5_DATABASE_DAGSTER_PASSWORD": "DagsterSecretArn",
+}
+"""Each role's password and the output of the stack `database` that names its secret."""
+
+
+def containers(account: Account, service: str) -> dict[str, dict[str, Any]]:
+    # moto leaves None in the list for AWS::NoValue.
+    return {found["name"]: found for found in account.task(service)["containerDefinitions"] if found}
 
 
 def container(account: Account, service: str) -> dict[str, Any]:
-    [only] = account.task(service)["containerDefinitions"]
-    assert isinstance(only, dict)
-    return only
+    return containers(account, service)["m5"]
+
+
+def secrets(found: dict[str, Any]) -> dict[str, str]:
+    """Return where each secret of a container comes from."""
+    return {entry["name"]: entry["valueFrom"] for entry in found["secrets"] if entry}
 
 
 def variables(account: Account, service: str) -> dict[str, str]:
@@ -96,13 +110,35 @@ def test_the_settings_of_a_task_are_valid_and_point_to_the_stacks(
     assert channel.get_secret_value() == f"snstopic://{account.outputs('alerts')['TopicArn']}"
 
 
-def test_the_database_is_reached_by_tls_and_its_password_is_a_secret(account: Account) -> None:
+def test_the_database_is_reached_by_tls_and_its_passwords_are_secrets(account: Account) -> None:
     url = make_url(variables(account, "run")["M5_DATABASE_URL"])
     assert (url.drivername, url.host) == ("postgresql+psycopg2", account.outputs("database")["Host"])
     assert url.password is None
     assert url.query["sslmode"] == "verify-full"
-    [secret] = container(account, "run")["secrets"]
-    assert secret == {"name": "PGPASSWORD", "valueFrom": f"{account.outputs('database')['SecretArn']}:password::"}
+    dagsters, everyones = {"M5_DATABASE_DAGSTER_PASSWORD"}, set(PASSWORDS)
+    expected = {"daemon": dagsters, "webserver": dagsters, "code": everyones, "run": everyones}
+    for service, names in expected.items():
+        found = secrets(container(account, service))
+        assert set(found) == names
+        assert set(found.values()) == {f"{account.outputs('database')[PASSWORDS[name]]}:password::" for name in names}
+
+
+def test_only_the_migration_has_the_administrators_password(account: Account) -> None:
+    master = f"{account.outputs('database')['SecretArn']}:password::"
+    for service in SERVICES:
+        found = containers(account, service)
+        assert set(found) == ({"m5", "migrate"} if service == "code" else {"m5"})
+        assert master not in secrets(found["m5"]).values()
+    migrate, code = (containers(account, "code")[name] for name in ("migrate", "m5"))
+    assert secrets(migrate)["PGPASSWORD"] == master
+    assert set(secrets(migrate)) == {"PGPASSWORD", *PASSWORDS}
+    assert (migrate["image"], migrate["essential"]) == (code["image"], False)
+    assert code["dependsOn"] == [{"containerName": "migrate", "condition": "SUCCESS"}]
+    program, name = migrate["command"]
+    assert (program, name in cli.list_commands(click.Context(cli))) == ("m5", True)
+    given = {entry["name"]: entry["value"] for entry in migrate["environment"]}
+    assert set(given) <= set(setting_names(Settings))
+    assert given["M5_DATABASE_URL"] == variables(account, "code")["M5_DATABASE_URL"]
 
 
 def test_tasks_run_the_platforms_image_and_log_by_part(account: Account) -> None:
@@ -146,15 +182,30 @@ def test_a_health_check_queries_the_database_and_then_the_service(account: Accou
         assert " && " in line
 
 
+@pytest.fixture(scope="module")
+def administrator() -> Iterator[Engine]:
+    with new_home() as home:
+        engine = superuser_of(home)
+        yield engine
+        engine.dispose()
+
+
 @pytest.fixture
-def instance(account: Account, database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
-    """Return the instance as infrastructure/dagster.yaml describes it, on a real PostgreSQL."""
-    shutil.copy(INFRASTRUCTURE / "dagster.yaml", tmp_path)
+def instance(
+    account: Account, administrator: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dg.DagsterInstance:
+    """Return the instance of infrastructure/dagster.yaml, on a real PostgreSQL after `m5 migrate`."""
+    administer(administrator.url, {DAGSTER: "not-a-secret"})
+    config = yaml.safe_load((INFRASTRUCTURE / "dagster.yaml").read_text())
+    storage = config["storage"]["postgres"]["postgres_db"]
+    assert (storage["username"], storage["db_name"]) == (DAGSTER, DAGSTER_DATABASE)
+    assert storage["params"].pop("sslmode") == "verify-full"  # no TLS on loopback
+    storage["port"] = administrator.url.port
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
     for name, value in variables(account, "run").items():
         monkeypatch.setenv(name, value)
-    # As on AWS, the URL has no password; libpq reads it from PGPASSWORD. No TLS on loopback.
-    monkeypatch.setenv("M5_DATABASE_URL", database.url.set(password=None).render_as_string(hide_password=False))
-    monkeypatch.setenv("PGPASSWORD", str(database.url.password))
+    monkeypatch.setenv("M5_AWS_DATABASE_HOST", str(administrator.url.host))
+    monkeypatch.setenv("M5_DATABASE_DAGSTER_PASSWORD", "not-a-secret")
     return dg.DagsterInstance.from_config(str(tmp_path))
 
 
@@ -181,8 +232,10 @@ def test_tasks_have_all_variables_of_the_configuration(account: Account) -> None
     asked = set()
     for name in ("dagster.yaml", "workspace.yaml"):
         asked |= set(_environment_names(yaml.safe_load((INFRASTRUCTURE / name).read_text())))
-    assert asked <= set(variables(account, "daemon"))
+    assert asked <= {*variables(account, "daemon"), *secrets(container(account, "daemon"))}
     given = {name for name in variables(account, "daemon") if name.startswith("M5_AWS_")}
+    health = container(account, "daemon")["healthCheck"]["command"][1]
+    assert "os.environ['M5_AWS_DATABASE_HOST']" in health
     assert given <= asked
 
 

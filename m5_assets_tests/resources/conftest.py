@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from m5_assets.resources.postgres import migrate, schema
+from m5_assets.resources.postgres.connections import engine_of
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
+from m5_assets.resources.postgres.server_binaries import find_launcher
 
 
 @contextmanager
@@ -25,6 +27,19 @@ def new_home() -> Iterator[Path]:
     finally:
         EmbeddedServer(home).stop()
         shutil.rmtree(home)
+
+
+def superuser_of(home: Path) -> Engine:
+    """Return the engine of a superuser whom a home's embedded server lets in: it normally lets none in."""
+    server, password = EmbeddedServer(home), "not-a-secret"
+    server.ensure_running()
+    server.stop()
+    data = str(server.folder / "data")
+    statement = f"CREATE ROLE root SUPERUSER LOGIN PASSWORD '{password}';\n"
+    find_launcher().run("postgres", "--single", "-D", data, "m5", text=statement)
+    with (server.folder / "data" / "pg_hba.conf").open("a") as file:
+        file.write("host all all 127.0.0.1/32 scram-sha-256\n")
+    return engine_of(server.ensure_running().set(username="root", password=password), embedded=True)
 
 
 @pytest.fixture(scope="session")

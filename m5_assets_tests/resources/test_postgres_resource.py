@@ -9,7 +9,10 @@ import pytest
 from dagster import asset, materialize
 from sqlalchemy import text
 
-from m5_assets.resources.postgres import PostgresResource, normalised
+from m5_assets.errors import UserError
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.connections import normalised
+from m5_assets.resources.postgres.roles import OWNER, READER, WRITER
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
@@ -31,7 +34,29 @@ def test_other_databases_are_rejected_without_showing_the_password(url: str) -> 
 def test_the_password_is_not_shown() -> None:
     resource = PostgresResource(url="postgresql://planner:s3cret@db.example/sales", home="/nowhere")
     shown = [repr(resource), str(resource), repr(resource.engine()), repr(resource.engine().url)]
+    own = PostgresResource(
+        url="postgresql://db.example/m5", reader_password="s3cret", writer_password="s3cret2", home="/nowhere"
+    )
+    shown += [repr(own), str(own), *(repr(own.engine(role)) for role in (READER, WRITER))]
     assert not [text for text in shown if "s3cret" in text]
+
+
+def test_each_role_of_an_external_database_logs_in_itself() -> None:
+    own = PostgresResource(url="postgresql://admin:x@db.example/m5", reader_password="r", writer_password="w", home="/")
+    found = [own.engine(role).url for role in (READER, WRITER)]
+    assert [(url.username, url.password, url.database) for url in found] == [
+        ("m5_reader", "r", "m5"),
+        ("m5_writer", "w", "m5"),
+    ]
+    with pytest.raises(UserError, match="m5 migrate"):
+        own.engine(OWNER)
+    with pytest.raises(UserError, match="M5_DATABASE_WRITER_PASSWORD"):
+        PostgresResource(url="postgresql://db.example/m5", reader_password="r", home="/").engine(WRITER)
+
+
+def test_a_url_alone_does_everything_as_its_own_user() -> None:
+    one = PostgresResource(url="postgresql://planner:x@db.example/m5", home="/")
+    assert {one.engine(role).url.username for role in (READER, WRITER, OWNER)} == {"planner"}
 
 
 def test_an_asset_reaches_the_embedded_server(postgres_home: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -43,4 +68,4 @@ def test_an_asset_reaches_the_embedded_server(postgres_home: Path, caplog: pytes
     with caplog.at_level(logging.DEBUG):
         result = materialize([answer], resources={"postgres": PostgresResource(home=str(postgres_home))})
     assert result.output_for_node("answer") == 42
-    assert (postgres_home / "postgres" / "password").read_text() not in caplog.text
+    assert (postgres_home / "postgres" / "passwords" / "m5_reader").read_text() not in caplog.text

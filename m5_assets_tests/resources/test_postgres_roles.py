@@ -11,21 +11,30 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from m5_assets.resources.postgres import migrate, roles
+from m5_assets_tests.resources.conftest import new_home, superuser_of
 from m5_assets_tests.resources.test_postgres_load import WEEK, ask, forecast_of, load_forecast, summary
 
 
 @pytest.fixture
-def bare(engine: Engine) -> Iterator[Engine]:
-    """Yield the superuser's engine for a server without the schema and the roles."""
-    _forget(engine)
-    yield engine
-    _forget(engine)
+def bare(administered: Engine) -> Engine:
+    """Return the superuser's engine for a server without the schema and the roles."""
+    _forget(administered)
+    return administered
+
+
+@pytest.fixture(scope="module")
+def administered() -> Iterator[Engine]:
+    with new_home() as home:
+        engine = superuser_of(home)
+        yield engine
+        engine.dispose()
 
 
 def _forget(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA IF EXISTS m5 CASCADE"))
-        for role in (roles.READER, roles.WRITER):
+        connection.execute(text("GRANT CONNECT, TEMPORARY ON DATABASE m5 TO PUBLIC"))  # as of a new database
+        for role in (roles.READER, roles.WRITER, roles.OWNER):
             if connection.execute(text("SELECT to_regrole(:role) IS NOT NULL"), {"role": role}).scalar_one():
                 connection.execute(text(f"DROP OWNED BY {role}"))
                 connection.execute(text(f"DROP ROLE {role}"))

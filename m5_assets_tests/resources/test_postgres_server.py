@@ -17,6 +17,7 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
 
+from m5_assets.private_folder import is_open
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.resources.postgres.server_binaries import PostgresError
 from m5_assets_tests.resources.conftest import new_home
@@ -96,22 +97,22 @@ def test_it_starts_after_its_first_start_was_killed(home: Path) -> None:
 
 
 def test_a_restart_keeps_the_data_and_the_address(server: EmbeddedServer) -> None:
-    run(server, "CREATE TABLE kept (n int)")
-    run(server, "INSERT INTO kept VALUES (1)")
+    run(server, "CREATE TABLE m5.kept (n int)")
+    run(server, "INSERT INTO m5.kept VALUES (1)")
     url = server.ensure_running()
     server.stop()
     assert not server.status().running
     assert server.ensure_running() == url
-    assert run(server, "SELECT * FROM kept") == [(1,)]
+    assert run(server, "SELECT * FROM m5.kept") == [(1,)]
 
 
 def test_it_recovers_from_a_kill(server: EmbeddedServer) -> None:
-    run(server, "CREATE TABLE survived (n int)")
-    run(server, "INSERT INTO survived VALUES (1)")
+    run(server, "CREATE TABLE m5.survived (n int)")
+    run(server, "INSERT INTO m5.survived VALUES (1)")
     killed = server.status().pid
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
-    assert run(server, "SELECT * FROM survived") == [(1,)]
+    assert run(server, "SELECT * FROM m5.survived") == [(1,)]
     assert server.status().pid != killed
 
 
@@ -141,14 +142,14 @@ def test_it_moves_to_another_port_if_its_own_is_taken(server: EmbeddedServer) ->
 
 def test_it_accepts_only_local_connections_with_the_password(server: EmbeddedServer) -> None:
     url = server.ensure_running()
-    password = server.folder / "password"
+    password = server.folder / "passwords" / "m5_owner"
     logs = "".join(path.read_text() for path in (server.folder / "logs").iterdir())
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(server.folder.parent.stat().st_mode) == 0o755  # as the fixture made it
     assert password.read_text() not in repr(url) + str(url) + logs
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(host="127.0.0.1", port=url.port, user="m5", password="guess", dbname="m5")
+        psycopg2.connect(host="127.0.0.1", port=url.port, user="m5_owner", password="guess", dbname="m5")
     with socket.socket() as elsewhere, pytest.raises(ConnectionRefusedError):
         elsewhere.connect(("127.0.0.2", url.port))
 
@@ -169,7 +170,7 @@ def test_a_failed_start_says_why(server: EmbeddedServer) -> None:
 
 def test_a_missing_password_file_is_named(server: EmbeddedServer) -> None:
     server.ensure_running()
-    password = server.folder / "password"
+    password = server.folder / "passwords" / "m5_owner"
     aside = password.rename(password.with_name("aside"))
     try:
         with pytest.raises(PostgresError, match="restore"):
@@ -199,7 +200,7 @@ needs_system_postgres = pytest.mark.skipif(
 @pytest.mark.usefixtures("no_namespaces")
 def test_root_without_namespaces_uses_the_system_postgres(home: Path) -> None:
     server = EmbeddedServer(home)
-    assert run(server, "SELECT current_user::text") == [("m5",)]
+    assert run(server, "SELECT current_user::text") == [("m5_owner",)]
     pid = server.status().pid
     assert Path(f"/proc/{pid}").stat().st_uid == pwd.getpwnam("postgres").pw_uid
     server.stop()
@@ -211,8 +212,20 @@ def test_root_without_namespaces_uses_the_system_postgres(home: Path) -> None:
 def test_root_without_namespaces_names_an_inaccessible_folder(home: Path) -> None:
     home.chmod(0o700)
     with pytest.raises(PostgresError, match="has no access to"):
-        EmbeddedServer(home).ensure_running()
+        EmbeddedServer(home / "below").ensure_running()
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+@needs_system_postgres
+@pytest.mark.usefixtures("no_namespaces")
+def test_root_without_namespaces_lets_postgres_pass_through_a_private_home(home: Path) -> None:
+    server = EmbeddedServer(home / "new")
+    assert run(server, "SELECT 1") == [(1,)]
+    private = (home / "new").stat()
+    assert stat.S_IMODE(private.st_mode) == 0o710  # entered by the group, listed by nobody else
+    assert private.st_gid == pwd.getpwnam("postgres").pw_gid
+    assert not is_open(home / "new")
+    server.stop()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop its privileges")
@@ -225,9 +238,10 @@ def test_root_with_neither_gets_a_remedy(home: Path, monkeypatch: pytest.MonkeyP
 
 def test_it_keeps_seven_days_of_logs(server: EmbeddedServer) -> None:
     server.ensure_running()
-    query = "SELECT name || '=' || setting FROM pg_settings WHERE name LIKE 'log_%rotation%' OR name = 'log_filename'"
+    query = "SELECT name || '=' || setting FROM pg_settings WHERE name LIKE 'log_%rotation%'"
+    options = (server.folder / "data" / "postmaster.opts").read_text()
+    assert "log_filename=%a.log" in options  # one file per weekday, truncated a week later
     assert set(run(server, query)) == {
-        ("log_filename=%a.log",),  # one file per weekday, truncated a week later
         ("log_rotation_age=1440",),
         ("log_rotation_size=0",),
         ("log_truncate_on_rotation=on",),

@@ -50,6 +50,14 @@ class _StandIn(CloudFormationModel):  # type: ignore[misc]  # moto is not typed
         return original_resource
 
 
+class _Secret(_StandIn):
+    """A secret; `Ref` returns its ARN."""
+
+    @classmethod
+    def create_from_cloudformation_json(cls, _: str, template: dict[str, Any], *__: Any, **___: Any) -> _Secret:
+        return cls(f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{template['Properties']['Name']}-AbCdEf")
+
+
 def record(patch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Return a list to which every call that moto answers is added: service and operation."""
     calls: list[tuple[str, str]] = []
@@ -68,9 +76,11 @@ def fill(patch: pytest.MonkeyPatch) -> None:
     # Other resources refer to the names of these types.
     for kind in ("AWS::ServiceDiscovery::PrivateDnsNamespace", "AWS::ServiceDiscovery::Service"):
         patch.setitem(parsing.get_model_map(), kind, _StandIn)
+    patch.setitem(parsing.get_model_map(), "AWS::SecretsManager::Secret", _Secret)
     # In moto, `Ref` of a parameter group returns the object instead of its name.
     patch.setattr(DBParameterGroup, "physical_resource_id", property(lambda group: group.name), raising=False)
     _speed(patch)
+    _no_values(patch)
     _managed_secret(patch)
     _change_sets(patch)
 
@@ -86,6 +96,18 @@ def _speed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Stack, "parse_template", staticmethod(lambda text: copy.deepcopy(parse(text))))
     patch.setattr(Stack, "_parse_template", parse_template)
     patch.setattr(ChangeSet, "_parse_template", parse_template)
+
+
+def _no_values(patch: pytest.MonkeyPatch) -> None:
+    """Leave `AWS::NoValue` out of lists, where moto puts None."""
+    clean = parsing.clean_json
+
+    @functools.wraps(clean)
+    def clean_json(*args: Any) -> Any:
+        found = clean(*args)
+        return [one for one in found if one is not None] if isinstance(found, list) else found
+
+    patch.setattr(parsing, "clean_json", clean_json)
 
 
 def _managed_secret(patch: pytest.MonkeyPatch) -> None:

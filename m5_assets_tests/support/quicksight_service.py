@@ -282,7 +282,7 @@ def account_settings(**changes: Any) -> QuickSightSettings:
         "account_id": ACCOUNT,
         "owners": (f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/planner",),
         "readers": (f"arn:aws:quicksight:{REGION}:{ACCOUNT}:group/default/buyers",),
-        "secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:m5-dev/dashboards-AbCdEf",
+        "secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:m5-dev/database/reader-AbCdEf",
         "database_host": "m5-dev.example.internal",
         "refresh": True,
         "poll_seconds": 0.01,

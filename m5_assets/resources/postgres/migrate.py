@@ -9,11 +9,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.schema import CreateSchema
 
 from m5_assets.errors import UserError
-from m5_assets.resources.postgres import roles
+from m5_assets.resources.postgres import PostgresResource, roles
 from m5_assets.resources.postgres.schema import SCHEMA
 
 _log = logging.getLogger(__name__)
@@ -25,16 +25,37 @@ class UnknownRevision(UserError):
     """The database was created by a newer version of the platform."""
 
 
-def upgrade(engine: Engine) -> None:
+def ensure_newest(postgres: PostgresResource) -> None:
+    """Upgrade the schema unless it is at the newest revision; only then is the owner's login used.
+
+    Raises:
+        UnknownRevision: if this version does not know the database's revision.
+        UserError: if the schema is old and its owner's login is not among the settings of this process.
+    """
+    if not postgres.shares_a_login:
+        with postgres.engine(roles.WRITER).connect() as connection:
+            found, newest = revisions(connection)
+        if found == newest:
+            return
+    upgrade(postgres.engine(roles.OWNER))
+
+
+def upgrade(engine: Engine, role: str | None = None) -> None:
     """Create the schema or upgrade it to the newest revision, in one transaction; safe to run concurrently.
 
     A database filled by the platform's first version, before there were revisions, keeps all its rows.
+
+    Args:
+        engine: engine of the user who upgrades.
+        role: act as this role instead, of which the user is a member.
 
     Raises:
         UnknownRevision: if this version does not know the database's revision.
         sqlalchemy.exc.ProgrammingError: if the user may not change the schema; nothing was changed.
     """
     with engine.begin() as connection:
+        if role is not None:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{SCHEMA} schema"))))
         found, newest = revisions(connection)
         if found != newest:

@@ -12,6 +12,7 @@ from m5_assets.extras.quicksight.definition_files import DATA_SETS
 from m5_assets.extras.quicksight.quicksight_api import QuickSight
 from m5_assets.extras.quicksight.refresh import NOT_REFRESHED, quicksight_refresh
 from m5_assets.resources.postgres import PostgresResource
+from m5_assets.resources.postgres.roles import OWNER, READER
 from m5_assets.settings import QuickSightSettings
 from m5_assets_tests.resources.conftest import new_home
 from m5_assets_tests.support import dashboard_data
@@ -22,9 +23,10 @@ from m5_assets_tests.support.quicksight_service import Problem, Service, Stored,
 def postgres() -> Iterator[PostgresResource]:
     with new_home() as home:
         postgres = PostgresResource(home=str(home))
-        dashboard_data.fill(postgres.engine())
+        dashboard_data.fill(postgres.engine(OWNER))
         yield postgres
-        postgres.engine().dispose()
+        for role in (READER, OWNER):
+            postgres.engine(role).dispose()
 
 
 @pytest.fixture
