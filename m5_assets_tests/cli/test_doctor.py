@@ -14,6 +14,7 @@ from m5_assets.cli.main import cli
 from m5_assets.resources.lake import Lake
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings, settings
+from m5_assets_tests.resources.conftest import new_home, superuser_of
 from m5_assets_tests.support.alert_servers import http_server
 
 NOBODY_LISTENS = "postgresql://m5:hunter2@127.0.0.1:9/m5"
@@ -113,3 +114,22 @@ def test_low_disk_space_is_reported(home: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(doctor, "_FREE_GB_LOW", 1e9)
     assert _found("disk").level == "wrong"
     assert "m5 housekeeping" in _found("disk").remedy
+
+
+def test_a_home_that_others_can_read_is_reported(home: Path) -> None:
+    home.chmod(0o755)
+    [found] = [d for d in doctor.examine(settings()) if d.name == "folders" and d.level == "wrong"]
+    assert "other accounts of this machine can read M5_HOME" in found.text
+    assert found.remedy == f"`chmod 700 {home}`"
+
+
+def test_a_superuser_in_the_url_is_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with new_home() as elsewhere:
+        superuser = superuser_of(elsewhere)
+        monkeypatch.setenv("M5_DATABASE_URL", superuser.url.render_as_string(hide_password=False))
+        settings.cache_clear()
+        found = _found("roles")
+        superuser.dispose()
+    assert found.level == "wrong"
+    assert "logs in as the superuser root" in found.text
+    assert "m5 migrate" in found.remedy

@@ -54,8 +54,9 @@ class _Secret(_StandIn):
     """A secret; `Ref` returns its ARN."""
 
     @classmethod
-    def create_from_cloudformation_json(cls, _: str, template: dict[str, Any], *__: Any, **___: Any) -> _Secret:
-        return cls(f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{template['Properties']['Name']}-AbCdEf")
+    def create_from_cloudformation_json(cls, resource_name: str, *others: Any, **_: Any) -> _Secret:
+        name = others[0]["Properties"]["Name"]
+        return cls(f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}-AbCdEf")
 
 
 def record(patch: pytest.MonkeyPatch) -> list[tuple[str, str]]:

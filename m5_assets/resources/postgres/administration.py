@@ -68,10 +68,10 @@ def _dagster_rights() -> Iterable[str]:
     yield f"GRANT USAGE, CREATE ON SCHEMA public TO {DAGSTER}"
     # Sequences follow their tables.
     yield (
-        "DO $$ DECLARE found regclass; BEGIN FOR found IN SELECT oid FROM pg_class "
+        "DO $$ DECLARE found regclass; BEGIN FOR found IN SELECT oid FROM pg_class "  # noqa: S608  # our own names
         "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') "
         f"AND relowner <> to_regrole('{DAGSTER}') "
-        f"LOOP EXECUTE format('ALTER TABLE %s OWNER TO {DAGSTER}', found); END LOOP; END $$"  # noqa: S608  # our own names
+        f"LOOP EXECUTE format('ALTER TABLE %s OWNER TO {DAGSTER}', found); END LOOP; END $$"
     )
 
 

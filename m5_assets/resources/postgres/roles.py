@@ -89,8 +89,8 @@ def logins(passwords: Mapping[str, str]) -> Iterator[str]:
     yield f"GRANT {WRITER} TO {OWNER}"
     # Who is no superuser has to be a member to act for a role, and to hand something over to it.
     yield (
-        "DO $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) "
-        f"THEN REVOKE {WRITER} FROM CURRENT_USER; ELSE GRANT {OWNER}, {WRITER} TO CURRENT_USER; END IF; END $$"  # noqa: S608  # our own names
+        "DO $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) "  # noqa: S608  # our own names
+        f"THEN REVOKE {WRITER} FROM CURRENT_USER; ELSE GRANT {OWNER}, {WRITER} TO CURRENT_USER; END IF; END $$"
     )
     yield from _database_rights()
     yield from _ownership()
@@ -110,8 +110,8 @@ def _database_rights() -> Iterator[str]:
     yield "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     functions = ", ".join(f"pg_catalog.{function}" for function in _LARGE_OBJECTS)
     yield (
-        "DO $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) "
-        f"THEN REVOKE EXECUTE ON FUNCTION {functions} FROM PUBLIC; END IF; END $$"  # noqa: S608  # our own names
+        "DO $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) "  # noqa: S608  # our own names
+        f"THEN REVOKE EXECUTE ON FUNCTION {functions} FROM PUBLIC; END IF; END $$"
     )
 
 
@@ -123,11 +123,11 @@ def _ownership() -> Iterator[str]:
     yield f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} IN SCHEMA {SCHEMA} GRANT SELECT ON TABLES TO {READER}, {WRITER}"
     owners = f"CASE WHEN relkind = 'v' OR relname = 'alembic_version' THEN '{OWNER}' ELSE '{WRITER}' END"
     yield (
-        "DO $$ DECLARE found record; BEGIN FOR found IN SELECT oid::regclass AS name, "
+        "DO $$ DECLARE found record; BEGIN FOR found IN SELECT oid::regclass AS name, "  # noqa: S608  # our own names
         f"CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind, {owners} AS owner FROM pg_class "
         f"WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind IN ('r', 'p', 'v') "
         f"AND pg_get_userbyid(relowner) <> {owners} "
-        "LOOP EXECUTE format('ALTER %s %s OWNER TO %I', found.kind, found.name, found.owner); END LOOP; END $$"  # noqa: S608  # our own names
+        "LOOP EXECUTE format('ALTER %s %s OWNER TO %I', found.kind, found.name, found.owner); END LOOP; END $$"
     )
     yield f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {READER}, {WRITER}"
 
