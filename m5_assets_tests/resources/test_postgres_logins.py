@@ -214,7 +214,7 @@ def test_the_embedded_server_lets_in_nobody_else(embedded: Place) -> None:
     """The superuser has no password and no way in; other databases are closed."""
     url = embedded.engine(OWNER).url
     for user, database in (("m5", "m5"), ("m5", "postgres"), (OWNER, "postgres"), (READER, "template1")):
-        with pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"):
+        with pytest.raises(psycopg2.OperationalError, match=r"pg_hba\.conf"):
             psycopg2.connect(host="127.0.0.1", port=url.port, user=user, password=url.password, dbname=database)
     hidden = {embedded.postgres.engine(role).url.password for role in (READER, WRITER, OWNER)}
     assert len(hidden) == 3
@@ -348,7 +348,7 @@ def test_a_home_of_an_earlier_version_gets_its_roles_and_keeps_its_data(
         load_forecast(postgres.engine(WRITER), WEEK, forecast_of(4, 3.0))
         assert summary(postgres.engine(READER)) == (forecast_of(4).num_rows, 3.0, 3.0)
         assert not (home / "postgres" / "password").exists()
-        with pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"):
+        with pytest.raises(psycopg2.OperationalError, match=r"pg_hba\.conf"):
             psycopg2.connect(host="127.0.0.1", port=port, user="m5", password="superuser's", dbname="m5")
         assert_refused(postgres.engine(WRITER), "drop a view", "DROP VIEW m5.bi_forecast")
         for role in (READER, WRITER, OWNER):

@@ -40,6 +40,7 @@ _ROLES = (READER, WRITER, OWNER)
 _LAYOUT = "2"
 """What the file `layout` says; a folder without it was created before there were login roles."""
 _HBA = f"""# Written by the platform. Everything that is not named here is rejected, also the superuser.
+host all {_SUPERUSER} 127.0.0.1/32 reject
 host {_DATABASE} {WRITER},{OWNER} 127.0.0.1/32 scram-sha-256
 host {_DATABASE} +{READER} 127.0.0.1/32 scram-sha-256
 """
