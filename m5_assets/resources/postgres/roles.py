@@ -90,7 +90,8 @@ def logins(passwords: Mapping[str, str]) -> Iterator[str]:
     # Who is no superuser has to be a member to act for a role, and to hand something over to it.
     yield (
         "DO $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) "  # noqa: S608  # our own names
-        f"THEN REVOKE {WRITER}, {READER} FROM CURRENT_USER; ELSE GRANT {OWNER}, {WRITER} TO CURRENT_USER; END IF; END $$"
+        f"THEN REVOKE {WRITER}, {READER} FROM CURRENT_USER; "
+        f"ELSE GRANT {OWNER}, {WRITER} TO CURRENT_USER; END IF; END $$"
     )
     yield from _database_rights()
     yield from _ownership()
