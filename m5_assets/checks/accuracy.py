@@ -16,13 +16,18 @@ from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.readers.accuracy_tables import read_accuracy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.limits import CheckLimits
+from m5_assets.settings import Limit
 from m5_assets.weeks import Week
 
 _LEVELS = range(13)
 CHECKS = (
     Check("levels_complete", "Every model has a score at each of the twelve levels, finite and not negative."),
     Check("better_than_seasonal_naive", "The forecast's WRMSSE is lower than that of repeating the last seven days."),
-    Check("ensemble_not_worse", "Over the last scored weeks, the forecast is no worse than its best member."),
+    Check(
+        "ensemble_not_worse",
+        "Over the last scored weeks, the forecast is no worse than its best member.",
+        limits=("ensemble_tolerance",),
+    ),
 )
 
 
@@ -52,7 +57,7 @@ def better_than_benchmark(scores: dict[str, float]) -> Finding:
     return Finding(final < naive, text, {"wrmsse": final, "wrmsse_seasonal_naive": naive})
 
 
-def ensemble_not_worse(weeks: Sequence[dict[str, float]], tolerance: float) -> Finding:
+def ensemble_not_worse(weeks: Sequence[dict[str, float]], tolerance: Limit) -> Finding:
     """Check that the forecast's mean WRMSSE is at most that of its best member, plus a tolerance.
 
     Args:
@@ -62,8 +67,10 @@ def ensemble_not_worse(weeks: Sequence[dict[str, float]], tolerance: float) -> F
     means = {model: float(np.mean([week[model] for week in weeks])) for model in (ENSEMBLE, *MEMBER_NAMES)}
     best = min(MEMBER_NAMES, key=lambda member: means[member])
     text = f"over {len(weeks)} scored weeks: {means[ENSEMBLE]:.4f}; its best member, {best}: {means[best]:.4f}"
-    passed = means[ENSEMBLE] <= means[best] * (1 + tolerance)
-    return Finding(passed, f"{text}; up to {tolerance:.0%} worse passes", {"weeks": len(weeks), **means})
+    passed = means[ENSEMBLE] <= means[best] * (1 + tolerance.value)
+    return Finding(
+        passed, f"{text}; up to {tolerance.value:.0%} worse passes ({tolerance})", {"weeks": len(weeks), **means}
+    )
 
 
 def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
@@ -79,7 +86,8 @@ def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
             "levels_complete": complete,
             "better_than_seasonal_naive": better_than_benchmark(overall(frame)),
             "ensemble_not_worse": ensemble_not_worse(
-                [overall(read_accuracy(lake, Week.parse(key))) for key in reversed(matured)], limits.ensemble_tolerance
+                [overall(read_accuracy(lake, Week.parse(key))) for key in reversed(matured)],
+                limits.limit("ensemble_tolerance"),
             ),
         }
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from m5_assets.checks import unit_rules
-from m5_assets.checks.predictions import recent_units_a_day
+from m5_assets.checks import unit_rules, usual_sales
+from m5_assets.checks.predictions import by_store
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.forecasting.panel import SERIES_COLUMNS
 from m5_assets.model_specs import ENSEMBLE
@@ -20,11 +20,32 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import HORIZON_DAYS, Week
 
+_FORECAST_AGAIN = "materialize the week's predictions, then ensemble_forecast again"
 CHECKS = (
-    Check("complete", "Every series in the week's sales has each of the 28 days once.", blocking=True),
-    Check("finite_and_not_negative", "No model has a negative or non-finite value.", blocking=True),
-    Check("plausible_total", "The units per day are close to those of the last four weeks.", blocking=True),
-    Check("plausible_stores", "Each store's units per day are too, within twice the band.", blocking=True),
+    Check(
+        "complete",
+        "Every series in the week's sales has each of the 28 days once.",
+        blocking=True,
+        remedy=_FORECAST_AGAIN,
+    ),
+    Check(
+        "finite_and_not_negative",
+        "No model has a negative or non-finite value.",
+        blocking=True,
+        remedy=_FORECAST_AGAIN,
+    ),
+    Check(
+        "plausible_total",
+        "The units per day are close to those of the last four weeks with sales.",
+        blocking=True,
+        limits=usual_sales.LIMITS,
+    ),
+    Check(
+        "plausible_stores",
+        "Each store's units per day are too, within twice the band.",
+        blocking=True,
+        limits=usual_sales.LIMITS,
+    ),
 )
 
 
@@ -44,15 +65,6 @@ def complete(table: pa.Table, live: pd.MultiIndex, week: Week) -> Finding:
     return Finding(False, f"{wrong} series do not have 28 days once each") if found.passed and wrong else found
 
 
-def plausible_stores(forecast: pd.Series[float], sales: pd.Series[float], band: float) -> Finding:
-    """Compare each store's units per day with its sales per day in the last four weeks."""
-    ratio = (forecast / sales.where(sales > 0)).reindex(sales.index)
-    odd = ratio[~((ratio - 1).abs() <= band) & (sales > 0)]
-    text = f"{len(sales) - len(odd)} of {len(sales)} stores at {1 - band:.2f} to {1 + band:.2f} of their last weeks"
-    named = "; ".join(f"{store}: {value:.2f}" for store, value in odd.items())
-    return Finding(odd.empty and len(sales) > 0, f"{text}; {named}" if named else text, {"stores_odd": len(odd)})
-
-
 def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
     """Return the examiner of `ensemble_forecast`."""
 
@@ -60,27 +72,18 @@ def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
         table = lake.read_table(lake.get("ensemble_forecast", week.key).files[0])
         sales = read_sales_weeks(lake, [week])
         values = np.column_stack([table[name].to_numpy() for name in model_columns(table)])
-        by_store = table.group_by("store_id").aggregate([(ENSEMBLE, "sum")]).to_pandas().astype({"store_id": str})
-        forecast = by_store.set_index("store_id")[f"{ENSEMBLE}_sum"] / HORIZON_DAYS
-        a_day, band = float(np.sum(table[ENSEMBLE].to_numpy(), dtype=float)) / HORIZON_DAYS, limits.forecast_band
+        summed = table.group_by("store_id").aggregate([(ENSEMBLE, "sum")]).to_pandas().astype({"store_id": str})
+        a_day = by_store(summed["store_id"], summed[f"{ENSEMBLE}_sum"].to_numpy())
+        usual = usual_sales.usual_by_store(lake, week)
         live = pd.MultiIndex.from_frame(sales.series[["store_id", "item_id"]])
         return {
             "complete": complete(table, live, week),
             "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "all models"),
-            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units per day"),
-            "plausible_stores": plausible_stores(forecast, _sales_by_store(lake, week), 2 * band),
+            "plausible_total": usual_sales.plausible_total(a_day, usual, limits),
+            "plausible_stores": usual_sales.plausible_stores(a_day, usual, limits),
         }
 
     return examine
-
-
-def _sales_by_store(lake: Lake, week: Week) -> pd.Series[float]:
-    present = set(lake.partitions("raw_sales"))
-    weeks = [read_sales_weeks(lake, [w]) for w in (week.shift(-i) for i in range(4)) if w.key in present]
-    frames = [
-        pd.Series(w.units.mean(axis=1), index=w.series["store_id"].astype(str)).groupby(level=0).sum() for w in weeks
-    ]
-    return pd.concat(frames, axis=1).mean(axis=1)
 
 
 ensemble_forecast_checks = weekly_checks("ensemble_forecast", CHECKS, examiner, ("lake", "limits"))

@@ -9,9 +9,20 @@ from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekl
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
 
+_FIT_AGAIN = "materialize the week's ensemble_weights again"
 CHECKS = (
-    Check("shares", "The members' shares and the alignment strength lie between 0 and 1.", blocking=True),
-    Check("learnt_from_the_past", "All 28 days of the weeks used in the fit end by the origin.", blocking=True),
+    Check(
+        "shares",
+        "The members' shares and the alignment strength lie between 0 and 1.",
+        blocking=True,
+        remedy=_FIT_AGAIN,
+    ),
+    Check(
+        "learnt_from_the_past",
+        "All 28 days of the weeks used in the fit end by the origin.",
+        blocking=True,
+        remedy=_FIT_AGAIN,
+    ),
 )
 
 

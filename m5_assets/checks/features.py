@@ -19,6 +19,8 @@ from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, calendar_of
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.lake import Lake, LakeFile, Manifest
+from m5_assets.resources.limits import CheckLimits
+from m5_assets.settings import Limit
 from m5_assets.weeks import Week
 
 CURRENT = Check(
@@ -28,11 +30,32 @@ CURRENT = Check(
 _KEYS = (*SERIES_COLUMNS, "date")
 _FILLED = ("weekday", "snap", "price", "lag_28", "same_weekday_mean_4", "rolling_mean_28", "nonzero_share_28")
 """Features that need little history, so most rows must have a value."""
+_COMPUTE_AGAIN = "materialize the week's features again"
 CHECKS = (
-    Check("schema", "Every store's horizon file has exactly the features of the catalogue.", blocking=True),
-    Check("complete", "Every store in the week's sales has a panel, and 28 rows per series.", blocking=True),
-    Check("known_at_the_origin", "The job read no later week, and the sales end at the origin.", blocking=True),
-    Check("finite", "No feature is infinite; prices, lags and means have a value in most rows.", blocking=True),
+    Check(
+        "schema",
+        "Every store's horizon file has exactly the features of the catalogue.",
+        blocking=True,
+        remedy=_COMPUTE_AGAIN,
+    ),
+    Check(
+        "complete",
+        "Every store in the week's sales has a panel, and 28 rows per series.",
+        blocking=True,
+        remedy=_COMPUTE_AGAIN,
+    ),
+    Check(
+        "known_at_the_origin",
+        "The job read no later week, and the sales end at the origin.",
+        blocking=True,
+        remedy="do not publish this week, and report it as a bug",
+    ),
+    Check(
+        "finite",
+        "No feature is infinite; prices, lags and means have a value in most rows.",
+        blocking=True,
+        limits=("missing_features",),
+    ),
     CURRENT,
 )
 
@@ -83,9 +106,14 @@ def _week_of(key: str) -> str:
 
 
 class Finiteness:
-    """Counts infinite and missing values, store by store."""
+    """Counts infinite and missing values, store by store.
 
-    def __init__(self) -> None:
+    Args:
+        tolerated: share of the rows in which a feature of `_FILLED` may have no value.
+    """
+
+    def __init__(self, tolerated: Limit) -> None:
+        self._tolerated = tolerated
         self._rows = 0
         self._infinite: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
@@ -102,14 +130,14 @@ class Finiteness:
     def finding(self) -> Finding:
         """Return the finding over all stores counted so far."""
         problems = [f"{name} is infinite in {count} rows" for name, count in self._infinite.items() if count]
-        problems += [
-            f"{name} is missing in {self._missing[name] / max(self._rows, 1):.0%} of the rows"
-            for name in _FILLED
-            if self._missing[name] * 2 >= self._rows
-        ]
+        missing = {name: self._missing[name] / self._rows if self._rows else 1.0 for name in _FILLED}
+        scarce = {name: share for name, share in missing.items() if share > self._tolerated.value}
+        problems += [f"{name} is missing in {share:.0%} of the rows" for name, share in scarce.items()]
+        if scarce:
+            problems.append(f"up to {self._tolerated.value:.0%} passes, {self._tolerated.remedy(max(scarce.values()))}")
         share = self._missing.total() / max(self._rows * len(self._missing), 1)
         figures = {"rows": self._rows, "missing_share": share}
-        return Finding(not problems, "; ".join(problems[:10]) or f"{share:.2%} of the values are missing", figures)
+        return Finding(not problems, "; ".join(problems[-10:]) or f"{share:.2%} of the values are missing", figures)
 
 
 def based_on_current_sales(changed: Sequence[str]) -> Finding:
@@ -117,7 +145,7 @@ def based_on_current_sales(changed: Sequence[str]) -> Finding:
     return Finding(not changed, f"changed since: {', '.join(changed)}" if changed else "no input has changed since")
 
 
-def examiner(lake: Lake) -> Examiner:
+def examiner(lake: Lake, limits: CheckLimits) -> Examiner:
     """Return the examiner of `features`."""
     from m5_assets.forecasting.features.registry import NAMES  # slow: imports numba
 
@@ -128,7 +156,7 @@ def examiner(lake: Lake) -> Examiner:
         sales = lake.read_table(lake.get("raw_sales", week.key).files[0])
         stores = sorted(str(store) for store in pc.unique(sales["store_id"].cast(pa.string())).to_pylist())
         series = sales.group_by(["store_id", "item_id"]).aggregate([]).num_rows
-        finiteness, rows, dates = Finiteness(), 0, set[dt.date]()
+        finiteness, rows, dates = Finiteness(limits.limit("missing_features")), 0, set[dt.date]()
         schemas = []
         for file in manifest.under("horizon"):
             table = lake.read_table(file)
@@ -172,4 +200,4 @@ def _inputs(lake: Lake, manifest: Manifest) -> list[str]:
     return keys
 
 
-features_checks = weekly_checks("features", CHECKS, examiner)
+features_checks = weekly_checks("features", CHECKS, examiner, ("lake", "limits"))

@@ -6,11 +6,8 @@ Not here: which files are rejected before they are loaded (`m5_assets.resources.
 from __future__ import annotations
 
 import datetime as dt
-import statistics
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,24 +15,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m5_assets.checks import unit_rules
+from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, units_in_range
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
 from m5_assets.readers.landed_contents import differing_weeks, sales_contents
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
-from m5_assets.settings import CheckLimitFields, Settings, settings
-from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week
+from m5_assets.settings import Limit, Settings, settings
+from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week, week_containing
 
 EARLIER_WEEKS = 8
 """A week is compared with the median of this many weeks before it."""
-LANDED = Check("latest_week_landed", "The landed files are valid and reach the last week that is over.")
+LANDED = Check(
+    "latest_week_landed",
+    "The landed files are valid and reach the last week that is over.",
+    limits=("landing_hours",),
+)
+_VOLUME_DRIFT = Check(
+    "volume_drift",
+    "The week's units are near the median of the eight weeks before, closed ones left out.",
+    limits=("volume_band",),
+)
 EARLIER = Check(
-    "history_as_landed", "The weeks before it that its forecast sees are those of the landed file.", blocking=True
+    "history_as_landed",
+    "The weeks before it that its forecast sees are those of the landed file.",
+    blocking=True,
+    remedy="`m5 forecast` for this week loads them, and so does the sensor landed_files",
 )
 _LIVE_WEEKS = 4
-_LARGEST = 20
-_PRICES = (0.01, 10_000.0)
+_LOAD_AGAIN = "load it again from the landed files: materialize this asset's week"
 
 SALES_SCHEMA = pa.schema(
     [*((name, pa.string()) for name in SERIES_COLUMNS), ("date", pa.date32()), ("units", pa.int32())]
@@ -52,72 +61,77 @@ PRICES_SCHEMA = pa.schema(
 )
 
 SALES_CHECKS = (
-    Check("schema", "The sales have the expected columns and types, and no empty cells.", blocking=True),
-    Check("complete", "Every live series (sold in the four weeks before) has a row for every day.", blocking=True),
-    Check("units_in_range", "No units are negative or above 20 times a week's usual largest value.", blocking=True),
-    Check("volume_drift", "The week's units are near the median of the eight weeks before."),
-    Check("zero_share_drift", "The share of days without a sale is near the median of the eight weeks before."),
+    Check("schema", "The sales have the expected columns and types, and no empty cells.", True, remedy=_LOAD_AGAIN),
+    Check(
+        "complete",
+        "Every live series (sold in the four weeks before) has a row for every day.",
+        blocking=True,
+        limits=("missing_series",),
+    ),
+    Check(
+        "units_in_range",
+        "No units are negative, or too many times the largest of one series and day in a usual week with sales.",
+        blocking=True,
+        limits=("units_factor", "units_floor"),
+    ),
+    _VOLUME_DRIFT,
+    Check(
+        "zero_share_drift",
+        "The share of days without a sale is near the median of the eight weeks before, closed ones left out.",
+        limits=("zero_share_band",),
+    ),
     EARLIER,
     LANDED,
 )
 TOTALS_CHECKS = (
-    Check("schema", "The totals have the expected columns and types, and no empty cells.", blocking=True),
-    Check("complete", "Every store-department of the previous week has a row for every day.", blocking=True),
-    Check("agrees_with_detail", "Each store-department's units are the sum of its products' units.", blocking=True),
-    Check("volume_drift", "The week's units are near the median of the eight weeks before."),
+    Check("schema", "The totals have the expected columns and types, and no empty cells.", True, remedy=_LOAD_AGAIN),
+    Check(
+        "complete",
+        "Every store-department of the previous week has a row for every day.",
+        blocking=True,
+        limits=("missing_series",),
+    ),
+    Check(
+        "agrees_with_detail",
+        "Each store-department's units are the sum of its products' units.",
+        blocking=True,
+        remedy=_LOAD_AGAIN,
+    ),
+    _VOLUME_DRIFT,
 )
 PRICES_CHECKS = (
-    Check("schema", "The prices have the expected columns and types, and no empty cells.", blocking=True),
-    Check("prices_in_range", "Every price is between one cent and 10,000 dollars.", blocking=True),
-    Check("live_series_priced", "Products sold in the newest week have a price in each of the next four weeks."),
+    Check("schema", "The prices have the expected columns and types, and no empty cells.", True, remedy=_LOAD_AGAIN),
+    Check(
+        "prices_in_range",
+        "No price is too many times above or below the median price, in whatever currency.",
+        blocking=True,
+        limits=("price_factor",),
+    ),
+    Check(
+        "live_series_priced",
+        "Products sold in the newest week have a price in each of the next four weeks.",
+        limits=("missing_series",),
+    ),
 )
 CALENDAR_CHECKS = (
-    Check("days_without_gap", "Days and day numbers are consecutive.", blocking=True),
-    Check("reaches_the_horizon", "The calendar covers the 28 days after the newest week of sales.", blocking=True),
+    Check(
+        "days_without_gap",
+        "Days and day numbers are consecutive.",
+        blocking=True,
+        remedy="correct calendar.csv and land it again",
+    ),
+    Check(
+        "reaches_the_horizon",
+        "The calendar covers the 28 days after the newest week of sales.",
+        blocking=True,
+        remedy="add the missing days to calendar.csv and land it again",
+    ),
     Check("events_named", "Every event has both a name and a type."),
 )
 
 
-@dataclass(frozen=True)
-class WeekOfUnits:
-    """A week's summary, with which later weeks are compared.
-
-    Attributes:
-        keys: the series or groups.
-        sold: those with any sales.
-        days: the days found.
-        units_a_day: units per day over all series.
-        zero_share: share of rows without a sale.
-        largest: largest units of one series on one day.
-    """
-
-    keys: pd.MultiIndex
-    sold: pd.MultiIndex
-    days: tuple[dt.date, ...]
-    units_a_day: float
-    zero_share: float
-    largest: float
-
-    @classmethod
-    def of(cls, table: pa.Table, keys: Sequence[str]) -> WeekOfUnits:
-        """Return the summary of a tidy table with its rows in any order."""
-        days = sorted(pc.unique(table["date"]).to_pylist())
-        by_key = table.group_by(list(keys)).aggregate([("units", "sum")]).to_pandas()
-        index = pd.MultiIndex.from_frame(by_key[list(keys)].astype(str)).sort_values()
-        sold = by_key.loc[by_key["units_sum"] > 0, list(keys)].astype(str)
-        values = table["units"].to_numpy()
-        return cls(
-            index,
-            pd.MultiIndex.from_frame(sold).sort_values(),
-            tuple(days),
-            float(values.sum()) / max(len(days), 1),
-            float((values == 0).mean()) if values.size else 1.0,
-            float(values.max(initial=0)),
-        )
-
-
 def rows_complete(
-    table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date, tolerated: float
+    table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date, tolerated: Limit
 ) -> Finding:
     """Check that every live series is there and every series has one row per day."""
     found = unit_rules.complete(own.keys, live, unit_rules.days(own.days, first, last), tolerated)
@@ -125,29 +139,6 @@ def rows_complete(
     if found.passed and table.num_rows != expected:
         return Finding(False, f"{table.num_rows:,} rows, not one for each of {len(own.keys):,} series and day")
     return found
-
-
-def units_in_range(own: WeekOfUnits, lowest: float, earlier: Sequence[WeekOfUnits]) -> Finding:
-    """Check that no units are negative, or so large that a typing error is more likely than a sale.
-
-    The earlier weeks must pass too: a bad week stays in the lake until it is corrected, and models would learn from it.
-    """
-    limit = _LARGEST * statistics.median_low([week.largest for week in (*earlier, own)])
-    figures = {"lowest": lowest, "largest": own.largest, "limit": limit}
-    text = f"from {lowest:.0f} to {own.largest:,.0f} units per series and day; 0 to {limit:,.0f} passes"
-    bad = [f"{max(week.days)}: {week.largest:,.0f}" for week in earlier if week.largest > limit]
-    if bad:
-        text += f"; earlier weeks fail, those that end on {'; '.join(bad)}"
-    return Finding(lowest >= 0 and own.largest <= limit and not bad, text, figures)
-
-
-def drifts(own: WeekOfUnits, earlier: Sequence[WeekOfUnits], limits: CheckLimitFields) -> dict[str, Finding]:
-    """Compare a week's volume and share of zeros with the weeks before."""
-    volumes, zeros = [week.units_a_day for week in earlier], [week.zero_share for week in earlier]
-    return {
-        "volume_drift": unit_rules.in_band(own.units_a_day, volumes, limits.volume_band, "units per day"),
-        "zero_share_drift": unit_rules.near(own.zero_share, zeros, limits.zero_share_band, "share of zeros"),
-    }
 
 
 def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Finding:
@@ -159,7 +150,8 @@ def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Fi
     weeks = -(-(due.origin - last_day).days // 7)
     return Finding(
         False,
-        f"sales are landed through {last_day}, but week {due} is over: {weeks} weeks are missing; "
+        f"sales are landed through {last_day}, but week {due} is over ({source.checks.limit('landing_hours')}): "
+        f"{weeks} weeks are missing; "
         f"land a file that reaches {due.origin} in {source.landing}",
         figures,
     )
@@ -178,8 +170,7 @@ def history_as_landed(week: Week, differing: Collection[str], history_weeks: int
         return Finding(True, "the earlier weeks are those of the landed file")
     return Finding(
         False,
-        f"{len(odd)} earlier weeks differ from the landed file, {odd[0]} to {odd[-1]}: `m5 forecast --week {week}` "
-        "loads them, and so does the sensor landed_files",
+        f"{len(odd)} earlier weeks differ from the landed file, {odd[0]} to {odd[-1]}",
         {"weeks_differ": len(odd)},
     )
 
@@ -201,6 +192,10 @@ class _Weeks:
         before = [w for w in (week.shift(-i) for i in range(1, EARLIER_WEEKS + 1)) if w.key in self.present]
         return [self.summary(w) for w in before]
 
+    def before(self, summary: WeekOfUnits) -> list[WeekOfUnits]:
+        """Return `earlier` of a week that was summarized."""
+        return self.earlier(week_containing(summary.days[0]))
+
     def summary(self, week: Week, table: pa.Table | None = None) -> WeekOfUnits:
         if week.key not in self._known:
             self._known[week.key] = WeekOfUnits.of(self.table(week)[1] if table is None else table, self._keys)
@@ -219,14 +214,15 @@ def sales_examiner(lake: Lake, landing: LandingFolder, limits: CheckLimits, *, s
         if not schema.passed:
             return unreadable(SALES_CHECKS, schema.text)
         own, earlier = weeks.summary(week, table), weeks.earlier(week)
+        lowest = float(table["units"].to_numpy().min(initial=0))
         live = pd.MultiIndex.from_arrays([[], []]) if not earlier else earlier[0].sold
         for before in earlier[1:_LIVE_WEEKS]:
             live = live.union(before.sold)
         first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
         findings = {
             "schema": schema,
-            "complete": rows_complete(table, own, live, first, week.origin, limits.missing_series),
-            "units_in_range": units_in_range(own, float(table["units"].to_numpy().min(initial=0)), earlier),
+            "complete": rows_complete(table, own, live, first, week.origin, limits.limit("missing_series")),
+            "units_in_range": units_in_range(own, lowest, earlier, limits, weeks.before),
             EARLIER.name: history_as_landed(week, differing, source.history_weeks),
             **drifts(own, earlier, limits),
         }
@@ -274,7 +270,7 @@ def totals_examiner(lake: Lake, limits: CheckLimits) -> Examiner:
         first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
         findings = {
             "schema": schema,
-            "complete": rows_complete(table, own, live, first, week.origin, limits.missing_series),
+            "complete": rows_complete(table, own, live, first, week.origin, limits.limit("missing_series")),
             "volume_drift": drifts(own, earlier, limits)["volume_drift"],
         }
         detail = lake.find("raw_sales", week.key)
@@ -285,7 +281,7 @@ def totals_examiner(lake: Lake, limits: CheckLimits) -> Examiner:
     return examine
 
 
-def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[int], tolerated: float) -> Finding:
+def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[int], tolerated: Limit) -> Finding:
     """Check that every product sold in the newest week has a price in each of these calendar weeks."""
     if not len(sold) or not weeks:
         return Finding(True, "no week of sales yet")
@@ -298,7 +294,8 @@ def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[in
         f"{len(missing):,} of {len(sold):,} sold products lack a price in calendar weeks {min(weeks)} to {max(weeks)}"
     )
     named = f", such as {'/'.join(missing[0])}" if len(missing) else ""
-    return Finding(share <= tolerated, text + named, {"without_price": len(missing)})
+    remedy = f"; up to {tolerated.value:.1%} passes, {tolerated.remedy(share)}" if share > tolerated.value else ""
+    return Finding(not remedy, text + named + remedy, {"without_price": len(missing)})
 
 
 def examine_prices(lake: Lake, limits: CheckLimits) -> Findings:
@@ -309,18 +306,30 @@ def examine_prices(lake: Lake, limits: CheckLimits) -> Findings:
         return unreadable(PRICES_CHECKS, schema.text)
     return {
         "schema": schema,
-        "prices_in_range": prices_in_range(table["sell_price"].to_numpy()),
-        "live_series_priced": live_series_priced(table, *_sold_and_weeks_ahead(lake), limits.missing_series),
+        "prices_in_range": prices_in_range(table, limits.limit("price_factor")),
+        "live_series_priced": live_series_priced(table, *_sold_and_weeks_ahead(lake), limits.limit("missing_series")),
     }
 
 
-def prices_in_range(prices: np.ndarray[Any, Any]) -> Finding:
-    """Check that every price is a number within `_PRICES`."""
-    wrong = int((~((prices >= _PRICES[0]) & (prices <= _PRICES[1]))).sum())
-    low, high = (float(prices.min()), float(prices.max())) if prices.size else (0.0, 0.0)
+def prices_in_range(table: pa.Table, factor: Limit) -> Finding:
+    """Check that every price is a number above zero, and neither too many times above nor below the median."""
+    prices = table["sell_price"].to_numpy().astype(np.float64)
+    valid = prices[np.isfinite(prices) & (prices > 0)]
+    if not valid.size:
+        return Finding(False, f"none of {prices.size:,} prices is above 0")
+    usual = float(np.median(valid))
+    low, high = usual / factor.value, usual * factor.value
+    wrong = np.flatnonzero(~((prices >= low) & (prices <= high)))
+    text = f"{prices.size:,} prices from {valid.min():,.6g} to {valid.max():,.6g}, median {usual:,.6g}"
+    if not wrong.size:
+        return Finding(True, text)
+    row = table.slice(int(wrong[0]), 1).to_pylist()[0]
+    where = f"{row['store_id']}, {row['item_id']} in week {row['wm_yr_wk']}: {row['sell_price']:,.6g}"
+    remedy = factor.remedy(max(float(valid.max()) / usual, usual / float(valid.min())))
     return Finding(
-        not wrong and prices.size > 0,
-        f"{wrong} of {prices.size:,} prices out of range; min {low:.2f}, max {high:.2f}",
+        False,
+        f"{text}; {low:,.6g} to {high:,.6g} passes ({factor} times below and above it), not {wrong.size:,} prices, the "
+        f"first {where}; correct sell_prices.csv, or {remedy}",
     )
 
 

@@ -9,12 +9,24 @@ from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekl
 from m5_assets.model_specs import MODELS
 from m5_assets.resources.lake import Lake, LakeFile
 from m5_assets.resources.limits import CheckLimits
+from m5_assets.settings import Limit
 from m5_assets.weeks import Week
 
+_TRAIN_AGAIN = "run `m5 backfill --again` for this week"
 CHECKS = (
-    Check("archive_in_place", "The model's archive is in the lake and has the size in the manifest.", blocking=True),
-    Check("trained_on_the_past", "The model was trained on nothing after the week's origin.", blocking=True),
-    Check("age", "The model was trained at most M5_CHECKS_MODEL_AGE_WEEKS weeks before."),
+    Check(
+        "archive_in_place",
+        "The model's archive is in the lake and has the size in the manifest.",
+        blocking=True,
+        remedy=_TRAIN_AGAIN,
+    ),
+    Check(
+        "trained_on_the_past",
+        "The model was trained on nothing after the week's origin.",
+        blocking=True,
+        remedy=_TRAIN_AGAIN,
+    ),
+    Check("age", "The model was trained at most M5_CHECKS_MODEL_AGE_WEEKS weeks before.", limits=("model_age_weeks",)),
 )
 
 
@@ -33,11 +45,11 @@ def trained_on_the_past(week: Week, trained_week: Week, trained_through: dt.date
     return Finding(passed, text, {"trained_through": trained_through.isoformat()})
 
 
-def age(week: Week, trained_week: Week, limit: int) -> Finding:
+def age(week: Week, trained_week: Week, limit: Limit) -> Finding:
     """Check that the training was at most `limit` weeks ago."""
     weeks = (week.first_day - trained_week.first_day).days // 7
-    text = f"trained {weeks} weeks before this one, in week {trained_week}; up to {limit} passes"
-    return Finding(weeks <= limit, text, {"age_weeks": weeks, "limit_weeks": limit})
+    text = f"trained {weeks} weeks before this one, in week {trained_week}; up to {limit.value:g} passes ({limit})"
+    return Finding(weeks <= limit.value, text, {"age_weeks": weeks, "limit_weeks": limit.value})
 
 
 def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
@@ -53,7 +65,7 @@ def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
             return {
                 "archive_in_place": archive_in_place(file, found),
                 "trained_on_the_past": trained_on_the_past(week, trained, through),
-                "age": age(week, trained, limits.model_age_weeks),
+                "age": age(week, trained, limits.limit("model_age_weeks")),
             }
 
         return examine

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from m5_assets.checks import unit_rules
+from m5_assets.checks import unit_rules, usual_sales
 from m5_assets.checks.recording import Check, Examiner, Findings, unreadable, weekly_checks
 from m5_assets.model_specs import MEMBERS, TOTALS
 from m5_assets.readers.forecasts import read_predictions
@@ -16,19 +17,21 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.weeks import HORIZON_DAYS, Week
 
-RECENT_WEEKS = 4
+_PREDICT_AGAIN = "materialize the week's forecast of this model again; if that does not help, its model first"
 CHECKS = (
-    Check("complete", "Every series in the week's sales has its 28 days.", blocking=True),
-    Check("finite_and_not_negative", "No value is negative or non-finite.", blocking=True),
-    Check("plausible_total", "The units per day are close to those of the last four weeks."),
+    Check("complete", "Every series in the week's sales has its 28 days.", blocking=True, remedy=_PREDICT_AGAIN),
+    Check("finite_and_not_negative", "No value is negative or non-finite.", blocking=True, remedy=_PREDICT_AGAIN),
+    Check(
+        "plausible_total",
+        "The units per day are close to those of the last four weeks with sales.",
+        limits=usual_sales.LIMITS,
+    ),
 )
 
 
-def recent_units_a_day(lake: Lake, week: Week) -> list[float]:
-    """Return the mean units per day over all series, for each of the last four weeks that is loaded."""
-    present = set(lake.partitions("raw_sales"))
-    recent = [w for w in (week.shift(-i) for i in range(RECENT_WEEKS)) if w.key in present]
-    return [float(read_sales_weeks(lake, [w]).units.sum(axis=0).mean()) for w in recent]
+def by_store(stores: pd.Series[str], units: npt.NDArray[np.floating]) -> pd.Series[float]:
+    """Return the forecast's units per day by store, from the units of each row or series."""
+    return pd.Series(units.astype(np.float64), index=stores.astype(str)).groupby(level=0).sum() / HORIZON_DAYS
 
 
 def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
@@ -44,11 +47,11 @@ def examiner(dataset: str) -> Callable[[Lake, CheckLimits], Examiner]:
             live = pd.MultiIndex.from_frame(read_sales_weeks(lake, [week]).series[keys])
             found = [d.date() for d in pd.date_range(forecast.first_day, forecast.last_day)]
             odd = unit_rules.days(found, week.shift(1).first_day, week.last_forecast_day)
-            a_day, band = float(forecast.units.sum(dtype=float)) / HORIZON_DAYS, limits.forecast_band
+            a_day = by_store(forecast.series["store_id"], forecast.units.sum(axis=1, dtype=float))
             return {
                 "complete": unit_rules.complete(pd.MultiIndex.from_frame(forecast.series[keys]), live, odd),
                 "finite_and_not_negative": unit_rules.finite_and_not_negative(forecast.units, dataset),
-                "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units per day"),
+                "plausible_total": usual_sales.plausible_total(a_day, usual_sales.usual_by_store(lake, week), limits),
             }
 
         return examine
@@ -69,11 +72,11 @@ def examine_totals(lake: Lake, limits: CheckLimits) -> Examiner:
         if complete.passed and len(frame) != len(groups) * HORIZON_DAYS:
             complete = unit_rules.complete(groups, live, [week.origin])
         values = frame["units"].to_numpy(np.float64)
-        a_day, band = float(values.sum()) / HORIZON_DAYS, limits.forecast_band
+        a_day = by_store(frame["store_id"], values)
         return {
             "complete": complete,
             "finite_and_not_negative": unit_rules.finite_and_not_negative(values, "totals_forecast"),
-            "plausible_total": unit_rules.in_band(a_day, recent_units_a_day(lake, week), band, "units per day"),
+            "plausible_total": usual_sales.plausible_total(a_day, usual_sales.usual_by_store(lake, week), limits),
         }
 
     return examine

@@ -17,7 +17,7 @@ from m5_assets.dagster_internals import PartitionKeyFilter
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import WEEKS, Week
 
-_NAMED = 10
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,25 @@ class Check:
         name: unique within its asset.
         description: what the check asserts.
         blocking: whether a failure stops everything downstream for the week; otherwise it is a warning.
+        limits: the fields of `CheckLimitFields` that set its limits, which a failed finding names; none for a check
+            that compares exactly.
+        remedy: what to do about a failure of a check without limits.
     """
 
     name: str
     description: str
     blocking: bool = False
+    limits: tuple[str, ...] = ()
+    remedy: str = ""
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
         """The severity of a failure."""
         return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
+
+    def text(self, finding: Finding) -> str:
+        """Return what is recorded of a finding: for a failure, with the remedy."""
+        return finding.text if finding.passed or not self.remedy else f"{finding.text}; {self.remedy}"
 
 
 _DID_NOT_APPLY = Finding(True, "did not apply")
@@ -179,9 +188,10 @@ def _summed(findings: Mapping[Week, Finding]) -> Finding:
     figures = {"weeks": len(findings), "weeks_failed": len(failed)}
     if not failed:
         return Finding(True, f"passed for {len(findings)} weeks", figures)
-    named = "; ".join(f"{week}: {finding.text}" for week, finding in list(failed.items())[:_NAMED])
-    more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    return Finding(False, f"failed for {len(failed)} of {len(findings)} weeks: {named}{more}", figures)
+    named = [f"{week}: {finding.text}" for week, finding in list(failed.items())[:_NAMED]]
+    if len(failed) > _NAMED:
+        named.append(f"and {len(failed) - _NAMED} more")
+    return Finding(False, "\n    ".join([f"failed for {len(failed)} of {len(findings)} weeks:", *named]), figures)
 
 
 def _metadata(finding: Finding) -> dict[str, Any]:
@@ -194,7 +204,7 @@ def _result(key: dg.AssetKey, check: Check, finding: Finding) -> dg.AssetCheckRe
         check_name=check.name,
         passed=finding.passed,
         severity=check.severity,
-        description=finding.text,
+        description=check.text(finding),
         metadata=_metadata(finding),
     )
 
@@ -205,7 +215,7 @@ def _evaluation(key: dg.AssetKey, check: Check, week: Week, finding: Finding) ->
         check_name=check.name,
         passed=finding.passed,
         severity=check.severity,
-        description=finding.text,
+        description=check.text(finding),
         metadata={name: dg.MetadataValue.text(str(value)) for name, value in _metadata(finding).items()},
         blocking=check.blocking,
         partition=week.key,

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from m5_assets.checks.recording import Finding
+from m5_assets.settings import Limit
 
 _NAMED = 5
 
@@ -42,7 +43,7 @@ def days(found: Sequence[dt.date], first: dt.date, last: dt.date) -> list[dt.dat
 
 
 def complete(
-    series: pd.MultiIndex, live: pd.MultiIndex, odd_days: Sequence[dt.date], tolerated: float = 0.0
+    series: pd.MultiIndex, live: pd.MultiIndex, odd_days: Sequence[dt.date], tolerated: Limit | None = None
 ) -> Finding:
     """Check that every live series is there, with exactly the expected days.
 
@@ -50,14 +51,16 @@ def complete(
         series: the table's series, each with a row for every day.
         live: the series that must be there.
         odd_days: missing or unexpected days, from `days`.
-        tolerated: share of the live series that may be missing.
+        tolerated: share of the live series that may be missing; None: none.
     """
     missing = live.difference(series)
     share = len(missing) / max(len(live), 1)
     problems = [f"day {odd_days[0]} is missing or unexpected, {len(odd_days)} such days"] if odd_days else []
-    if share > tolerated:
+    if share > (tolerated.value if tolerated else 0.0):
         names = ", ".join("/".join(map(str, key)) for key in missing[:_NAMED])
-        problems.append(f"{len(missing)} of {len(live)} live series are missing ({share:.1%}), such as {names}")
+        text = f"{len(missing)} of {len(live)} live series are missing ({share:.1%}), such as {names}"
+        limit = f"; up to {tolerated.value:.1%} passes, {tolerated.remedy(share)}" if tolerated else ""
+        problems.append(text + limit)
     if not len(series):
         problems.append("no series at all")
     figures = {"series": len(series), "live_series": len(live), "missing_series": len(missing)}
@@ -75,20 +78,32 @@ def finite_and_not_negative(values: npt.NDArray[np.number], what: str) -> Findin
     return Finding(True, f"{what}: {values.size:,} values from {values.min():.3g} to {values.max():.3g}", figures)
 
 
-def in_band(value: float, history: Sequence[float], band: float, what: str) -> Finding:
-    """Check that a total lies between (1 - band) and (1 + band) times the median of earlier ones."""
-    if not history:
-        return Finding(True, f"{what}: no earlier weeks to compare with", {"value": value})
-    usual = float(np.median(history))
-    ratio = value / usual if usual else (1.0 if value == usual else float("inf"))
-    text = f"{what}: {value:,.0f}, {ratio:.2f} of the usual {usual:,.0f}; {1 - band:.2f} to {1 + band:.2f} passes"
-    return Finding(abs(ratio - 1) <= band, text, {"value": value, "usual": usual, "ratio": ratio})
+def in_band(value: float, history: Sequence[float], band: Limit, what: str) -> Finding:
+    """Check that a total lies between (1 - band) and (1 + band) times the median of earlier ones.
+
+    Earlier totals of zero are left out: a week in which everything was closed says nothing of what is usual.
+    """
+    sold = [each for each in history if each > 0]
+    if not sold:
+        return Finding(True, f"{what}: {value:,.0f}; no earlier weeks with sales to compare with", {"value": value})
+    usual = float(np.median(sold))
+    text = f"{what}: {value:,.0f}, {value / usual:.2f} of the usual {usual:,.0f}"
+    text += f"; {max(1 - band.value, 0):.2f} to {1 + band.value:.2f} passes ({band})"
+    distance = abs(value / usual - 1)
+    passed = distance <= band.value
+    figures = {"value": value, "usual": usual, "ratio": value / usual}
+    return Finding(passed, text if passed else f"{text}; {band.remedy(distance)}", figures)
 
 
-def near(value: float, history: Sequence[float], distance: float, what: str) -> Finding:
+def near(value: float, history: Sequence[float], distance: Limit, what: str) -> Finding:
     """Check that a share differs by at most `distance` from the median of earlier ones."""
     if not history:
-        return Finding(True, f"{what}: no earlier weeks to compare with", {"value": value})
+        return Finding(True, f"{what}: no earlier weeks with sales to compare with", {"value": value})
     usual = float(np.median(history))
-    text = f"{what}: {value:.3f}, usually {usual:.3f}; a difference up to {distance} passes"
-    return Finding(abs(value - usual) <= distance, text, {"value": value, "usual": usual})
+    text = f"{what}: {value:.3f}, usually {usual:.3f}; a difference up to {distance.value} passes ({distance})"
+    passed = abs(value - usual) <= distance.value
+    return Finding(
+        passed,
+        text if passed else f"{text}; {distance.remedy(abs(value - usual))}",
+        {"value": value, "usual": usual},
+    )

@@ -86,9 +86,9 @@ def execute(
         )
         if result.success:
             return
-        failures = [e for e in result.all_events if e.is_step_failure]
-        reasons = [f"  {e.step_key}: {_reason(e)}" for e in failures]
-        reasons += _failed_checks(result.get_asset_check_evaluations())
+        checks = _failed_checks(result.get_asset_check_evaluations())
+        failures = [e for e in result.all_events if e.is_step_failure and not (checks and _is_failed_check(e))]
+        reasons = [*(f"  {e.step_key}: {_reason(e)}" for e in failures), *checks]
         raise RunFailed(f"run {result.run_id} failed:\n" + "\n".join(reasons or ["  see its log in the UI"]))
 
 
@@ -97,6 +97,12 @@ def _failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation]) -> list[str]:
     failed = [each for each in evaluations if not each.passed and each.severity == dg.AssetCheckSeverity.ERROR]
     lines = [f"  {each.asset_key.to_user_string()}, check {each.check_name}: {each.description}" for each in failed]
     return [*lines, "  what each check means and what to do: docs/operations.md"] if lines else []
+
+
+def _is_failed_check(event: dg.DagsterEvent) -> bool:
+    """Return whether a step failed because of blocking checks, whose findings say more than its error."""
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,8 @@ def measure_of(
         ) as problem:  # the lake holds a sample or only some stores, so the weights are for other groups
             reason = f"{OFFICIAL} covers other series than the lake ({problem})"
     context.log.info(f"{reason}; computing weights and scales from the lake")
-    weights = wrmsse.weights(history.units[:, -HORIZON_DAYS:], _recent_prices(lake, history), hierarchy)
+    recent = weighed_days(history)
+    weights = wrmsse.weights(recent.units, _prices(lake, recent), hierarchy)
     return Measure(hierarchy, weights, wrmsse.scales(history.units, hierarchy), source="own")
 
 
@@ -100,10 +102,19 @@ def _whole(lake: Lake, dataset: str) -> pa.Table:
     return lake.read_table(lake.get(dataset).files[0])
 
 
-def _recent_prices(lake: Lake, history: DailyUnits) -> npt.NDArray[np.float32]:
-    recent = DailyUnits(
-        history.series,
-        history.last_day - pd.Timedelta(days=HORIZON_DAYS - 1),
-        history.units[:, -HORIZON_DAYS:],
-    )
-    return build_panel(recent, _whole(lake, "sell_prices"), _whole(lake, "calendar")).price[:, :HORIZON_DAYS]
+def weighed_days(history: DailyUnits) -> DailyUnits:
+    """Return the last 28 days, whose revenue gives the weights.
+
+    If nothing at all was sold on them, as in a lockdown, these are the 28 days through the last sale: otherwise no
+    series would have a weight, and no week that ends in a closure could be scored or learned from.
+    """
+    end = history.units.shape[1]
+    if not history.units[:, -HORIZON_DAYS:].any() and history.units.any():
+        end = int(np.flatnonzero(history.units.any(axis=0))[-1]) + 1
+    begin = max(end - HORIZON_DAYS, 0)
+    return DailyUnits(history.series, history.first_day + dt.timedelta(days=begin), history.units[:, begin:end])
+
+
+def _prices(lake: Lake, days: DailyUnits) -> npt.NDArray[np.float32]:
+    panel = build_panel(days, _whole(lake, "sell_prices"), _whole(lake, "calendar"))
+    return panel.price[:, : days.units.shape[1]]

@@ -5,7 +5,7 @@ Not here: the models' hyperparameters (`m5_assets.forecasting`).
 """
 
 from m5_assets.settings.alert_settings import AlertSettings
-from m5_assets.settings.check_settings import CheckLimitFields, CheckSettings
+from m5_assets.settings.check_settings import CheckLimitFields, CheckSettings, Limit
 from m5_assets.settings.environment import InvalidSettings, settings, unknown_variables
 from m5_assets.settings.platform_settings import M5_FIRST_DAY, Settings
 from m5_assets.settings.quicksight_settings import QuickSightSettings
@@ -28,6 +28,7 @@ __all__ = [
     "InvalidSettings",
     "JobResources",
     "JobSettings",
+    "Limit",
     "ProcessingResources",
     "QuickSightSettings",
     "RetentionFields",

@@ -10,13 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from m5_assets.checks import accuracy, ensemble, ensemble_weights, features, models, rds, unit_rules
+from m5_assets.checks import accuracy, ensemble, ensemble_weights, features, models, rds, unit_rules, usual_sales
 from m5_assets.checks.recording import Finding
+from m5_assets.checks.usual_sales import Usual
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.resources.lake import LakeFile
+from m5_assets.settings import CheckSettings
 from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-05-16")
+LIMITS = CheckSettings()
 HORIZON = [WEEK.origin + dt.timedelta(days=i) for i in range(1, 29)]
 _NAMES = ("lag_28", "price")
 
@@ -61,7 +64,7 @@ def test_good_features_pass() -> None:
 def test_features_that_are_not_finite_are_detected(value: float, passed: bool) -> None:
     filled = {name: pa.array([1.0, 2.0], pa.float32()) for name in features._FILLED}
     table = pa.table(filled | {"lag_28": pa.array([value, value], pa.float32())})
-    counts = features.Finiteness()
+    counts = features.Finiteness(LIMITS.limit("missing_features"))
     counts.add(table)
     assert counts.finding().passed is passed
     assert passed or "lag_28" in counts.finding().text
@@ -76,8 +79,8 @@ def test_bad_models_are_detected() -> None:
     assert models.trained_on_the_past(WEEK, WEEK.shift(-3), WEEK.shift(-3).origin).passed
     assert not models.trained_on_the_past(WEEK, WEEK.shift(1), WEEK.shift(1).origin).passed
     assert not models.trained_on_the_past(WEEK, WEEK.shift(-3), WEEK.shift(-2).origin).passed
-    assert models.age(WEEK, WEEK.shift(-8), 8).passed
-    assert not models.age(WEEK, WEEK.shift(-9), 8).passed
+    assert models.age(WEEK, WEEK.shift(-8), LIMITS.limit("model_age_weeks")).passed
+    assert not models.age(WEEK, WEEK.shift(-9), LIMITS.limit("model_age_weeks")).passed
 
 
 def test_bad_weights_are_detected() -> None:
@@ -98,7 +101,10 @@ def test_invalid_units_are_detected(values: list[float]) -> None:
     ("value", "passed"), [(100, True), (139, True), (61, True), (141, False), (59, False), (0, False)]
 )
 def test_a_total_outside_the_band_is_detected(value: float, passed: bool) -> None:
-    assert unit_rules.in_band(value, [100.0, 90.0, 110.0, 100.0], 0.4, "units a day").passed is passed
+    assert (
+        unit_rules.in_band(value, [100.0, 90.0, 110.0, 100.0], LIMITS.limit("volume_band"), "units a day").passed
+        is passed
+    )
 
 
 def _forecast(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame) -> pa.Table:
@@ -134,12 +140,12 @@ def test_an_incomplete_forecast_is_detected(change: Callable[[pd.DataFrame], pd.
 
 
 def test_a_store_outside_the_band_is_detected() -> None:
-    sales = pd.Series({"CA_1": 100.0, "TX_1": 50.0})
-    assert ensemble.plausible_stores(pd.Series({"CA_1": 130.0, "TX_1": 40.0}), sales, 0.8).passed
-    found = ensemble.plausible_stores(pd.Series({"CA_1": 130.0, "TX_1": 5.0}), sales, 0.8)
+    usual = {"CA_1": Usual(100.0, 100.0), "TX_1": Usual(50.0, 50.0)}
+    assert usual_sales.plausible_stores(pd.Series({"CA_1": 130.0, "TX_1": 40.0}), usual, LIMITS).passed
+    found = usual_sales.plausible_stores(pd.Series({"CA_1": 130.0, "TX_1": 5.0}), usual, LIMITS)
     assert not found.passed
     assert "TX_1: 0.10" in found.text
-    assert not ensemble.plausible_stores(pd.Series({"CA_1": 130.0}), sales, 0.8).passed
+    assert not usual_sales.plausible_stores(pd.Series({"CA_1": 130.0}), usual, LIMITS).passed
 
 
 def _scores(**wrmsse: float) -> pd.DataFrame:
@@ -154,7 +160,7 @@ def test_good_scores_pass() -> None:
     frame = _scores(**GOOD)
     assert accuracy.levels_complete(frame).passed
     assert accuracy.better_than_benchmark(accuracy.overall(frame)).passed
-    assert accuracy.ensemble_not_worse([accuracy.overall(frame)], 0.02).passed
+    assert accuracy.ensemble_not_worse([accuracy.overall(frame)], LIMITS.limit("ensemble_tolerance")).passed
 
 
 def test_bad_scores_are_detected() -> None:
@@ -169,8 +175,8 @@ def test_bad_scores_are_detected() -> None:
     assert not accuracy.better_than_benchmark(GOOD | {"ensemble": 0.88}).passed
     assert not accuracy.better_than_benchmark(GOOD | {"ensemble": np.nan}).passed
     worse = [GOOD, GOOD | {"ensemble": 0.70}]  # mean 0.62; the GBM has 0.58
-    assert not accuracy.ensemble_not_worse(worse, 0.02).passed
-    assert accuracy.ensemble_not_worse([*worse, GOOD, GOOD, GOOD], 0.02).passed
+    assert not accuracy.ensemble_not_worse(worse, LIMITS.limit("ensemble_tolerance")).passed
+    assert accuracy.ensemble_not_worse([*worse, GOOD, GOOD, GOOD], LIMITS.limit("ensemble_tolerance")).passed
 
 
 def test_a_database_that_differs_from_the_lake_is_detected() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from m5_assets.checks import landing as checks
 from m5_assets.checks import unit_rules
+from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, units_in_range
 from m5_assets.checks.recording import Finding
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.settings import CheckSettings, Settings
@@ -28,14 +30,21 @@ def _sales(values: np.ndarray | None = None, first: dt.date = WEEK.first_day) ->
     return DailyUnits(series, first, units_sold).table()
 
 
-def _own(table: pa.Table) -> checks.WeekOfUnits:
-    return checks.WeekOfUnits.of(table, KEYS)
+def _own(table: pa.Table) -> WeekOfUnits:
+    return WeekOfUnits.of(table, KEYS)
 
 
 def _complete(table: pa.Table, live: pa.Table | None = None) -> Finding:
     return checks.rows_complete(
-        table, _own(table), _own(live or table).keys, WEEK.first_day, WEEK.origin, LIMITS.missing_series
+        table, _own(table), _own(live or table).keys, WEEK.first_day, WEEK.origin, LIMITS.limit("missing_series")
     )
+
+
+def _in_range(own: WeekOfUnits, earlier: Sequence[WeekOfUnits], lowest: float = 0.0) -> Finding:
+    def before(week: WeekOfUnits) -> Sequence[WeekOfUnits]:
+        return earlier[next(place for place, each in enumerate(earlier) if each is week) + 1 :]
+
+    return units_in_range(own, lowest, earlier, LIMITS, before)
 
 
 def test_a_good_week_passes() -> None:
@@ -43,8 +52,8 @@ def test_a_good_week_passes() -> None:
     own = _own(table)
     assert unit_rules.schema(table, checks.SALES_SCHEMA).passed
     assert _complete(table).passed
-    assert checks.units_in_range(own, 0.0, [own]).passed
-    assert all(finding.passed for finding in checks.drifts(own, [own, own], LIMITS).values())
+    assert _in_range(own, [own]).passed
+    assert all(finding.passed for finding in drifts(own, [own, own], LIMITS).values())
 
 
 @pytest.mark.parametrize(
@@ -85,22 +94,22 @@ def test_a_few_delisted_products_pass() -> None:
 
 def test_units_out_of_range_are_detected() -> None:
     own = _own(_sales())
-    assert not checks.units_in_range(own, -1.0, [own]).passed
+    assert not _in_range(own, [own], lowest=-1.0).passed
     slip = np.ones((3, 7), np.int32)
     slip[1, 2] = 401  # the largest so far was 20
-    assert not checks.units_in_range(_own(_sales(slip)), 0.0, [own, own]).passed
+    assert not _in_range(_own(_sales(slip)), [own, own]).passed
     # ... and later weeks fail too, because models would learn from it
-    later = checks.units_in_range(own, 0.0, [_own(_sales(slip)), own])
+    later = _in_range(own, [_own(_sales(slip)), own])
     assert not later.passed
-    assert "end on 2016-05-22: 401" in later.text
+    assert "not 401 of CA_1/FOODS_1_001 on 2016-05-18" in later.text
 
 
 def test_drifts_are_detected() -> None:
     usual = [_own(_sales())] * 8
-    assert not checks.drifts(_own(_sales(np.full((3, 7), 15, np.int32))), usual, LIMITS)["volume_drift"].passed
+    assert not drifts(_own(_sales(np.full((3, 7), 15, np.int32))), usual, LIMITS)["volume_drift"].passed
     sparse = np.zeros((3, 7), np.int32)
     sparse[0] = 30
-    found = checks.drifts(_own(_sales(sparse)), usual, LIMITS)
+    found = drifts(_own(_sales(sparse)), usual, LIMITS)
     assert found["volume_drift"].passed
     assert not found["zero_share_drift"].passed
 
@@ -141,10 +150,23 @@ def test_totals_that_contradict_the_item_sales_are_detected() -> None:
     assert not checks.agrees(pa.Table.from_pandas(totals.iloc[1:]), detail).passed
 
 
+def _prices(prices: Sequence[float]) -> pa.Table:
+    items = [f"FOODS_1_{number:03}" for number in range(len(prices))]
+    return pa.table(
+        {
+            "store_id": pa.array(["CA_1"] * len(prices), pa.string()),
+            "item_id": pa.array(items, pa.string()),
+            "wm_yr_wk": pa.array([11101] * len(prices), pa.int32()),
+            "sell_price": pa.array(prices, pa.float32()),
+        }
+    )
+
+
 def test_prices_out_of_range_or_missing_are_detected() -> None:
-    assert checks.prices_in_range(np.array([0.01, 3.5, 107.3])).passed
-    for bad in ([0.0], [-1.0], [np.nan], [1e6], []):
-        assert not checks.prices_in_range(np.array(bad)).passed
+    factor = LIMITS.limit("price_factor")
+    assert checks.prices_in_range(_prices([0.01, 3.5, 107.3]), factor).passed
+    for bad in ([0.0], [-1.0], [np.nan], [3.5, 0.0], [3.5, 3.5, 1e6], [3.5, 3.5, 1e-5], []):
+        assert not checks.prices_in_range(_prices(bad), factor).passed
     prices = pa.table(
         {
             "store_id": ["CA_1"] * 4,
@@ -154,8 +176,8 @@ def test_prices_out_of_range_or_missing_are_detected() -> None:
         }
     )
     sold = pd.MultiIndex.from_tuples([("CA_1", "A"), ("CA_1", "B")])
-    assert checks.live_series_priced(prices, sold, [1, 2], LIMITS.missing_series).passed
-    found = checks.live_series_priced(prices.slice(0, 3), sold, [1, 2], LIMITS.missing_series)
+    assert checks.live_series_priced(prices, sold, [1, 2], LIMITS.limit("missing_series")).passed
+    found = checks.live_series_priced(prices.slice(0, 3), sold, [1, 2], LIMITS.limit("missing_series"))
     assert not found.passed
     assert "such as CA_1/B" in found.text
 

@@ -153,7 +153,8 @@ def failed_checks(instance: dg.DagsterInstance, repository: dg.RepositoryDefinit
 
 
 _REMEDIES = {
-    "landing": "correct the landed file and land it again; the landing sensor or `m5 forecast` loads it again",
+    "landing": "correct the landed file and land it again; the landing sensor or `m5 forecast` loads it again. If the "
+    "figure is true, widen the limit by the setting that the finding names",
     "accuracy": "compare the models in the accuracy table; if it persists, shorten M5_CADENCE_WEEKS or retrain",
     "rds": "materialize the rds asset's week again: a load replaces the week in one transaction",
 }
@@ -246,7 +247,7 @@ def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Itera
         last = Week.parse(weeks[-1])
         due = last if source.last_week else max(last, last_full_week(now, source))
         trained = Week.parse(lake.get(dataset, last.key).attributes["trained_week"])
-        found = age(due, trained, source.checks.model_age_weeks)
+        found = age(due, trained, source.checks.limit("model_age_weeks"))
         if not found.passed:
             yield Incident(
                 key=f"model:{dataset}",
