@@ -94,7 +94,7 @@ def _compute(
     outcome = sagemaker.process(
         context,
         "features",
-        arguments=[*(argument for each in weeks for argument in _arguments(each)), *_given(weeks[-1])],
+        arguments=[*(argument for each in weeks for argument in _arguments(each)), *given_days(weeks[-1])],
         inputs={
             "sales": JobInput(_list_files(lake, last, "raw_sales", [each.sales for each in weeks]), manifest=True),
             "totals": JobInput(
@@ -124,7 +124,7 @@ def _arguments(known: Known) -> list[str]:
     return ["--origin", known.week.origin.isoformat(), str(known.sales[0].partition), str(known.totals[0].partition)]
 
 
-def _given(known: Known) -> list[str]:
+def given_days(known: Known) -> list[str]:
     """Return the job's arguments for what the retailer says about closed days, the same for all weeks."""
     options = {"--closed-days": known.inputs.get(CLOSED_DAYS), "--open-days": known.inputs.get(OPEN_DAYS)}
     return [part for option, text in options.items() if text for part in (option, text)]

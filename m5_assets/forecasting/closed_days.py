@@ -139,7 +139,7 @@ def learn(
 ) -> ClosedDays:
     """Return the closed days of the known days and of the days after them.
 
-    A past day counts as closed if its date is one of the store's yearly closed dates and the store existed by then. All
+    A past day counts as closed if its date is one of the store's yearly closed dates and the store had sold before. All
     sales are used, so the past is known in hindsight; the days ahead are judged by what was known at the origin.
 
     Args:

@@ -11,6 +11,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from m5_assets.assets.features import given_days
 from m5_assets.assets.landing import calendar, raw_sales, sell_prices, store_dept_sales
 from m5_assets.automation.sensors.landed_files import landed_files
 from m5_assets.checks.features import CURRENT
@@ -178,6 +179,20 @@ def _settled(place: Place, through: Week) -> None:
 def test_the_same_file_landed_again_starts_nothing(place: Place) -> None:
     _settled(place, LAST)
     place.land(LAST)
+    assert place.requested() == []
+
+
+def test_given_closed_days_are_an_input_of_the_features_that_starts_nothing_by_itself(place: Place) -> None:
+    _settled(place, LAST)
+    recorded = place.lake.get("features", LAST.key).inputs
+    source = settings()
+    assert KnownInputs(place.lake).at(LAST, ForecastPolicy.of(source)).inputs == recorded
+    given = source.model_copy(update={"closed_days": "12-25", "open_days": "TX_1:12-25"})
+    known = KnownInputs(place.lake).at(LAST, ForecastPolicy.of(given))
+    assert known.inputs == {**recorded, "M5_CLOSED_DAYS": "12-25", "M5_OPEN_DAYS": "TX_1:12-25"}
+    assert given_days(known) == ["--closed-days", "12-25", "--open-days", "TX_1:12-25"]
+    place.lake.commit(Manifest("features", LAST.key, (), known.inputs, {"weeks": len(known.sales)}))
+    assert KnownInputs(place.lake).changed(LAST) == []
     assert place.requested() == []
 
 
