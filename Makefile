@@ -18,7 +18,7 @@ DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 BACKFILL_FROM ?= 2015-05-25
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint prose docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-down
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint prose docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-upgrade compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -147,8 +147,23 @@ images: ## The images, by docker: the platform's and one per job kind
 images-check: dev ## Build and use images and the Compose stack without a Docker engine; root, Debian 12, 20 minutes
 	m5_assets_tests/support/docker/images_check.sh
 
+COMPOSE := docker compose --file docker/compose.yaml
+
 compose-up: ## The whole platform on this host by Compose, docs/docker.md
-	docker compose --file docker/compose.yaml up --detach --build --wait
+	docker/passwords.sh
+	! docker volume inspect m5_database > /dev/null 2>&1 || docker volume inspect m5_database18 > /dev/null 2>&1 \
+	  || { echo "the database is one of PostgreSQL 16: run make compose-upgrade once" >&2; exit 1; }
+	$(COMPOSE) up --detach --build --wait
+
+compose-upgrade: ## Copy the databases of an earlier version's PostgreSQL 16, once; the old volume stays
+	docker/passwords.sh
+	$(COMPOSE) down
+	! docker volume inspect m5_database18 > /dev/null 2>&1 \
+	  || { echo "the volume m5_database18 exists: the databases are copied already" >&2; exit 1; }
+	$(COMPOSE) --profile upgrade up --detach --wait postgres postgres16
+	$(COMPOSE) exec -T postgres16 pg_dumpall --username m5 | $(COMPOSE) exec -T postgres psql --username m5 --dbname postgres --quiet
+	$(COMPOSE) --profile upgrade rm --stop --force postgres16
+	$(COMPOSE) up --detach --build --wait
 
 compose-down: ## Stop it and keep its volumes
-	docker compose --file docker/compose.yaml down
+	$(COMPOSE) down

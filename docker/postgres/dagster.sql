@@ -1,2 +1,0 @@
--- Run once, when the volume is new: Dagster's own database beside the forecasts' (POSTGRES_DB).
-CREATE DATABASE dagster;
