@@ -24,7 +24,7 @@ from moto.server import ThreadedMotoServer
 from m5_assets_tests.infrastructure.conftest import Account, create_all, stacks_of
 from m5_assets_tests.support import moto_gaps
 
-POSTGRES = "docker.io/library/postgres:16"
+POSTGRES = "docker.io/library/postgres:18"
 _DATABASE = "m5-aws-postgres"
 _PASSWORD = "of-the-secret"  # the database exists only for minutes
 _HEALTHY_SECONDS = 600
@@ -69,7 +69,8 @@ def main(image: str, certificates: Path) -> None:
             log.info("the webserver shows %s assets, code location: %s", *answer)
             assert int(answer[0]) > 0
             assert answer[1] == "LOADED"
-            tables = _podman("exec", _DATABASE, "psql", *_AS_M5, "--command", "SELECT count(*) FROM daemon_heartbeats")
+            counted = ("--dbname", "dagster", "--command", "SELECT count(*) FROM daemon_heartbeats")
+            tables = _podman("exec", _DATABASE, "psql", *_AS_M5, *counted)
             log.info("daemon heartbeats in the database: %s", tables.strip())
             assert int(tables) > 0
             server.stop()
@@ -118,7 +119,7 @@ def _serve_tls(host: str, certificates: Path) -> None:
     ]
     subprocess.run([*request, "-addext", f"subjectAltName=DNS:{host}"], check=True, capture_output=True)
     (certificates / "server.key").chmod(0o644)  # the database's user makes a private copy
-    data = "/var/lib/postgresql/data"
+    data = "/var/lib/postgresql/18/docker"
     _podman(
         *("exec", "--user", "postgres", _DATABASE, "sh", "-c"),
         f"cd {data} && install -m 600 /certs/server.key /certs/server.pem . && sed -i 's/^host /hostssl /' pg_hba.conf",
@@ -131,14 +132,14 @@ def _serve_tls(host: str, certificates: Path) -> None:
 
 
 def _start(image: str, service: str, account: Account, aws: dict[str, str]) -> str:
-    """Start a service with its task's command and environment, and wait until its health check passes."""
+    """Start a service with its task's commands and environments, and wait until its health check passes."""
     begun, name = time.monotonic(), f"m5-aws-{service}"
-    [task] = account.task(service)["containerDefinitions"]
-    # moto puts None into the list for AWS::NoValue.
-    variables: dict[str, Any] = {entry["name"]: entry["value"] for entry in task["environment"] if entry}
-    secrets = dict.fromkeys((entry["name"] for entry in task["secrets"]), _PASSWORD)
-    options = ["--detach", "--init", "--name", name, "--network", f"container:{_DATABASE}"]
-    _podman("run", *options, *_env({**variables, **secrets, **aws}), image, *task["command"])
+    containers = {found["name"]: found for found in account.task(service)["containerDefinitions"]}
+    network = ("--init", "--network", f"container:{_DATABASE}")
+    task = containers.pop("m5")
+    for first in containers.values():  # the migration, which ends before the service starts
+        _podman("run", "--rm", *network, *_env({**_given(first), **aws}), image, *first["command"])
+    _podman("run", "--detach", "--name", name, *network, *_env({**_given(task), **aws}), image, *task["command"])
     _, check = task["healthCheck"]["command"]
     try:
         _until(lambda: _succeeds("exec", name, "sh", "-c", check), name)
@@ -148,6 +149,13 @@ def _start(image: str, service: str, account: Account, aws: dict[str, str]) -> s
         raise
     log.info("%s: healthy after %.0f s: %s", service, time.monotonic() - begun, json.dumps(task["command"]))
     return name
+
+
+def _given(container: dict[str, Any]) -> dict[str, str]:
+    """Return a container's variables, with a password for each secret."""
+    secrets = [entry["name"] for entry in container["secrets"]]
+    passwords = {name: _PASSWORD if name == "PGPASSWORD" else name.lower() for name in secrets}
+    return {entry["name"]: entry["value"] for entry in container["environment"]} | passwords
 
 
 def _env(variables: dict[str, str]) -> list[str]:

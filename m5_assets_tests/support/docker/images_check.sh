@@ -17,7 +17,7 @@ TAG=local
 WEEK=2016-04-18
 PACKAGES=(podman buildah runc debootstrap netavark aardvark-dns catatonit openssl)
 BASE=docker.io/library/python:3.11-slim-bookworm
-POSTGRES=docker.io/library/postgres:16
+POSTGRES=docker.io/library/postgres:18
 export CONTAINERS_CONF=$PWD/m5_assets_tests/support/docker/containers.conf
 mkdir -p "$WORK"
 
@@ -52,14 +52,14 @@ make_bases() {
     fi
     if ! podman image exists "$POSTGRES"; then
         rootfs postgres postgresql
-        mkdir -p "$WORK"/postgres/{var/lib/postgresql/data,docker-entrypoint-initdb.d}
+        mkdir -p "$WORK/postgres/var/lib/postgresql"
         # Debian's pg_isready wrapper expects a cluster name.
         ln -s "/usr/lib/postgresql/$(ls "$WORK/postgres/usr/lib/postgresql")/bin/pg_isready" \
             "$WORK/postgres/usr/local/bin/pg_isready"
         cp m5_assets_tests/support/docker/postgres_entry.sh "$WORK/postgres/usr/local/bin/"
         tar -C "$WORK/postgres" -c . \
             | podman import --quiet --change 'ENTRYPOINT ["/usr/local/bin/postgres_entry.sh"]' \
-                --change 'VOLUME /var/lib/postgresql/data' - "$POSTGRES"
+                --change 'VOLUME /var/lib/postgresql' - "$POSTGRES"
     fi
 }
 
@@ -123,8 +123,13 @@ compose() { "$WORK/venv/bin/podman-compose" --file "$WORK/stack/compose.yaml" "$
 # Without systemd, Debian's podman neither runs health checks nor waits for them, so this does, in the file's order.
 up() {
     local service started tries
-    for service in postgres code daemon webserver dashboard; do
+    for service in postgres migrate code daemon webserver dashboard; do
         started=$SECONDS
+        if [ "$service" = migrate ]; then # which ends
+            compose run --rm --no-deps migrate > "$WORK/migrate.log" 2>&1 || { cat "$WORK/migrate.log" >&2; exit 1; }
+            say "migrated in $((SECONDS - started)) s"
+            continue
+        fi
         compose up --detach --no-build --no-deps "$service" > "$WORK/up.log" 2>&1 || { cat "$WORK/up.log" >&2; exit 1; }
         for ((tries = 0; ; tries++)); do
             podman healthcheck run "m5_${service}_1" > /dev/null 2>&1 && break
@@ -137,18 +142,20 @@ up() {
 
 rows() {
     podman exec m5_code_1 python -c "
-import os, psycopg2
-cursor = psycopg2.connect(os.environ['M5_DATABASE_URL'].replace('+psycopg2', '')).cursor()
-cursor.execute('SELECT count(*) FROM m5.forecast')
-print(cursor.fetchone()[0])"
+from sqlalchemy import text
+from m5_assets.resources.postgres import PostgresResource
+from m5_assets.settings import settings
+with PostgresResource.of(settings()).engine('m5_reader').connect() as connection:
+    print(connection.execute(text('SELECT count(*) FROM m5.forecast')).scalar_one())"
 }
 
 check_stack() {
     say "starting the Compose stack"
     mkdir -p "$WORK/stack/postgres"
-    cp docker/compose.yaml "$WORK/stack/"
-    cp docker/postgres/dagster.sql "$WORK/stack/postgres/"
-    { echo "POSTGRES_PASSWORD=$(openssl rand -hex 24)"; week_settings; } > "$WORK/stack/.env"
+    cp docker/compose.yaml docker/passwords.sh "$WORK/stack/"
+    cp docker/postgres/pg_*.conf "$WORK/stack/postgres/"
+    week_settings > "$WORK/stack/.env"
+    "$WORK/stack/passwords.sh"
     compose down --volumes > /dev/null 2>&1 || true
     trap 'compose down --volumes > /dev/null 2>&1' EXIT
     up

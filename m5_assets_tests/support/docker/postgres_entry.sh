@@ -1,14 +1,15 @@
 #!/bin/bash
-# Entry point of the substitute for the image postgres:16 (images_check.sh). Supports POSTGRES_USER, POSTGRES_PASSWORD,
-# POSTGRES_DB and /docker-entrypoint-initdb.d as the image's documentation describes them.
+# Entry point of the substitute for the image postgres:18 (images_check.sh). Supports POSTGRES_USER, POSTGRES_PASSWORD,
+# POSTGRES_DB and a command that begins with `postgres`, as the image's documentation describes them.
 set -euo pipefail
-shopt -s nullglob
 bin=$(echo /usr/lib/postgresql/*/bin)
-data=/var/lib/postgresql/data
+data=/var/lib/postgresql/18/docker
+[ "${1:-}" != postgres ] || shift
 if [ "$(id -u)" -eq 0 ]; then
-    chown postgres:postgres "$data"
+    mkdir --parents "$data"
+    chown postgres:postgres "${data%/*}" "$data"
     chmod 700 "$data"
-    exec setpriv --reuid postgres --regid postgres --init-groups "$0"
+    exec setpriv --reuid postgres --regid postgres --init-groups "$0" "$@"
 fi
 if [ ! -s "$data/PG_VERSION" ]; then
     "$bin/initdb" --pgdata "$data" --username "$POSTGRES_USER" --auth scram-sha-256 \
@@ -17,9 +18,6 @@ if [ ! -s "$data/PG_VERSION" ]; then
     "$bin/pg_ctl" --pgdata "$data" --wait --options "-c listen_addresses='' -c unix_socket_directories=/tmp" start
     export PGPASSWORD=$POSTGRES_PASSWORD PGHOST=/tmp PGUSER=$POSTGRES_USER
     "$bin/createdb" "$POSTGRES_DB"
-    for file in /docker-entrypoint-initdb.d/*.sql; do
-        "$bin/psql" --set ON_ERROR_STOP=1 --dbname "$POSTGRES_DB" --file "$file"
-    done
     "$bin/pg_ctl" --pgdata "$data" --wait stop
 fi
-exec "$bin/postgres" -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp
+exec "$bin/postgres" -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp "$@"
