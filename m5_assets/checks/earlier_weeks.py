@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m5_assets.checks import unit_rules
+from m5_assets.checks.departures import Departures
 from m5_assets.checks.recording import Finding
-from m5_assets.settings import CheckLimitFields
+from m5_assets.settings import CheckLimitFields, Limit
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,45 @@ class WeekOfUnits:
             float(values.max(initial=0)),
             f"{'/'.join(str(top[key]) for key in keys)} on {top['date']}" if top else "",
         )
+
+
+def rows_complete(
+    table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date, tolerated: Limit
+) -> Finding:
+    """Check that every live series is there and every series has one row per day."""
+    found = unit_rules.complete(own.keys, live, unit_rules.days(own.days, first, last), tolerated)
+    expected = len(own.keys) * ((last - first).days + 1)
+    if found.passed and table.num_rows != expected:
+        return Finding(False, f"{table.num_rows:,} rows, not one for each of {len(own.keys):,} series and day")
+    return found
+
+
+def live_rows_complete(
+    table: pa.Table,
+    own: WeekOfUnits,
+    live: pd.MultiIndex,
+    gone: Departures,
+    first: dt.date,
+    last: dt.date,
+    limits: CheckLimitFields,
+) -> Finding:
+    """Check that every live series is there, but for what has left, and every series has one row per day.
+
+    Args:
+        table: the week's sales.
+        own: their summary.
+        live: the series that sold lately or were forecast to.
+        gone: those that have left with their store, department or item; too many may not leave at once.
+        first: the first of the week's days.
+        last: the last one.
+        limits: the shares that may be missing or leave.
+    """
+    tolerated, leaving = limits.limit("missing_series"), limits.limit("left_series")
+    if gone.share <= leaving.value:
+        return rows_complete(table, own, live.difference(gone.left), first, last, tolerated)
+    found = rows_complete(table, own, live, first, last, tolerated)
+    text = f"{gone.share:.0%} have left with whole stores, departments or items; up to {leaving.value:.0%} passes"
+    return Finding(False, f"{found.text}; {text}, {leaving.remedy(gone.share)}", found.figures)
 
 
 def units_in_range(

@@ -109,30 +109,34 @@ class Finiteness:
     """Counts infinite and missing values, store by store.
 
     Args:
-        tolerated: share of the rows in which a feature of `_FILLED` may have no value.
+        tolerated: share of the rows on offer in which a feature of `_FILLED` may have no value.
     """
 
     def __init__(self, tolerated: Limit) -> None:
         self._tolerated = tolerated
-        self._rows = 0
+        self._rows = self._offered = 0
         self._infinite: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
+        self._unfilled: Counter[str] = Counter()
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of one store."""
+        offered = ~np.isnan(table["days_since_release"].to_numpy())  # a store that will open has no prices yet
         self._rows += table.num_rows
+        self._offered += int(offered.sum())
         for name in table.column_names:
             if name not in _KEYS:
                 values = table[name].to_numpy()
                 self._infinite[name] += int(np.isinf(values).sum())
                 self._missing[name] += int(np.isnan(values).sum())
+                self._unfilled[name] += int((np.isnan(values) & offered).sum())
 
     def finding(self) -> Finding:
         """Return the finding over all stores counted so far."""
         problems = [f"{name} is infinite in {count} rows" for name, count in self._infinite.items() if count]
-        missing = {name: self._missing[name] / self._rows if self._rows else 1.0 for name in _FILLED}
+        missing = {name: self._unfilled[name] / self._offered if self._offered else 1.0 for name in _FILLED}
         scarce = {name: share for name, share in missing.items() if share > self._tolerated.value}
-        problems += [f"{name} is missing in {share:.0%} of the rows" for name, share in scarce.items()]
+        problems += [f"{name} is missing in {share:.0%} of the rows on offer" for name, share in scarce.items()]
         if scarce:
             problems.append(f"up to {self._tolerated.value:.0%} passes, {self._tolerated.remedy(max(scarce.values()))}")
         share = self._missing.total() / max(self._rows * len(self._missing), 1)

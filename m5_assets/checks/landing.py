@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m5_assets.checks import unit_rules
-from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, units_in_range
+from m5_assets.checks.departures import KEYS, departures, forecast_to_sell
+from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, live_rows_complete, rows_complete, units_in_range
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
 from m5_assets.readers.landed_contents import differing_weeks, sales_contents
@@ -64,9 +65,14 @@ SALES_CHECKS = (
     Check("schema", "The sales have the expected columns and types, and no empty cells.", True, remedy=_LOAD_AGAIN),
     Check(
         "complete",
-        "Every live series (sold in the four weeks before) has a row for every day.",
+        "Every live series (sold in the four weeks before, or forecast to sell) has a row for every day.",
         blocking=True,
-        limits=("missing_series",),
+        limits=("missing_series", "left_series"),
+    ),
+    Check(
+        "departures",
+        "Stores, departments and items with live series are still in the file; what has left is not forecast.",
+        remedy="if they still sell, land a whole file",
     ),
     Check(
         "units_in_range",
@@ -87,9 +93,9 @@ TOTALS_CHECKS = (
     Check("schema", "The totals have the expected columns and types, and no empty cells.", True, remedy=_LOAD_AGAIN),
     Check(
         "complete",
-        "Every store-department of the previous week has a row for every day.",
+        "The store-departments of the previous week, but for a share that may leave, have a row for every day.",
         blocking=True,
-        limits=("missing_series",),
+        limits=("left_series",),
     ),
     Check(
         "agrees_with_detail",
@@ -128,17 +134,6 @@ CALENDAR_CHECKS = (
     ),
     Check("events_named", "Every event has both a name and a type."),
 )
-
-
-def rows_complete(
-    table: pa.Table, own: WeekOfUnits, live: pd.MultiIndex, first: dt.date, last: dt.date, tolerated: Limit
-) -> Finding:
-    """Check that every live series is there and every series has one row per day."""
-    found = unit_rules.complete(own.keys, live, unit_rules.days(own.days, first, last), tolerated)
-    expected = len(own.keys) * ((last - first).days + 1)
-    if found.passed and table.num_rows != expected:
-        return Finding(False, f"{table.num_rows:,} rows, not one for each of {len(own.keys):,} series and day")
-    return found
 
 
 def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Finding:
@@ -204,7 +199,7 @@ class _Weeks:
 
 def sales_examiner(lake: Lake, landing: LandingFolder, limits: CheckLimits, *, source: Settings) -> Examiner:
     """Return the examiner of `raw_sales`."""
-    weeks = _Weeks(lake, "raw_sales", ("store_id", "item_id"))
+    weeks = _Weeks(lake, "raw_sales", KEYS)
     newest = max(weeks.present, default="")
     differing = _differing(lake, landing)
 
@@ -215,13 +210,18 @@ def sales_examiner(lake: Lake, landing: LandingFolder, limits: CheckLimits, *, s
             return unreadable(SALES_CHECKS, schema.text)
         own, earlier = weeks.summary(week, table), weeks.earlier(week)
         lowest = float(table["units"].to_numpy().min(initial=0))
-        live = pd.MultiIndex.from_arrays([[], []]) if not earlier else earlier[0].sold
-        for before in earlier[1:_LIVE_WEEKS]:
+        live = own.keys[:0]
+        for before in earlier[:_LIVE_WEEKS]:
             live = live.union(before.sold)
+        if lake.find("ensemble_forecast", week.key) is None:
+            # If earlier weeks were loaded again from a file without them, only the forecast knows what has left.
+            live = live.union(forecast_to_sell(lake, week.shift(-1)))
+        gone = departures(live, own.keys)
         first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
         findings = {
             "schema": schema,
-            "complete": rows_complete(table, own, live, first, week.origin, limits.limit("missing_series")),
+            "complete": live_rows_complete(table, own, live, gone, first, week.origin, limits),
+            "departures": gone.finding(),
             "units_in_range": units_in_range(own, lowest, earlier, limits, weeks.before),
             EARLIER.name: history_as_landed(week, differing, source.history_weeks),
             **drifts(own, earlier, limits),
@@ -270,7 +270,7 @@ def totals_examiner(lake: Lake, limits: CheckLimits) -> Examiner:
         first = max(week.first_day, dt.date.fromisoformat(manifest.attributes["landed_first_day"]))
         findings = {
             "schema": schema,
-            "complete": rows_complete(table, own, live, first, week.origin, limits.limit("missing_series")),
+            "complete": rows_complete(table, own, live, first, week.origin, limits.limit("left_series")),
             "volume_drift": drifts(own, earlier, limits)["volume_drift"],
         }
         detail = lake.find("raw_sales", week.key)

@@ -39,6 +39,12 @@ class CheckLimitFields(BaseModel):
     missing_series: float = Field(
         0.01, ge=0, le=1, description="largest share of live series that may be missing from a week"
     )
+    left_series: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="largest share of live series that may leave in a week with whole stores, departments or items",
+    )
     units_factor: float = Field(
         20,
         gt=1,

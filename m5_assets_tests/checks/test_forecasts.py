@@ -63,7 +63,8 @@ def test_good_features_pass() -> None:
 @pytest.mark.parametrize(("value", "passed"), [(1.0, True), (np.inf, False), (np.nan, False)])
 def test_features_that_are_not_finite_are_detected(value: float, passed: bool) -> None:
     filled = {name: pa.array([1.0, 2.0], pa.float32()) for name in features._FILLED}
-    table = pa.table(filled | {"lag_28": pa.array([value, value], pa.float32())})
+    since = {"days_since_release": pa.array([7.0, 7.0], pa.float32())}
+    table = pa.table(filled | since | {"lag_28": pa.array([value, value], pa.float32())})
     counts = features.Finiteness(LIMITS.limit("missing_features"))
     counts.add(table)
     assert counts.finding().passed is passed

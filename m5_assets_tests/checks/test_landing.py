@@ -10,7 +10,7 @@ import pytest
 
 from m5_assets.checks import landing as checks
 from m5_assets.checks import unit_rules
-from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, units_in_range
+from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, rows_complete, units_in_range
 from m5_assets.checks.recording import Finding
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.settings import CheckSettings, Settings
@@ -35,7 +35,7 @@ def _own(table: pa.Table) -> WeekOfUnits:
 
 
 def _complete(table: pa.Table, live: pa.Table | None = None) -> Finding:
-    return checks.rows_complete(
+    return rows_complete(
         table, _own(table), _own(live or table).keys, WEEK.first_day, WEEK.origin, LIMITS.limit("missing_series")
     )
 

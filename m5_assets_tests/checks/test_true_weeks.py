@@ -135,6 +135,35 @@ def test_a_store_open_again_after_ten_weeks_is_compared_with_what_it_sold_when_o
     assert not plausible_stores(pd.Series({"CA_1": 10.0, "TX_1": 19.0}), usual, LIMITS).passed
 
 
+def test_a_new_store_is_compared_with_what_it_sold_since_it_opened(tmp_path: Path) -> None:
+    units = np.full((4, 7 * 14), 5, np.int32)
+    units[2:, :-7] = 0
+    usual = _usual(tmp_path, units, ("CA_1", "TX_1"))
+    assert usual["CA_1"] == Usual(10.0, 10.0)
+    assert usual["TX_1"].units == 10.0
+    forecast = pd.Series({"CA_1": 10.0, "TX_1": 9.0})
+    assert plausible_total(forecast, usual, LIMITS).passed
+    assert plausible_stores(forecast, usual, LIMITS).passed
+
+
+def test_a_new_department_counts_as_if_it_had_always_sold(tmp_path: Path) -> None:
+    lake, weeks = Lake(root=str(tmp_path)), [LAST.shift(-n) for n in range(3, -1, -1)]
+    for week in weeks:
+        departments = ["FOODS_1"] if week < LAST else ["FOODS_1", "HOBBIES_1"]
+        if week == weeks[0]:
+            departments = ["FOODS_1", "HOUSEHOLD_1"]  # has left since
+        frame = pd.DataFrame({"item_id": [f"{name}_001" for name in departments], "dept_id": departments})
+        frame = frame.assign(cat_id="ANY", store_id="CA_1", state_id="CA")
+        units = np.full((len(frame), 7), 10, np.int32)
+        with lake.staging() as staged:
+            write_by_store(DailyUnits(frame, week.first_day, units).table(), staged / "sales.parquet")
+            lake.publish("raw_sales", week.key, staged, inputs={}, attributes={})
+    usual = usual_by_store(lake, LAST)
+    assert usual == {"CA_1": Usual(20.0, 20.0)}
+    assert plausible_total(pd.Series({"CA_1": 19.0}), usual, LIMITS).passed
+    assert usual_by_store(lake, LAST.shift(-1)) == {"CA_1": Usual(10.0, 10.0)}
+
+
 def test_a_store_that_closed_for_good_is_not_missed(tmp_path: Path) -> None:
     units = np.full((4, 7 * 14), 5, np.int32)
     units[2:, -7 * 5 :] = 0
