@@ -77,11 +77,11 @@ def bare_copy(engine: Engine, options: str, content: bytes, key: str = "") -> fl
         key: the table's key, as in CREATE TABLE.
     """
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS bare"))
-        connection.execute(text(f"CREATE TABLE bare (LIKE {schema.forecast} {key})"))
+        connection.execute(text("DROP TABLE IF EXISTS m5.bare"))
+        connection.execute(text(f"CREATE TABLE m5.bare (LIKE {schema.forecast} {key})"))
     begin = time.perf_counter()
     with engine.begin() as connection:
-        copy_from(connection, f"bare {options}", io.BytesIO(content))
+        copy_from(connection, f"m5.bare {options}", io.BytesIO(content))
     return time.perf_counter() - begin
 
 

@@ -33,7 +33,8 @@ _GIVEN_UP = {"57014"}
 """SQLSTATE of a cancelled query: the database itself is fine."""
 
 
-_IS_SUPERUSER = text("SELECT rolsuper FROM pg_roles WHERE rolname = session_user")
+_RUNS_PROGRAMS = text("SELECT pg_has_role(session_user, 'pg_execute_server_program', 'MEMBER')")
+"""True of every superuser, too."""
 
 
 class NoDatabase(RuntimeError):
@@ -41,7 +42,7 @@ class NoDatabase(RuntimeError):
 
 
 class SuperuserLogin(NoDatabase):
-    """The connection's user is a superuser, from whom a role that reads only would protect nothing."""
+    """The connection's user may run programs, as superusers may: to act as the reader role would protect nothing."""
 
 
 class NoTables(RuntimeError):
@@ -140,7 +141,7 @@ def reading(engine: Callable[[], Engine]) -> Iterator[Reader]:
 
     Raises:
         NoDatabase: if nothing responds or the connection is rejected.
-        SuperuserLogin: if the connection's user is a superuser, who could leave the reader role again.
+        SuperuserLogin: if the connection's user may run programs, and could leave the reader role again.
         NoTables: if the schema m5 is missing or from an older version, or the role does not exist.
     """
     try:
@@ -152,10 +153,10 @@ def reading(engine: Callable[[], Engine]) -> Iterator[Reader]:
                     f"SET LOCAL ROLE {READER}; SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"
                 )
             )
-            if connection.execute(_IS_SUPERUSER).scalar_one():
+            if connection.execute(_RUNS_PROGRAMS).scalar_one():
                 raise SuperuserLogin(
-                    "M5_DATABASE_URL logs in as a superuser, whom a page could use to run programs: run `m5 migrate` "
-                    "and set M5_DATABASE_READER_PASSWORD, see docs/database.md"
+                    "M5_DATABASE_URL logs in as a superuser, or as one who may run programs on the server: run "
+                    "`m5 migrate` and set M5_DATABASE_READER_PASSWORD, see docs/database.md"
                 )
             yield Reader(connection)
     except PostgresError as problem:

@@ -157,6 +157,17 @@ class Settings(BaseSettings):
             raise ValueError(f"M5_LAKE={self.lake} needs M5_SAGEMAKER_MODE=aws: the local runner reads folders")
         return self
 
+    @model_validator(mode="after")
+    def _passwords_have_an_address(self) -> Self:
+        if not self.database_url.get_secret_value():
+            for role in ("reader", "writer", "dagster"):
+                if getattr(self, f"database_{role}_password").get_secret_value():
+                    raise ValueError(
+                        f"M5_DATABASE_{role.upper()}_PASSWORD is set, but M5_DATABASE_URL is not: the embedded server "
+                        "generates its own passwords"
+                    )
+        return self
+
     def share(self, member: str) -> float:
         """Return a member's configured share in the ensemble; the first member has the rest and no setting."""
         return float(getattr(self, f"{member}_weight"))

@@ -6,13 +6,15 @@ import logging
 from pathlib import Path
 
 import pytest
-from dagster import asset, materialize
+from dagster import Definitions, EnvVar, asset, materialize
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from m5_assets.errors import UserError
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.resources.postgres.connections import normalised
 from m5_assets.resources.postgres.roles import OWNER, READER, WRITER
+from m5_assets.settings import Settings
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
@@ -69,3 +71,19 @@ def test_an_asset_reaches_the_embedded_server(postgres_home: Path, caplog: pytes
         result = materialize([answer], resources={"postgres": PostgresResource(home=str(postgres_home))})
     assert result.output_for_node("answer") == 42
     assert (postgres_home / "postgres" / "passwords" / "m5_reader").read_text() not in caplog.text
+
+
+def test_dagster_gets_the_secrets_by_reference_alone() -> None:
+    """Its UI shows how a resource is configured."""
+    names = ("M5_DATABASE_URL", "M5_DATABASE_READER_PASSWORD", "M5_DATABASE_WRITER_PASSWORD")
+    source = Settings(
+        database_url=SecretStr("postgresql://admin:s3cret@db.example/m5"),
+        database_reader_password=SecretStr("s3cret2"),
+        database_writer_password=SecretStr("s3cret3"),
+    )
+    resource = PostgresResource.from_environment(source)
+    assert [resource.url, resource.reader_password, resource.writer_password] == [EnvVar(name) for name in names]
+    shown = str(Definitions(resources={"postgres": resource}).get_repository_def().get_top_level_resources())
+    assert "s3cret" not in shown + repr(resource)
+    embedded = PostgresResource.from_environment(Settings())
+    assert (embedded.url, embedded.reader_password, embedded.writer_password) == ("", "", "")
