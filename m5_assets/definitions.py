@@ -33,7 +33,7 @@ def resources(source: Settings) -> dict[str, Any]:
     private_folder(source.home)
     lake = Lake(root=source.lake)
     return {
-        "landing": LandingFolder(root=source.landing),
+        "landing": LandingFolder.of(source),
         "lake": lake,
         "policy": ForecastPolicy.of(source),
         "limits": CheckLimits.of(source.checks),

@@ -1,6 +1,7 @@
 """The first stage: the landed files as tables in the lake; sales and totals by week, prices and calendar whole.
 
-Not here: reading and validating the CSV files (`m5_assets.resources.landing_files`).
+Each asset first verifies all landed files, not only its own (`LandingFolder.verified`): nothing is written while one of
+them is invalid. Not here: reading and validating the CSV files (`m5_assets.resources.landing_files`).
 """
 
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
     weeks = [Week.parse(key) for key in context.partition_keys]
     before = {week.key: lake.version("raw_sales", week.key) for week in weeks}
     try:
+        landing.verified()
         reader = landing.open()
         sales, days = reader.sales(), reader.calendar().set_index("d")["date"]
     except BadInput as problem:
@@ -103,6 +105,7 @@ def store_dept_sales(
     weeks, loaded = [Week.parse(key) for key in context.partition_keys], set(lake.partitions("raw_sales"))
     before = {week.key: lake.version("store_dept_sales", week.key) for week in weeks}
     try:
+        landing.verified()
         reader = landing.open()
         landed, days = reader.totals(), reader.calendar().set_index("d")["date"]
         detail_first = days[reader.sales_days()[0]].date()
@@ -234,6 +237,7 @@ def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]
     """Read the landed price file."""
     before = lake.version("sell_prices")
     try:
+        landing.verified()
         reader = landing.open()
         prices = reader.sell_prices()
         contents = content_by_week(prices, reader.calendar())
@@ -251,6 +255,7 @@ def calendar(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]:
     """Read the landed calendar."""
     before = lake.version("calendar")
     try:
+        landing.verified()
         table = pa.Table.from_pandas(landing.open().calendar(), preserve_index=False)
         return _whole_table(lake, "calendar", table, before)
     except BadInput as problem:

@@ -21,6 +21,7 @@ from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unrea
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
 from m5_assets.readers.landed_contents import differing_weeks, sales_contents
 from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.landing_files.id_matching import IdMatch
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.settings import Limit, Settings, settings
@@ -112,6 +113,12 @@ PRICES_CHECKS = (
         "No price is too many times above or below the median price, in whatever currency.",
         blocking=True,
         limits=("price_factor",),
+    ),
+    Check(
+        "ids_match",
+        "Every series sold in the last four weeks of the landed file has a price in some week.",
+        blocking=True,
+        limits=("unpriced_series",),
     ),
     Check(
         "live_series_priced",
@@ -298,7 +305,16 @@ def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[in
     return Finding(not remedy, text + named + remedy, {"without_price": len(missing)})
 
 
-def examine_prices(lake: Lake, limits: CheckLimits) -> Findings:
+def ids_match(ids: IdMatch, limit: Limit) -> Finding:
+    """Check that the landed sales and prices are about the same series; beyond the limit they are not loaded at all."""
+    figures = {"live_unpriced": ids.live_unpriced, "others_unpriced": ids.others_unpriced, "unsold": ids.unsold}
+    text = "; ".join(ids.texts()) or f"every series of the sales has prices, {ids.live:,} of them sold lately"
+    passed = ids.share <= limit.value
+    remedy = "" if passed else f"; up to {limit.value:.1%} passes, {limit.remedy(ids.share)}"
+    return Finding(passed, text + remedy, figures)
+
+
+def examine_prices(lake: Lake, limits: CheckLimits, landing: LandingFolder) -> Findings:
     """Examine `sell_prices`."""
     table = lake.read_table(lake.get("sell_prices").files[0])
     schema = unit_rules.schema(table, PRICES_SCHEMA)
@@ -307,6 +323,7 @@ def examine_prices(lake: Lake, limits: CheckLimits) -> Findings:
     return {
         "schema": schema,
         "prices_in_range": prices_in_range(table, limits.limit("price_factor")),
+        "ids_match": ids_match(landing.verified().ids, limits.limit("unpriced_series")),
         "live_series_priced": live_series_priced(table, *_sold_and_weeks_ahead(lake), limits.limit("missing_series")),
     }
 
@@ -388,5 +405,5 @@ raw_sales_checks = weekly_checks(
     "raw_sales", SALES_CHECKS, partial(sales_examiner, source=settings()), ("lake", "landing", "limits")
 )
 store_dept_sales_checks = weekly_checks("store_dept_sales", TOTALS_CHECKS, totals_examiner, ("lake", "limits"))
-sell_prices_checks = whole_checks("sell_prices", PRICES_CHECKS, examine_prices, ("lake", "limits"))
+sell_prices_checks = whole_checks("sell_prices", PRICES_CHECKS, examine_prices, ("lake", "limits", "landing"))
 calendar_checks = whole_checks("calendar", CALENDAR_CHECKS, examine_calendar)

@@ -34,9 +34,14 @@ def check_landed(weeks: Sequence[Week]) -> None:
     """Check that the weeks can be forecast, before anything runs.
 
     Raises:
-        UserError: the landed sales do not reach the origin of a week, or too few weeks of sales precede it.
+        UserError: a landed file is invalid, the sales do not reach the origin of a week, or too few weeks of sales
+            precede it.
     """
-    source, (first_day, last_day) = settings(), landed().days()
+    source = settings()
+    found = LandingFolder.of(source).verified()
+    for text in found.ids.texts():
+        log.warning("sales and prices: %s", text)
+    first_day, last_day = found.first_day, found.last_day
     for week in weeks:
         if not first_day <= week.origin <= last_day:
             raise UserError(

@@ -177,9 +177,10 @@ def _disk(source: Settings) -> Iterator[Diagnosis]:
 
 def _landing(source: Settings) -> Iterator[Diagnosis]:
     try:
-        landing = LandingFolder(root=source.landing)
+        landing = LandingFolder.of(source)
         found = landed_is_fresh(landing.open().days()[1], dt.datetime.now(dt.UTC), source)
         missing = landing.open().missing()
+        unmatched = [] if missing else [*landing.verified().ids.texts()]
     except (BadInput, OSError) as problem:
         yield Diagnosis(
             "landing", "wrong", str(problem), f"put M5's CSV files into {source.landing}; `m5 sample` generates some"
@@ -187,6 +188,8 @@ def _landing(source: Settings) -> Iterator[Diagnosis]:
         return
     for name in missing:
         yield Diagnosis("landing", "wrong", f"no {name} in {source.landing}", "put it beside the sales")
+    for text_ in unmatched:
+        yield Diagnosis("landing", "note", f"sales and prices: {text_}", "compare the ids of both files")
     remedy = "" if found.passed else "ask whoever sends the extract for the missing weeks"
     yield Diagnosis("landing", "good" if found.passed else "wrong", found.text, remedy)
 

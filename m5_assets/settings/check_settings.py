@@ -45,6 +45,9 @@ class CheckLimitFields(BaseModel):
         le=1,
         description="largest share of live series that may leave in a week with whole stores, departments or items",
     )
+    unpriced_series: float = Field(
+        0.01, ge=0, le=1, description="largest share of series sold lately that may have no row in sell_prices.csv"
+    )
     units_factor: float = Field(
         20,
         gt=1,

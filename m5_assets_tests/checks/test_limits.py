@@ -17,6 +17,7 @@ from m5_assets.checks import STAGES, accuracy, features, landing, models, unit_r
 from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, units_in_range
 from m5_assets.checks.recording import Check, Finding
 from m5_assets.checks.usual_sales import Usual, plausible_stores, plausible_total
+from m5_assets.resources.landing_files.id_matching import IdMatch
 from m5_assets.settings import CheckLimitFields, Settings, settings
 from m5_assets.weeks import Week
 
@@ -124,6 +125,10 @@ CASES: dict[str, Case] = {
         {"price_factor": 20_001},
     ),
     "landing.PRICES_CHECKS.live_series_priced": (_unpriced, {"missing_series": 0.5}),
+    "landing.PRICES_CHECKS.ids_match": (
+        lambda x: landing.ids_match(IdMatch(7, 2, 0, 0, {"live_unpriced": ["CA_1/A"]}), x.limit("unpriced_series")),
+        {"unpriced_series": 0.29},
+    ),
     "features.CHECKS.finite": (_finite, {"missing_features": 0.67}),
     "models.CHECKS.age": (
         lambda x: models.age(WEEK, WEEK.shift(-9), x.limit("model_age_weeks")),

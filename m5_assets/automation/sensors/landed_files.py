@@ -77,6 +77,7 @@ def landed_files(context: dg.SensorEvaluationContext, lake: Lake, landing: Landi
         return _nothing("files changed since the last look: are they complete?", _with(seen, stamps=stamps))
     if stamps != seen.read:
         try:
+            landing.verified()
             days = reader.days()
             contents = landed_contents(reader)
             tables = corrected_tables(lake, reader)

@@ -16,7 +16,14 @@ from m5_assets.resources.landing_files.csv_file import LandingFile
 from m5_assets.resources.landing_files.folder import Folder
 from m5_assets.resources.landing_files.official_file import LandedOfficial, read_official
 from m5_assets.resources.landing_files.price_file import content_by_week, read_prices
-from m5_assets.resources.landing_files.sales_file import LandedSales, read_days, read_sales
+from m5_assets.resources.landing_files.sales_file import (
+    LandedSales,
+    SalesSummary,
+    check_days,
+    read_days,
+    read_sales,
+    summarize_sales,
+)
 from m5_assets.resources.landing_files.totals_file import LandedTotals, read_totals, sum_totals
 
 __all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing", "content_by_week", "sum_totals"]
@@ -62,6 +69,10 @@ class Landing:
         """Return all series of the sales file, sorted by store and item."""
         return read_sales(self._sales_file(), self.calendar())
 
+    def sales_summary(self) -> SalesSummary:
+        """Validate the sales file in one pass and return a summary, which is much smaller than the sales."""
+        return summarize_sales(self._sales_file(), self.calendar())
+
     def totals(self) -> LandedTotals | None:
         """Return the store-department totals, or None without the optional file."""
         file = self._folder.find(TOTALS)
@@ -78,7 +89,9 @@ class Landing:
 
     def days(self) -> tuple[dt.date, dt.date]:
         """Return the first and last day of the sales; reads only the sales file's header."""
-        numbers, days = self.sales_days(), self.calendar().set_index("d")["date"]
+        file, calendar = self._sales_file(), self.calendar()
+        numbers, days = read_days(file), calendar.set_index("d")["date"]
+        check_days(file, numbers, calendar)
         return days[numbers[0]].date(), days[numbers[-1]].date()
 
     def stamps(self) -> dict[str, tuple[int, int]]:
@@ -88,6 +101,10 @@ class Landing:
     def missing(self) -> list[str]:
         """Return which of the calendar and the prices are in the folder in no form."""
         return [name for name in (CALENDAR, PRICES) if self._folder.find(name) is None]
+
+    def name_of(self, name: str) -> str:
+        """Return a file's name for messages, in the form in which it is there."""
+        return str(self._folder.file(name))
 
     def _sales_file(self) -> LandingFile:
         return self._folder.first(SALES)
