@@ -324,7 +324,7 @@ def old_home(home: Path) -> None:
     launcher.run("pg_ctl", "start", f"--pgdata={data}", f"--log={home / 'log'}", f"--options={options}", "--wait")
 
 
-@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped and without roles"])
 def test_a_home_of_an_earlier_version_gets_its_roles_and_keeps_its_data(
     running: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -335,6 +335,12 @@ def test_a_home_of_an_earlier_version_gets_its_roles_and_keeps_its_data(
         migrate.upgrade(superuser)
         load_forecast(superuser, WEEK, forecast_of(3, 2.0))
         before = ask(superuser, "SELECT * FROM m5.load_log")
+        if not running:
+            with superuser.begin() as connection:  # as of the first versions, which had no roles at all
+                for role in (WRITER, READER):
+                    connection.execute(text(f"REASSIGN OWNED BY {role} TO m5"))
+                    connection.execute(text(f"DROP OWNED BY {role}"))
+                    connection.execute(text(f"DROP ROLE {role}"))
         superuser.dispose()
         if not running:
             EmbeddedServer(home).stop()

@@ -179,6 +179,17 @@ def test_a_missing_password_file_is_named(server: EmbeddedServer) -> None:
         aside.rename(password)
 
 
+def test_an_interrupted_creation_of_the_roles_is_completed(server: EmbeddedServer) -> None:
+    run(server, "CREATE TABLE m5.before (n int)")
+    passwords = server.folder / "passwords"
+    kept = (passwords / "m5_reader").read_text()
+    (passwords / "m5_owner").unlink()
+    (server.folder / "layout").unlink()
+    assert run(server, "SELECT count(*) FROM m5.before") == [(0,)]
+    assert (passwords / "m5_reader").read_text() == kept
+    assert stat.S_IMODE((passwords / "m5_owner").stat().st_mode) == 0o600
+
+
 @pytest.fixture
 def no_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `unshare` fail as in a container that forbids user namespaces."""
