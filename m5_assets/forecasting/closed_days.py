@@ -23,7 +23,8 @@ SHARE = 0.02
 """Largest share of its usual day that a closed store sells. Walmart's stores sell up to 0.3% on 25 December (staff, or
 orders picked up); on their worst day otherwise, in a flood, 4%, and on the worst open holiday 36%."""
 ENOUGH = 20.0
-"""Units that a store usually sells on the days it was closed; with fewer, a day without a sale may be chance."""
+"""Units that a store usually sells on the days it was closed; with fewer, a day without a sale may be chance. For an
+event of the calendar half of it is enough: there are a tenth as many events as days, and shops do close on some."""
 LONGEST = 4
 """Days in a row that a holiday may close a store, as from 24 to 27 December. A longer closure that was seen in one year
 only is taken for a strike or a refurbishment, which does not come back."""
@@ -244,9 +245,10 @@ class _Past:
         repeated = shut.sum(axis=1) > 1
         once = ~repeated & (shut & explains & self.briefly[:, days]).any(axis=1)
         expected = (self.usual[:, days] * shut).sum(axis=1)
-        own = ~opened & (repeated | (once & date.named)) & (expected >= ENOUGH)
+        enough = ENOUGH / 2 if date.named else ENOUGH
+        own = ~opened & (repeated | (once & date.named)) & (expected >= enough)
         others = ~opened & (repeated | once)
-        most = others.sum() > max(1, opened.sum()) and expected[others].sum() >= ENOUGH
+        most = others.sum() > max(1, opened.sum()) and expected[others].sum() >= enough
         closed: Flags = own | (~opened & most)
         return closed
 

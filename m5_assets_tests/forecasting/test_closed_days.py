@@ -80,6 +80,13 @@ def test_one_year_is_enough_on_an_event_or_when_most_stores_close() -> None:
     assert chain.closed()["S1"] == ["2014-01-01", "2015-01-01"]
 
 
+def test_on_an_event_a_small_store_is_judged_as_well() -> None:
+    chain = Chain("2014-12-14", [0.7 * ENOUGH, 0.7 * ENOUGH], events={"12-25": "Christmas"})
+    chain.set("2013-12-25", store=0)
+    chain.set("2013-12-25", 12, store=1)
+    assert chain.closed() == {"S0": ["2013-12-25", "2014-12-25"]}
+
+
 def test_a_single_store_needs_an_event_or_two_years() -> None:
     chain = Chain("2014-12-14", [500])
     chain.set("2013-12-25")
