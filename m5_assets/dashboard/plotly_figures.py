@@ -36,6 +36,7 @@ def daily(
         price: date, price, usual and promotion (bool); drawn in a panel below.
     """
     first = forecast["date"].min()
+    begin = first if history.empty else history["date"].min()  # a store that has left has none
     known, since = history[history["date"] < first], history[history["date"] >= first]
     traces = []
     if last_year is not None and not last_year.empty:
@@ -52,7 +53,7 @@ def daily(
     traces.append(_line(forecast, "ensemble", f"{name} forecast", colour, dash=dash, width=3))
     layout = _layout("Units per day")
     layout["xaxis"] |= {
-        "range": [history["date"].min().isoformat(), (forecast["date"].max() + dt.timedelta(days=2)).isoformat()],
+        "range": [begin.isoformat(), (forecast["date"].max() + dt.timedelta(days=2)).isoformat()],
         "tickformat": "%-d %b\n%Y",
         "hoverformat": "%a %-d %b %Y",
     }

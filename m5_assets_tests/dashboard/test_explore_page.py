@@ -58,9 +58,9 @@ def test_an_item_in_all_stores_is_the_sum_over_stores(client: httpx.Client, busi
 
 
 @pytest.mark.parametrize("scope", [Scope(store="WI_9"), Scope(store="WI_9", item="FOODS_1_001")])
-def test_a_place_that_the_week_does_not_forecast_says_so(engine: Engine, business: Business, scope: Scope) -> None:
+def test_a_place_that_the_week_does_not_forecast_says_so(loader: Engine, business: Business, scope: Scope) -> None:
     assert len(business.series)
-    with engine.connect() as connection:
+    with loader.connect() as connection:
         for statement in (
             "INSERT INTO m5.store (store_id, state_id) VALUES ('WI_9', 'WI')",
             "INSERT INTO m5.series (series_id, item_id, store_id) "
@@ -72,6 +72,14 @@ def test_a_place_that_the_week_does_not_forecast_says_so(engine: Engine, busines
         ):
             explore_page.place(Reader(connection), scope, NEWEST, 91)
         connection.rollback()
+
+
+def test_a_place_whose_history_has_gone_is_drawn_from_its_forecast_on() -> None:
+    days = pd.date_range("2016-05-23", periods=28).date
+    forecast = pd.DataFrame({"date": days, "ensemble": 1.0})
+    drawn = plotly_figures.daily(pd.DataFrame(columns=["date", "units"]), forecast)
+    assert drawn["layout"]["xaxis"]["range"][0] == "2016-05-23"
+    assert [len(trace["y"]) for trace in drawn["data"] if trace["name"] == "Sold"] == [0]
 
 
 def test_missing_parents_of_a_place_are_filled_in(client: httpx.Client) -> None:
