@@ -134,7 +134,7 @@ def units_in_range(
         if limit > floor.value
         else (f"{floor}", floor.remedy(worst))
     )
-    return Finding(False, f"{text} ({reason}), not {named}; correct the sales file, or {remedy}", figures)
+    return Finding(False, f"{text} ({reason}), but not {named}; correct the sales file, or {remedy}", figures)
 
 
 def _usual_largest(own: WeekOfUnits, earlier: Sequence[WeekOfUnits], limits: CheckLimitFields) -> tuple[float, float]:

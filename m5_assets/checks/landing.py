@@ -345,8 +345,8 @@ def prices_in_range(table: pa.Table, factor: Limit) -> Finding:
     remedy = factor.remedy(max(float(valid.max()) / usual, usual / float(valid.min())))
     return Finding(
         False,
-        f"{text}; {low:,.6g} to {high:,.6g} passes ({factor} times below and above it), not {wrong.size:,} prices, the "
-        f"first {where}; correct sell_prices.csv, or {remedy}",
+        f"{text}; {low:,.6g} to {high:,.6g} passes ({factor} times below or above), but not {wrong.size:,} of them, "
+        f"such as {where}; correct sell_prices.csv, or {remedy}",
     )
 
 

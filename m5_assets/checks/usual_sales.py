@@ -37,49 +37,33 @@ class Usual:
 def usual_by_store(lake: Lake, week: Week) -> dict[str, Usual]:
     """Return what each of the week's stores usually sells, from the weeks up to this one that are in the lake.
 
-    A store is compared with the median of its last four weeks with sales; it counts as closed in a week without. Stores
-    without sales in twelve weeks are left out: there is nothing to compare with. Only the departments that the store
-    has now count, and a new one as if it had always sold what it sells since it opened.
+    Each of its departments is compared with the median of its last four weeks with sales; in a week without, it counts
+    as closed. Weeks before it was in the file do not count. What sold nothing in twelve weeks is left out: there is
+    nothing to compare with.
     """
     present = set(lake.partitions("raw_sales"))
-    departments: list[pd.Series[float]] = []
+    weeks: list[pd.Series[float]] = []
     for candidate in (week.shift(-i) for i in range(_LOOKED_AT_WEEKS)):
         if candidate.key not in present:
             continue
         sales = read_sales_weeks(lake, [candidate])
-        keys = pd.MultiIndex.from_frame(sales.series[["store_id", "dept_id"]].astype(str))
-        units = pd.Series(sales.units.mean(axis=1), index=keys).groupby(level=[0, 1]).sum()
-        departments.append(units.reindex(departments[0].index) if departments else units)
-        stores = _by_store(pd.concat(departments, axis=1))
-        if ((stores > 0).sum(axis=1) >= _RECENT_WEEKS).all():
+        departments = [sales.series[key].astype(str) for key in ("store_id", "dept_id")]
+        units = pd.Series(sales.units.mean(axis=1)).groupby(departments).sum()
+        weeks.append(units.reindex(weeks[0].index) if weeks else units)
+        if np.all(np.sum([each > 0 for each in weeks], axis=0) >= _RECENT_WEEKS):
             break
-    return {
-        str(store): usual
-        for store, units in _by_store(_as_if_never_new(pd.concat(departments, axis=1))).iterrows()
-        if (usual := usual_of(units.dropna().tolist())) is not None
-    }
-
-
-def _by_store(departments: pd.DataFrame) -> pd.DataFrame:
-    return departments.groupby(level=0).sum(min_count=1)
-
-
-def _as_if_never_new(departments: pd.DataFrame) -> pd.DataFrame:
-    """Fill the weeks in which a store sold but its department had not opened with the department's mean since.
-
-    Args:
-        departments: units per day by store-department and week, the latest first.
-    """
-    units = departments.to_numpy()
-    existed = np.logical_or.accumulate(units[:, ::-1] > 0, axis=1)[:, ::-1]  # sold in this week or an earlier one
-    mean = np.nansum(units * existed, axis=1) / np.maximum(existed.sum(axis=1), 1)
-    store_sold = _by_store(departments).reindex(departments.index.get_level_values(0)).to_numpy() > 0
-    filled = np.where(store_sold & ~existed, mean[:, None], units)
-    return pd.DataFrame(filled, departments.index, departments.columns)
+    found: dict[str, Usual] = {}
+    table = pd.concat(weeks, axis=1)
+    for store, row in zip(table.index.get_level_values(0), table.to_numpy(float), strict=True):
+        usual = usual_of(row[~np.isnan(row)].tolist())
+        if usual:
+            known = found.get(store, Usual(0.0, 0.0))
+            found[store] = Usual(known.units + usual.units, known.recent + usual.recent)
+    return found
 
 
 def usual_of(weeks: Sequence[float]) -> Usual | None:
-    """Return what a store usually sells, from units per day by week, the latest first; None without any sales."""
+    """Return what a department usually sells, from units per day by week, the latest first; None without any sales."""
     sold = [units for units in weeks if units > 0][:_RECENT_WEEKS]
     if not sold:
         return None
@@ -104,7 +88,7 @@ def plausible_total(forecast: pd.Series[float], usual: Mapping[str, Usual], limi
     text = f"units per day: {value:,.0f}, {found.ratio:.2f} of the usual {whole.units:,.0f}"
     text += f"; {found.low:.2f} to {found.high:.2f} passes ({band})"
     if whole.recent < whole.units:
-        text += ", as stores had no sales in some of the last four weeks"
+        text += ", as some stores or departments sold nothing in some of the last four weeks"
     figures = {"value": value, "usual": whole.units, "ratio": found.ratio}
     return Finding(found.passed, text if found.passed else text + _remedy(found.needed, band), figures)
 

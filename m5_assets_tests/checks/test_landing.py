@@ -101,7 +101,7 @@ def test_units_out_of_range_are_detected() -> None:
     # ... and later weeks fail too, because models would learn from it
     later = _in_range(own, [_own(_sales(slip)), own])
     assert not later.passed
-    assert "not 401 of CA_1/FOODS_1_001 on 2016-05-18" in later.text
+    assert "but not 401 of CA_1/FOODS_1_001 on 2016-05-18" in later.text
 
 
 def test_drifts_are_detected() -> None:

@@ -25,11 +25,13 @@ LAST = Week.parse("2016-05-16")
 KEYS = ("store_id", "item_id")
 
 
-def _tables(units: npt.NDArray[np.int32], stores: Sequence[str] = ("CA_1",)) -> list[pa.Table]:
+def _tables(
+    units: npt.NDArray[np.int32], stores: Sequence[str] = ("CA_1",), departments: Sequence[str] = ("FOODS_1",)
+) -> list[pa.Table]:
     """Return the weekly tables of (N, D) units that end with the last week, oldest first; D is a multiple of seven."""
     count, days = units.shape
-    names = [stores[row * len(stores) // count] for row in range(count)]
-    series = pd.DataFrame({"item_id": [f"FOODS_1_{row:03}" for row in range(count)], "dept_id": "FOODS_1"})
+    names, depts = ([of[row * len(of) // count] for row in range(count)] for of in (stores, departments))
+    series = pd.DataFrame({"item_id": [f"FOODS_1_{row:03}" for row in range(count)], "dept_id": depts})
     series = series.assign(cat_id="FOODS", store_id=names, state_id="CA")
     first = LAST.origin - dt.timedelta(days=days - 1)
     starts = range(0, days, 7)
@@ -113,8 +115,10 @@ def test_a_store_that_never_sold_has_no_usual() -> None:
     assert usual_of([0.0] * 12) is None
 
 
-def _usual(folder: Path, units: npt.NDArray[np.int32], stores: Sequence[str]) -> dict[str, Usual]:
-    lake, tables = Lake(root=str(folder)), _tables(units, stores)
+def _usual(
+    folder: Path, units: npt.NDArray[np.int32], stores: Sequence[str], departments: Sequence[str] = ("FOODS_1",)
+) -> dict[str, Usual]:
+    lake, tables = Lake(root=str(folder)), _tables(units, stores, departments)
     for number, table in enumerate(tables):
         with lake.staging() as staged:
             write_by_store(table, staged / "sales.parquet")
@@ -162,6 +166,14 @@ def test_a_new_department_counts_as_if_it_had_always_sold(tmp_path: Path) -> Non
     assert usual == {"CA_1": Usual(20.0, 20.0)}
     assert plausible_total(pd.Series({"CA_1": 19.0}), usual, LIMITS).passed
     assert usual_by_store(lake, LAST.shift(-1)) == {"CA_1": Usual(10.0, 10.0)}
+
+
+def test_a_department_open_again_counts_as_what_it_sold_when_open(tmp_path: Path) -> None:
+    units = np.full((4, 7 * 14), 5, np.int32)
+    units[2:, 7 * 3 : 7 * 13] = 0  # the store sold only food for ten weeks
+    usual = _usual(tmp_path, units, ("CA_1",), ("FOODS_1", "HOBBIES_1"))
+    assert usual == {"CA_1": Usual(20.0, 12.5)}
+    assert plausible_total(pd.Series({"CA_1": 20.0}), usual, LIMITS).passed
 
 
 def test_a_store_that_closed_for_good_is_not_missed(tmp_path: Path) -> None:

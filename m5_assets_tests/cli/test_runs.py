@@ -22,5 +22,8 @@ def test_a_blocking_check_that_fails_is_named_with_what_it_found(tmp_path: Path)
     assert done.returncode == 1
     said = done.stderr[done.stderr.index("Error: run ") :]
     assert "raw_sales, check units_in_range: from 0 to 90,000 units" in said
+    assert "90,000 of " in said  # the series and the day
+    assert "if that is true, set M5_CHECKS_UNITS_FACTOR=" in said
     assert "docs/operations.md" in said
+    assert "DagsterAssetCheckFailedError" not in said
     assert "Traceback" not in said
