@@ -7,7 +7,7 @@ from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.scheduler.instigation import InstigatorTick, ScheduleInstigatorData
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
@@ -39,6 +39,7 @@ __all__ = [
     "CheckRunHealthResult",  # return type of a run launcher's health check
     "InstigatorTick",  # type of a schedule's last evaluation
     "InstigatorType",  # selects schedules among what the daemon evaluates
+    "LaunchRunContext",  # what a run launcher is given
     "PartitionKeyFilter",  # selects one week of a check's history
     "ProxyServerManager",  # the code server that `m5 ui` lets webserver and daemon share, as `dagster dev` does
     "ScheduleInstigatorData",  # when a schedule was turned on

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import dagster as dg
@@ -28,6 +29,7 @@ TABLES: Mapping[str, Sequence[str]] = {"sell_prices": ("sell_prices",), "calenda
 """The assets of each unpartitioned table."""
 _TOTALS = ("store_dept_sales", "rds/store_dept_sales")
 _SALES = ("raw_sales", "rds/sales", *_TOTALS)
+_FOLLOWERS = {"raw_sales": ("rds/sales", "store_dept_sales"), "store_dept_sales": ("rds/store_dept_sales",)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def loads(
     *,
     own: Collection[Week] = (),
     tables: Collection[str] = (),
-    held: Mapping[str, Collection[str]] | None = None,
+    lacking: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> list[Load]:
     """Return the loads that must precede the forecasts or scores of these weeks, in order.
 
@@ -81,11 +83,10 @@ def loads(
         weeks: the weeks to forecast or score, oldest first; empty for corrections alone.
         own: the weeks among them whose own runs load them.
         tables: the unpartitioned tables to load in any case.
-        held: the weeks that are loaded, by dataset; None for those in the lake.
+        lacking: weeks that the lake has but not all that follows from them, by dataset, see `unfinished_loads`.
     """
-    held = held or {dataset: lake.partitions(dataset) for dataset in contents}
-    sales = weeks_to_load(lake, contents, weeks, own, held["raw_sales"])
-    totals = totals_to_load(lake, contents, weeks, {*own, *sales}, held["store_dept_sales"])
+    sales = weeks_to_load(lake, contents, weeks, own, lacking.get("raw_sales", ()))
+    totals = totals_to_load(lake, contents, weeks, {*own, *sales}, lacking.get("store_dept_sales", ()))
     names = TABLES if sales else tables
     whole = [asset for name, assets in TABLES.items() if name in names for asset in assets]
     found = [Load(f"totals {first} to {last}", _TOTALS, (first, last)) for first, last in spans(totals)]
@@ -96,26 +97,28 @@ def loads(
 
 
 def weeks_to_load(
-    lake: Lake, contents: Contents, weeks: Sequence[Week], own: Collection[Week], held: Collection[str]
+    lake: Lake, contents: Contents, weeks: Sequence[Week], own: Collection[Week], lacking: Collection[str]
 ) -> list[Week]:
-    """Return the weeks whose landed sales differ from the lake, and those not held of the weeks' history windows."""
-    wanted = differing_weeks(lake, "raw_sales", contents["raw_sales"])
+    """Return the lacking weeks, those whose landed sales differ from the lake, and those missing in the windows."""
+    landed = contents["raw_sales"]
+    wanted = differing_weeks(lake, "raw_sales", landed) | {key for key in lacking if key in landed}
     if weeks:
         window = weeks_between(weeks[0].shift(1 - settings().history_weeks), weeks[-1])
-        wanted |= {week.key for week in window if week.key in contents["raw_sales"] and week.key not in held}
+        wanted |= ({week.key for week in window} & landed.keys()) - {*lake.partitions("raw_sales")}
     return [Week.parse(key) for key in sorted(wanted - {week.key for week in own})]
 
 
 def totals_to_load(
-    lake: Lake, contents: Contents, weeks: Sequence[Week], loading: Collection[Week], held: Collection[str]
+    lake: Lake, contents: Contents, weeks: Sequence[Week], loading: Collection[Week], lacking: Collection[str]
 ) -> list[Week]:
-    """Return the weeks whose landed totals differ from the lake, and those through the last week that are not held.
+    """Return the lacking weeks, those whose landed totals differ from the lake, and those missing through the last one.
 
     Weeks in `loading` are left out, because their runs load the totals too.
     """
-    wanted = differing_weeks(lake, "store_dept_sales", contents["store_dept_sales"])
+    landed = contents["store_dept_sales"]
+    wanted = differing_weeks(lake, "store_dept_sales", landed) | {key for key in lacking if key in landed}
     if weeks:
-        wanted |= {key for key in contents["store_dept_sales"] if key <= weeks[-1].key and key not in held}
+        wanted |= {key for key in landed if key <= weeks[-1].key} - {*lake.partitions("store_dept_sales")}
     return [Week.parse(key) for key in sorted(wanted - {week.key for week in loading})]
 
 
@@ -168,6 +171,28 @@ def spans(weeks: Sequence[Week]) -> list[tuple[Week, Week]]:
         else:
             found.append((week, week))
     return found
+
+
+def unfinished_loads(instance: dg.DagsterInstance) -> dict[str, set[str]]:
+    """Return the weeks of which an asset is newer than what is loaded from it, by dataset.
+
+    A run that was killed or blocked between the two leaves such weeks: the lake has the landed content, and the totals
+    or PostgreSQL still have what was there before.
+    """
+    newest = {
+        name: instance.get_latest_storage_id_by_partition(
+            dg.AssetKey(name.split("/")), dg.DagsterEventType.ASSET_MATERIALIZATION
+        )
+        for name in _SALES
+    }
+    return {
+        dataset: {
+            week
+            for week, number in newest[dataset].items()
+            if any(number > newest[follower].get(week, 0) for follower in followers)
+        }
+        for dataset, followers in _FOLLOWERS.items()
+    }
 
 
 def under_way(instance: dg.DagsterInstance) -> bool:

@@ -7,18 +7,24 @@ run and `run_retries` resumes it. dagster.yaml selects it.
 
 import json
 import os
+import time
 from pathlib import Path
 
 import dagster as dg
 
 from m5_assets.automation.run_statuses import IN_PROGRESS
-from m5_assets.dagster_internals import GRPC_INFO_TAG, CheckRunHealthResult, WorkerStatus
+from m5_assets.dagster_internals import GRPC_INFO_TAG, CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
 HOST_TAG = "m5/host"
 """The host name of a run that the command line executes itself."""
+BEGUN_TAG = "m5/begun"
+"""The boot of the machine and the seconds since then at which a run's process had begun, see `boot_time`."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SLACK_SECONDS = 2.0
+_LAUNCH_SECONDS = 60.0
+"""The code server is given this long to start a run's process."""
 
 
 class LocalRunLauncher(dg.DefaultRunLauncher):
@@ -29,13 +35,20 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         """Run monitoring may check a run's process."""
         return True
 
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start the run's process, and record when it had begun."""
+        run_id = context.dagster_run.run_id
+        # Before as well, in case this process is killed in between, and over the value that a retry has of its parent.
+        self._instance.add_run_tags(run_id, {BEGUN_TAG: boot_time(_LAUNCH_SECONDS)})
+        super().launch_run(context)
+        self._instance.add_run_tags(run_id, {BEGUN_TAG: boot_time()})
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return whether the run's process is alive; on another machine, or before it started, it counts as running."""
-        process = _process(self._instance, run)
-        if process is None:
+        pid = _process(self._instance, run)
+        if pid is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "not a process of this machine")
-        pid, since = process
-        if is_alive(pid, since):
+        if is_alive(pid, run.tags.get(BEGUN_TAG, "")):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"the run's process {pid} is gone")
 
@@ -47,14 +60,14 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> None:
     forever.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
-        process = _process(instance, run)
-        if process is not None and not is_alive(*process):
-            instance.report_run_failed(run, f"the run's process {process[0]} is gone")
+        pid = _process(instance, run)
+        if pid is not None and not is_alive(pid, run.tags.get(BEGUN_TAG, "")):
+            instance.report_run_failed(run, f"the run's process {pid} is gone")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def _process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, float] | None:
-    """Return the run's process id and when it was recorded, if the process is on this machine."""
+def _process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
+    """Return the run's process id, if the process is on this machine."""
     server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
     here = "socket" in server or server.get("host") in _LOOPBACK or run.tags.get(HOST_TAG) == os.uname().nodename
     if not here:
@@ -63,16 +76,30 @@ def _process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, flo
         event = entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event and entry.step_key is None else None
         if isinstance(pid, dg.TextMetadataValue) and pid.text:
-            return int(pid.text), entry.timestamp
+            return int(pid.text)
     return None
 
 
-def is_alive(pid: int, since: float) -> bool:
+def boot_time(later: float = 0.0) -> str:
+    """Return this boot of the machine and the seconds since then, which no step of the system's clock changes.
+
+    Args:
+        later: seconds to add.
+
+    Returns:
+        Text such as `3f6a…-b8c2 86400.0`; empty on systems without Linux's /proc.
+    """
+    if not _BOOT_ID.exists():
+        return ""
+    return f"{_BOOT_ID.read_text().strip()} {time.clock_gettime(time.CLOCK_BOOTTIME) + later:.1f}"
+
+
+def is_alive(pid: int, begun: str) -> bool:
     """Return whether the process that had this id at a time is still running; ids are reused after a while.
 
     Args:
         pid: the process id.
-        since: a time, in seconds since 1970, at which the process ran.
+        begun: a time at which the process ran, as `boot_time` gives it; empty if unknown.
     """
     try:
         os.kill(pid, 0)
@@ -82,9 +109,13 @@ def is_alive(pid: int, since: float) -> bool:
         return False  # another user's: the id was reused
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return not Path("/proc/self").exists()  # it just ended, or the system has no /proc
     state, ticks = fields[0], int(fields[19])
-    began = int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
-    return state != "Z" and began <= since + _SLACK_SECONDS
+    if state == "Z":
+        return False
+    boot, _, seconds = begun.partition(" ")
+    if not boot:
+        return True
+    same_boot = boot == _BOOT_ID.read_text().strip()
+    return same_boot and ticks / os.sysconf("SC_CLK_TCK") <= float(seconds) + _SLACK_SECONDS

@@ -6,13 +6,13 @@ lacks, or holds otherwise, is requested before them.
 """
 
 import datetime as dt
+from collections.abc import Sequence
 
 import dagster as dg
 
 from m5_assets.automation.due_weeks import FORECAST, due_weeks, replay_week, unfinished_weeks
 from m5_assets.automation.jobs import accuracy, housekeeping, weekly_forecast
-from m5_assets.automation.landed_loads import landed_contents, loads
-from m5_assets.automation.landed_loads import under_way as loads_under_way
+from m5_assets.automation.landed_loads import Contents, Load, landed_contents, loads, under_way, unfinished_loads
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
@@ -39,18 +39,18 @@ def weekly(
     context: dg.ScheduleEvaluationContext, lake: Lake, landing: LandingFolder
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Request runs of the weeks that are due and have no run yet, after the loads that they need."""
-    under_way = unfinished_weeks(context.instance, weekly_forecast.name)
+    unfinished = unfinished_weeks(context.instance, weekly_forecast.name)
     try:
         landed = landing.open().days()
     except BadInput as problem:
         return dg.SkipReason(f"the landed sales cannot be read: {problem}")
     if settings().last_week is not None:
-        week = replay_week(lake, landed, settings(), under_way)
+        week = replay_week(lake, landed, settings(), unfinished)
         weeks, none = [week] if week else [], f"all weeks through M5_LAST_WEEK={settings().last_week} are forecast"
     else:
         weeks = due_weeks(lake, landed, context.scheduled_execution_time, settings())
         none = f"no week is due: sales are landed through {landed[1]}"
-    todo = [week for week in weeks if week.key not in under_way]
+    todo = [week for week in weeks if week.key not in unfinished]
     if not todo:
         return dg.SkipReason("all due weeks are queued or running" if weeks else none)
     try:
@@ -59,10 +59,17 @@ def weekly(
         return dg.SkipReason(f"the landed files cannot be read: {problem}")
     # The key contains the tick: a failed week is requested again at the next tick, but never twice at the same one.
     at = _scheduled(context)
-    wanted = [] if loads_under_way(context.instance) else loads(lake, contents, todo, own=weeks)
+    wanted = _loads(context.instance, lake, contents, weeks)
     # A schedule starts one job; a load is that job's landing assets over a range of weeks, as in `back_history`.
     requests = [load.request(weekly_forecast.name, f"@{at}") for load in wanted]
     return requests + [dg.RunRequest(run_key=f"{week}@{at}", partition_key=week.key) for week in todo]
+
+
+def _loads(instance: dg.DagsterInstance, lake: Lake, contents: Contents, weeks: Sequence[Week]) -> list[Load]:
+    """Return what must be loaded before the weeks; none while other loads are under way."""
+    if under_way(instance):
+        return []
+    return loads(lake, contents, weeks, own=weeks, lacking=unfinished_loads(instance))
 
 
 @dg.schedule(

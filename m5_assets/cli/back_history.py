@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import dagster as dg
 
 from m5_assets.automation.due_weeks import earliest_week, mark_stale
-from m5_assets.automation.landed_loads import landed_contents, loads
+from m5_assets.automation.landed_loads import landed_contents, loads, unfinished_loads
 from m5_assets.cli.instance import dagster_home
 from m5_assets.cli.runs import back_history_job, execute
 from m5_assets.errors import UserError
@@ -70,21 +70,22 @@ def load_landed(weeks: Sequence[Week], *, own: Collection[Week] = (), tables: Co
         RunFailed: a step failed.
     """
     lake, contents = Lake(root=settings().lake), landed_contents(landed())
-    found = loads(lake, contents, weeks, own=own, tables=tables, held=_held(lake))
-    for load in found:
-        log.info("loading %s", load.name)
-        execute(back_history_job, load.tags, dg.AssetSelection.assets(*load.assets))
-    if found:
-        dagster_home()
-        with dg.DagsterInstance.get() as instance:
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        found = loads(lake, contents, weeks, own=own, tables=tables, lacking=_lacking(lake, instance))
+        for load in found:
+            log.info("loading %s", load.name)
+            execute(back_history_job, load.tags, dg.AssetSelection.assets(*load.assets))
+        if found:
             mark_stale(instance, lake)
 
 
-def _held(lake: Lake) -> dict[str, set[str]]:
-    """Return the weeks that are both in the lake and in PostgreSQL, by dataset."""
+def _lacking(lake: Lake, instance: dg.DagsterInstance) -> dict[str, set[str]]:
+    """Return the weeks that are in the lake but not, or not as they are now, in PostgreSQL, by dataset."""
     postgres = PostgresResource.of(settings())
     migrate.ensure_newest(postgres)
+    engine, unfinished = postgres.engine(), unfinished_loads(instance)
     return {
-        dataset: {*lake.partitions(dataset)} & {day.isoformat() for day in loaded_weeks(postgres.engine(), table)}
+        dataset: unfinished[dataset] | ({*lake.partitions(dataset)} - {str(day) for day in loaded_weeks(engine, table)})
         for dataset, table in _LOADED.items()
     }

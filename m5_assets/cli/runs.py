@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import dagster as dg
 
-from m5_assets.automation.run_launcher import HOST_TAG, fail_lost_runs
+from m5_assets.automation.run_launcher import BEGUN_TAG, HOST_TAG, boot_time, fail_lost_runs
 from m5_assets.cli.instance import dagster_home
 from m5_assets.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -78,7 +78,7 @@ def execute(
     dagster_home()
     chosen = sorted(assets.resolve(defs.resolve_asset_graph())) if assets is not None else None
     # The host lets `fail_lost_runs` see that this process died; whoever called the command reruns it, not the daemon.
-    tags = {**tags, HOST_TAG: os.uname().nodename, MAX_RETRIES_TAG: "0"}
+    tags = {**tags, HOST_TAG: os.uname().nodename, BEGUN_TAG: boot_time(), MAX_RETRIES_TAG: "0"}
     with dg.DagsterInstance.get() as instance:
         fail_lost_runs(instance)
         result = dg.execute_job(

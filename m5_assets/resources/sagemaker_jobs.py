@@ -35,6 +35,8 @@ _LOCAL_POLL_SECONDS = 0.25
 _CAPACITY_RETRIES = 3
 _RETRY_POLLS = 8
 _SWEEP_GRACE_SECONDS = 600.0
+_SEEN_ENDED: dict[str, float] = {}
+"""When this process first saw that a run had ended, by its monotonic clock."""
 _PARQUET = "application/x-parquet"
 
 
@@ -330,12 +332,15 @@ def _resolved(prefixes: Mapping[str, str], job_name: str) -> dict[str, str]:
 def run_has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Return whether a run of this instance ended at least ten minutes ago, too long for a retry to adopt its job.
 
-    A run that is unknown here may belong to another instance on the same AWS account and still be running.
+    Counted from when this process first saw it ended, so that a step of the system's clock stops no job that a retry
+    is about to adopt. A run that is unknown here may belong to another instance on the same AWS account and still be
+    running.
     """
-    record = instance.get_run_record_by_id(run_id)
-    if record is None or not record.dagster_run.is_finished:
+    run = instance.get_run_by_id(run_id)
+    if run is None or not run.is_finished:
         return False
-    return record.end_time is not None and time.time() - record.end_time > _SWEEP_GRACE_SECONDS
+    now = time.monotonic()
+    return now - _SEEN_ENDED.setdefault(run_id, now) > _SWEEP_GRACE_SECONDS
 
 
 def _source_version() -> str:

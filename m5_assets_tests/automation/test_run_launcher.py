@@ -14,8 +14,15 @@ import dagster as dg
 import pytest
 import yaml
 
-from m5_assets.automation.run_launcher import HOST_TAG, LocalRunLauncher, fail_lost_runs, is_alive
-from m5_assets.dagster_internals import GRPC_INFO_TAG, WorkerStatus
+from m5_assets.automation.run_launcher import (
+    BEGUN_TAG,
+    HOST_TAG,
+    LocalRunLauncher,
+    boot_time,
+    fail_lost_runs,
+    is_alive,
+)
+from m5_assets.dagster_internals import GRPC_INFO_TAG, LaunchRunContext, WorkerStatus
 from m5_assets_tests.support.dagster_internals import EngineEventData
 
 
@@ -70,9 +77,48 @@ def test_a_run_on_another_machine_is_left_alone(instance: dg.DagsterInstance, ta
 
 
 def test_a_reused_process_id_is_another_process(sleeper: subprocess.Popen[bytes]) -> None:
-    assert is_alive(sleeper.pid, time.time())
-    assert not is_alive(sleeper.pid, time.time() - 3600)
-    assert not is_alive(2**22, time.time())
+    assert is_alive(sleeper.pid, boot_time())
+    assert not is_alive(sleeper.pid, boot_time(-3600))  # it began after the process that was recorded
+    assert not is_alive(sleeper.pid, f"another-boot {boot_time().split()[1]}")
+    assert not is_alive(2**22, boot_time())
+    assert is_alive(sleeper.pid, "")  # a run that an earlier version started
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_step_of_the_clock_loses_no_run(
+    instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    tags = LOCAL | {BEGUN_TAG: boot_time()}
+    with monkeypatch.context() as stepped:  # the run is recorded by a clock that is corrected afterwards
+        real = time.time
+        stepped.setattr("time.time", lambda: real() + step)
+        run = _started(instance, sleeper.pid, tags)
+    (record,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    assert abs(record.timestamp - time.time() - step) < 60
+    assert _health(instance, run) == WorkerStatus.RUNNING
+    fail_lost_runs(instance)
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED  # type: ignore[union-attr]
+
+
+def test_the_launcher_records_when_the_process_had_begun(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _started(instance, os.getpid(), {BEGUN_TAG: "of-the-run-that-this-one-retries 1.0"})
+    at_launch = []
+
+    def launch(_: object, context: LaunchRunContext) -> None:
+        found = instance.get_run_by_id(context.dagster_run.run_id)
+        assert found is not None
+        at_launch.append(found.tags[BEGUN_TAG])
+
+    monkeypatch.setattr(dg.DefaultRunLauncher, "launch_run", launch)
+    before = boot_time()
+    instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    boot, seconds = found.tags[BEGUN_TAG].split()
+    assert [boot, boot] == [before.split()[0], at_launch[0].split()[0]]
+    assert float(before.split()[1]) <= float(seconds) < float(at_launch[0].split()[1])
 
 
 def test_without_a_daemon_a_killed_run_is_failed_and_its_pool_slot_is_freed(

@@ -12,7 +12,15 @@ import pandas as pd
 import pytest
 
 from m5_assets.automation.due_weeks import due_weeks, replay_week
-from m5_assets.automation.landed_loads import Contents, Load, loads, spans, totals_to_load, weeks_to_load
+from m5_assets.automation.landed_loads import (
+    Contents,
+    Load,
+    loads,
+    spans,
+    totals_to_load,
+    unfinished_loads,
+    weeks_to_load,
+)
 from m5_assets.automation.schedules import weekly, weekly_accuracy, weekly_housekeeping
 from m5_assets.resources.lake import Lake, Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
@@ -96,18 +104,17 @@ def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:
         _made(lake, "raw_sales", key, content=sales[key])
         _made(lake, "store_dept_sales", key, content=totals[key])
     due = [Week.parse("2016-05-16")]
-    held = list(sales)[:3]
-    assert weeks_to_load(lake, contents, [], [], held) == []
+    assert weeks_to_load(lake, contents, [], [], []) == []
     assert [w.key for w in weeks_to_load(lake, contents, due, due, held)] == ["2016-05-09"]
     assert [w.key for w in weeks_to_load(lake, contents, due, [], held)] == ["2016-05-09", "2016-05-16"]
     corrected = {**contents, "raw_sales": sales | {"2016-04-25": "other"}}
     assert [w.key for w in weeks_to_load(lake, corrected, due, due, held)] == ["2016-04-25", "2016-05-09"]
     corrected = {**contents, "store_dept_sales": totals | {"2016-05-02": "other"}}
-    assert weeks_to_load(lake, corrected, [], [], held) == []
+    assert weeks_to_load(lake, corrected, [], [], []) == []
     assert [w.key for w in totals_to_load(lake, corrected, [], [], held)] == ["2016-05-02"]
     assert [w.key for w in totals_to_load(lake, corrected, due, due, held)] == ["2016-05-02", "2016-05-09"]
     loading = [Week.parse("2016-05-02"), Week.parse("2016-05-09"), *due]
-    assert totals_to_load(lake, corrected, due, loading, held) == []
+    assert totals_to_load(lake, corrected, due, loading, []) == []
 
 
 def _summary(found: list[Load]) -> list[tuple[str, str]]:
@@ -141,8 +148,28 @@ def test_loads_are_in_order_and_bring_prices_and_calendar_with_the_first_sales(l
         _made(lake, "raw_sales", week.key, content="c")
     assert loads(lake, contents, due, own=due) == []
     assert _summary(loads(lake, contents, due, tables=["calendar"])) == [("calendar", "calendar rds/calendar")]
-    held = {"raw_sales": {week.key for week in weeks[2:]}, "store_dept_sales": {week.key for week in weeks}}
-    assert [load.name for load in loads(lake, contents, due, held=held)] == ["2016-04-25 to 2016-04-25"]
+    lacking = {"raw_sales": {weeks[1].key}, "store_dept_sales": {weeks[1].key, weeks[2].key, "2014-01-06"}}
+    found = loads(lake, contents, due, own=due, lacking=lacking)
+    assert [load.name for load in found] == ["2016-04-25 to 2016-04-25", "totals 2016-05-02 to 2016-05-02"]
+
+
+def test_a_load_that_ended_half_way_is_made_again(instance: dg.DagsterInstance) -> None:
+    def materialized(name: str, *weeks: str) -> None:
+        for week in weeks:
+            instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(name.split("/")), partition=week))
+
+    assert unfinished_loads(instance) == {"raw_sales": set(), "store_dept_sales": set()}
+    whole = ("raw_sales", "rds/sales", "store_dept_sales", "rds/store_dept_sales")
+    for name in whole:
+        materialized(name, "2016-05-02", "2016-05-09")
+    assert unfinished_loads(instance) == {"raw_sales": set(), "store_dept_sales": set()}
+    materialized("raw_sales", "2016-05-02")
+    materialized("rds/sales", "2016-05-02")  # killed before the totals
+    materialized("store_dept_sales", "2016-05-09")
+    assert unfinished_loads(instance) == {"raw_sales": {"2016-05-02"}, "store_dept_sales": {"2016-05-09"}}
+    for name in whole:
+        materialized(name, "2016-05-02", "2016-05-09")
+    assert unfinished_loads(instance) == {"raw_sales": set(), "store_dept_sales": set()}
 
 
 def test_spans_join_consecutive_weeks() -> None:

@@ -64,8 +64,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     for module in (back_history, backfill, forecast, score):
         monkeypatch.setattr(module, "execute", record)
     monkeypatch.setattr(backfill, "_compute_features", lambda weeks: None)
-    held = {"raw_sales": ("raw_sales",), "store_dept_sales": ("store_dept_sales",)}
-    monkeypatch.setattr(back_history, "_held", lambda lake: {name: {*lake.partitions(name)} for name in held})
+    monkeypatch.setattr(back_history, "_lacking", lambda *_: {})  # looks into PostgreSQL
     return found
 
 

@@ -175,15 +175,18 @@ class JobLifecycle:
         tail = LogTail(self._following.logs_client, self._kind, name, self._log)
         shown = note = ""
         give_up: float | None = None
+        created: float | None = None  # by a clock that no step of the system's clock changes
         while True:
             description = self._api.describe(name)
+            if created is None:
+                created = time.monotonic() - _age_seconds(description)
             if (now := _progress(self._kind, description)) != shown:
                 shown = now
                 self._log.info(f"SageMaker {self._kind.name} job {name}: {shown}")
             if description[self._kind.job_status] in TERMINAL_STATUSES:
                 break
             tail.copy()
-            if time_limit is not None and give_up is None and _age_seconds(description) > time_limit:
+            if time_limit is not None and give_up is None and time.monotonic() - created > time_limit:
                 note = f"it ran longer than its limit of {time_limit:g} s"
                 self._log.warning(f"Stopping the SageMaker {self._kind.name} job {name}: {note}")
                 self._api.stop(name)
@@ -234,4 +237,4 @@ def _progress(kind: JobKind, description: Description) -> str:
 
 def _age_seconds(description: Description) -> float:
     created: datetime = description["CreationTime"]
-    return (datetime.now(UTC) - created).total_seconds()
+    return max((datetime.now(UTC) - created).total_seconds(), 0.0)

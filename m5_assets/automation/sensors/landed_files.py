@@ -17,7 +17,14 @@ import dagster as dg
 
 from m5_assets.automation.due_weeks import FORECAST, due_weeks, mark_stale, unfinished_weeks
 from m5_assets.automation.jobs import back_history, weekly_forecast
-from m5_assets.automation.landed_loads import Contents, corrected_tables, landed_contents, loads, under_way
+from m5_assets.automation.landed_loads import (
+    Contents,
+    corrected_tables,
+    landed_contents,
+    loads,
+    under_way,
+    unfinished_loads,
+)
 from m5_assets.checks.landing import LANDED, landed_is_fresh
 from m5_assets.checks.recording import Finding, record_again
 from m5_assets.resources.lake import Lake
@@ -110,7 +117,8 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     due = [] if settings().last_week else due_weeks(lake, days, now, settings())
     if under_way(context.instance):
         return _nothing("landed files are being loaded", seen)
-    wanted = loads(lake, seen.contents, due, own=due, tables=seen.tables)
+    lacking = unfinished_loads(context.instance)
+    wanted = loads(lake, seen.contents, due, own=due, tables=seen.tables, lacking=lacking)
     asked = [(load, load.request(back_history.name, _landing(seen))) for load in wanted]
     requests = [request for _, request in asked if not _was_asked(context.instance, request)]
     if requests:

@@ -105,14 +105,14 @@ class JobRun:
     @contextmanager
     def metered(self) -> Iterator[None]:
         """Count the duration of a block as billed time on instances."""
-        started = time.time()
+        started = time.monotonic()
         with self.directory.change_state() as state:
-            state.setdefault("started", started)
+            state.setdefault("started", time.time())
         try:
             yield
         finally:
             with self.directory.change_state() as state:
-                state["instance_seconds"] = state.get("instance_seconds", 0.0) + time.time() - started
+                state["instance_seconds"] = state.get("instance_seconds", 0.0) + time.monotonic() - started
 
     def entry_point(self, image: str) -> Sequence[str]:
         """Return the command line of an image's entry point.

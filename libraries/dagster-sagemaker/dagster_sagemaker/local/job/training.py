@@ -56,7 +56,8 @@ class _Clock:
     """The job's two limits: the run time of its containers over all attempts, and the time until its end."""
 
     def __init__(self, job: JobRun):
-        self._created = job.directory.read_state()["created"]
+        # From here on by a clock that no step of the system's clock changes.
+        self._created = time.monotonic() - max(time.time() - job.directory.read_state()["created"], 0.0)
         self._max_run = job.runtime_limit
         self._max_wait = job.request.get("StoppingCondition", {}).get("MaxWaitTimeInSeconds")
         self.ran = 0.0
@@ -64,7 +65,7 @@ class _Clock:
     @property
     def wait_left(self) -> float:
         """Seconds until the job must end."""
-        return float("inf") if self._max_wait is None else self._created + self._max_wait - time.time()
+        return float("inf") if self._max_wait is None else self._created + self._max_wait - time.monotonic()
 
     @property
     def run_left(self) -> float:
