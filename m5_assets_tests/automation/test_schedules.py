@@ -105,14 +105,14 @@ def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:
         _made(lake, "store_dept_sales", key, content=totals[key])
     due = [Week.parse("2016-05-16")]
     assert weeks_to_load(lake, contents, [], [], []) == []
-    assert [w.key for w in weeks_to_load(lake, contents, due, due, held)] == ["2016-05-09"]
-    assert [w.key for w in weeks_to_load(lake, contents, due, [], held)] == ["2016-05-09", "2016-05-16"]
+    assert [w.key for w in weeks_to_load(lake, contents, due, due, [])] == ["2016-05-09"]
+    assert [w.key for w in weeks_to_load(lake, contents, due, [], [])] == ["2016-05-09", "2016-05-16"]
     corrected = {**contents, "raw_sales": sales | {"2016-04-25": "other"}}
-    assert [w.key for w in weeks_to_load(lake, corrected, due, due, held)] == ["2016-04-25", "2016-05-09"]
+    assert [w.key for w in weeks_to_load(lake, corrected, due, due, [])] == ["2016-04-25", "2016-05-09"]
     corrected = {**contents, "store_dept_sales": totals | {"2016-05-02": "other"}}
     assert weeks_to_load(lake, corrected, [], [], []) == []
-    assert [w.key for w in totals_to_load(lake, corrected, [], [], held)] == ["2016-05-02"]
-    assert [w.key for w in totals_to_load(lake, corrected, due, due, held)] == ["2016-05-02", "2016-05-09"]
+    assert [w.key for w in totals_to_load(lake, corrected, [], [], [])] == ["2016-05-02"]
+    assert [w.key for w in totals_to_load(lake, corrected, due, due, [])] == ["2016-05-02", "2016-05-09"]
     loading = [Week.parse("2016-05-02"), Week.parse("2016-05-09"), *due]
     assert totals_to_load(lake, corrected, due, loading, []) == []
 
