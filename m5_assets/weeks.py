@@ -17,6 +17,8 @@ from m5_assets.settings import Settings, settings
 
 HORIZON_DAYS = 28
 _DAYS = 7
+_YEARS = (1900, 2999)
+"""Beyond them, the windows before and after a week would leave the calendar."""
 
 
 @total_ordering
@@ -41,6 +43,8 @@ class Week:
             day = dt.date.fromisoformat(key)
         except ValueError:
             raise ValueError(f"{key!r} is not a week: give its first day, such as 2016-05-16") from None
+        if not _YEARS[0] <= day.year <= _YEARS[1]:
+            raise ValueError(f"{key} is no week of sales: give one of the years {_YEARS[0]} to {_YEARS[1]}")
         late = (day.weekday() - settings().first_weekday) % _DAYS
         if late:
             first = day - dt.timedelta(days=late)

@@ -101,6 +101,8 @@ class AppriseChannel:
         secure = _schemes(found.secure_protocol)
         if secure and found.schema not in secure and found.host not in _LOOPBACK:
             raise DeliveryError(f"{found.schema}:// would send unencrypted: use {secure[0]}://")
+        if not secure and found.host not in _LOOPBACK and "{host}" in str(found.templates):
+            raise DeliveryError(f"{found.schema}:// knows no encryption: use another service, or one on this machine")
         if getattr(found, "secure_mode", "") == "insecure" and found.host not in _LOOPBACK:
             raise DeliveryError(f"{found.schema}:// with mode=insecure would send unencrypted: leave the mode out")
         if "overflow=" not in url:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Collection, Sequence
 
@@ -18,7 +19,7 @@ from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import loaded_weeks
 from m5_assets.settings import settings
-from m5_assets.weeks import Week
+from m5_assets.weeks import Week, last_full_week
 
 log = logging.getLogger("m5")
 
@@ -42,12 +43,16 @@ def check_landed(weeks: Sequence[Week]) -> None:
     for text in found.ids.texts():
         log.warning("sales and prices: %s", text)
     first_day, last_day = found.first_day, found.last_day
+    newest = last_full_week(dt.datetime.now(dt.UTC), source)
     for week in weeks:
         if not first_day <= week.origin <= last_day:
             raise UserError(
                 f"week {week} is not in the landed sales file, which covers {first_day} to {last_day}: "
                 f"add a file that reaches {week.origin} to {source.landing}"
             )
+        if week > newest:
+            reason = f"M5_LAST_WEEK is {newest}" if source.last_week else f"the last one that is over is {newest}"
+            raise UserError(f"week {week} cannot be forecast: {reason}")
         if week < (first := earliest_week(first_day, source)):
             raise UserError(
                 f"week {week} has fewer than M5_MIN_HISTORY_WEEKS={source.min_history_weeks} weeks of sales behind it: "

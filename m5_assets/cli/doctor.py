@@ -6,14 +6,20 @@ Not here: incidents of single runs and weeks (`m5_assets.automation.sensors.inci
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import http.client
 import importlib.metadata
+import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +36,9 @@ from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.sensors.incident_detection import old_models
 from m5_assets.checks.landing import landed_is_fresh
 from m5_assets.cli.instance import dagster_home
+from m5_assets.cli.problems import in_one_line
 from m5_assets.dagster_internals import InstigatorType
+from m5_assets.dashboard.static_files import url
 from m5_assets.errors import UserError
 from m5_assets.model_specs import MODELS
 from m5_assets.private_folder import is_open, private_folder
@@ -43,6 +51,8 @@ from m5_assets.settings import Settings, settings
 
 _FREE_GB_WRONG, _FREE_GB_LOW = 2.0, 10.0
 _PINNED = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres")
+
+_PATIENCE_SECONDS = 2.0
 
 Level = Literal["good", "note", "wrong"]
 
@@ -81,7 +91,8 @@ def doctor(sends: bool) -> None:
 
 def examine(source: Settings) -> list[Diagnosis]:
     """Run all examinations; one that fails becomes a finding itself."""
-    dagster_home()
+    with contextlib.suppress(OSError):  # `_folders` reports it
+        dagster_home()
     examinations: dict[str, Callable[[Settings], Iterator[Diagnosis]]] = {
         "versions": _versions,
         "folders": _folders,
@@ -93,13 +104,16 @@ def examine(source: Settings) -> list[Diagnosis]:
         "credentials": _credentials,
         "alerts": _alerts,
         "dagster": _dagster,
+        "ports": _ports,
     }
     found: list[Diagnosis] = []
     for name, look in examinations.items():
         try:
             found += look(source)
         except Exception as problem:  # noqa: BLE001  # whatever it is, it is reported and the other examinations run
-            found.append(Diagnosis(name, "wrong", f"{type(problem).__name__}: {problem}", "see docs/operations.md"))
+            lines = str(problem).strip().splitlines()
+            text_ = in_one_line(problem) or f"{type(problem).__name__}: {lines[0] if lines else 'no reason given'}"
+            found.append(Diagnosis(name, "wrong", text_, "see docs/operations.md"))
     return found
 
 
@@ -131,11 +145,21 @@ def notify(findings: Sequence[Diagnosis], source: Settings) -> None:
         for finding in findings
         if finding.level == "wrong"
     ]
-    told = announce(incidents, state.read_text() if state.exists() else None, channels_of(source.alerts))
+    told = announce(incidents, _sent(state), channels_of(source.alerts))
     state.parent.mkdir(parents=True, exist_ok=True)
     partial = state.with_suffix(".partial")
     partial.write_text(told)
     partial.replace(state)
+
+
+def _sent(state: Path) -> str | None:
+    """Return what was sent before; None if nothing was, or the file is damaged: better twice than never."""
+    try:
+        text_ = state.read_text()
+        json.loads(text_)
+    except (OSError, ValueError):
+        return None
+    return text_
 
 
 def _versions(_: Settings) -> Iterator[Diagnosis]:
@@ -166,7 +190,8 @@ def _folders(source: Settings) -> Iterator[Diagnosis]:
 
 
 def _disk(source: Settings) -> Iterator[Diagnosis]:
-    free = shutil.disk_usage(source.home).free / 1e9
+    existing = next(folder for folder in (source.home, *source.home.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1e9
     text_ = f"{free:,.1f} GB free at {source.home}"
     if free < _FREE_GB_LOW:
         level: Level = "wrong" if free < _FREE_GB_WRONG else "note"
@@ -325,3 +350,20 @@ def _daemons(instance: dg.DagsterInstance) -> Iterator[Diagnosis]:
         yield Diagnosis("daemon", "wrong", text_, "start it: `m5 ui`, or the service that runs dagster-daemon")
     else:
         yield Diagnosis("daemon", "good", f"{len(statuses)} daemons have a recent heartbeat")
+
+
+def _ports(_: Settings) -> Iterator[Diagnosis]:
+    for port, command, path in ((3000, "m5 ui", "/server_info"), (8050, "m5 dashboard", url("dashboard.css"))):
+        with socket.socket() as probe:
+            probe.settimeout(_PATIENCE_SECONDS)
+            if probe.connect_ex(("127.0.0.1", port)):
+                continue  # free
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=_PATIENCE_SECONDS) as answer:
+                ours = answer.status == HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            ours = False
+        if ours:
+            yield Diagnosis("ports", "good", f"{command} answers on port {port}")
+        else:
+            yield Diagnosis("ports", "note", f"port {port} is taken by another program", f"start `{command} --port …`")

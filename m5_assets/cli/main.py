@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import click
 
-from m5_assets.errors import UserError
+from m5_assets.cli.problems import in_one_line
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,9 @@ def main() -> None:
     """Run the command line; an error that the user can fix is printed in one line, without a traceback."""
     try:
         cli()
-    except UserError as problem:
-        click.echo(f"Error: {problem}", err=True)
-        sys.exit(1)
     except Exception as problem:
-        from dagster import Failure  # only here, because it takes a second to load
-
-        if not isinstance(problem, Failure):
+        text = in_one_line(problem)
+        if text is None:
             raise
-        click.echo(f"Error: {problem.description}", err=True)
+        click.echo(f"Error: {text}", err=True)
         sys.exit(1)

@@ -37,6 +37,7 @@ class _ListType(click.ParamType[list[Any]]):
 
 
 WEEK = _WeekType()
+PORT = click.IntRange(1, 65_535)
 
 
 def list_of(kind: click.ParamType[Any], name: str) -> click.ParamType[list[Any]]:

@@ -7,6 +7,7 @@ import pandas as pd
 from sqlalchemy import func, select
 
 from m5_assets.cli.parameters import WEEK
+from m5_assets.errors import UserError
 from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.postgres.schema import accuracy, forecast, load_log
@@ -26,7 +27,11 @@ def summary(week: Week, scored: Week | None) -> None:
 
 
 def print_summary(week: Week, scored: Week | None) -> None:
-    """Print the week's rows and units in PostgreSQL, the accuracy of the scored week, and where to look next."""
+    """Print the week's rows and units in PostgreSQL, the accuracy of the scored week, and where to look next.
+
+    Raises:
+        UserError: the week is not in PostgreSQL.
+    """
     source = settings()
     postgres = PostgresResource.of(source)
     migrate.ensure_newest(postgres)
@@ -35,6 +40,8 @@ def print_summary(week: Week, scored: Week | None) -> None:
         chosen = forecast.c.week == week.first_day
         sums = [func.coalesce(func.sum(forecast.c[name]), 0) for name in (*MEMBER_NAMES, ENSEMBLE)]
         rows, *units = connection.execute(select(func.count(), *sums).where(chosen)).one()
+        if not rows:
+            raise UserError(f"week {week} is not in PostgreSQL: run `m5 forecast --week {week}`")
         loads = connection.execute(select(func.count()).select_from(load_log)).scalar_one()
         click.echo(
             f"\nForecast of week {week}: {week.origin} is the last known day, {week.last_forecast_day} the last one"

@@ -17,6 +17,7 @@ import dagster as dg
 import yaml
 
 from m5_assets.cli.instance import prepare_instance
+from m5_assets.cli.parameters import PORT
 from m5_assets.dagster_internals import ProxyServerManager, WorkspaceFileTarget
 from m5_assets.errors import UserError
 
@@ -25,7 +26,7 @@ _STOP_SECONDS = 60
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", type=PORT, default=3000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Keep to loopback: Dagster's UI has no login.")
 def ui(port: int, host: str) -> None:
     """Start Dagster's webserver and daemon.

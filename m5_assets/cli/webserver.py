@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from m5_assets.cli.instance import dagster_home
+from m5_assets.cli.parameters import PORT
 from m5_assets.settings import settings
 from m5_assets.web.hosts import LOOPBACK, allowed_hosts
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", type=PORT, default=3000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Keep to loopback: Dagster's UI has no login.")
 @click.option(
     "--workspace",

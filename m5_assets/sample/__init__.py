@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from m5_assets.errors import UserError
 from m5_assets.sample.demand import (
     DEPARTMENTS,
     STORES,
@@ -58,16 +59,16 @@ def write_sample(directory: Path, *, items: int, weeks: int, seed: int, last_day
         last_day: the last day of sales, a Sunday; the calendar and prices extend 28 days further.
 
     Raises:
-        ValueError: an argument is out of range.
+        UserError: an argument is out of range.
     """
     first = (last_day - FIRST_DAY).days + 1 - 7 * weeks
     if last_day.weekday() != 6:
-        raise ValueError(f"last_day is {last_day}, a {last_day:%A}; give a Sunday")
+        raise UserError(f"last_day is {last_day}, a {last_day:%A}; give a Sunday")
     if weeks < 1 or first < 0:
         most = ((last_day - FIRST_DAY).days + 1) // 7
-        raise ValueError(f"weeks is {weeks}; give 1 to {most}: the calendar begins on {FIRST_DAY}")
+        raise UserError(f"weeks is {weeks}; give 1 to {most}: the calendar begins on {FIRST_DAY}")
     if seed < 0:
-        raise ValueError(f"seed is {seed}; give 0 or more")
+        raise UserError(f"seed is {seed}; give 0 or more")
     counts = items_by_department(items)
     calendar = sample_calendar(last_day + HORIZON)
     span = Span(calendar, first, len(calendar) - HORIZON.days)

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from m5_assets.errors import UserError
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
@@ -92,10 +94,10 @@ def items_by_department(items: int) -> list[int]:
     """Divide items among the departments in M5's proportions, by largest remainder, with at least one each.
 
     Raises:
-        ValueError: there are fewer items than departments.
+        UserError: there are fewer items than departments.
     """
     if items < len(DEPARTMENTS):
-        raise ValueError(f"items is {items}; give at least {len(DEPARTMENTS)}, one per department")
+        raise UserError(f"items is {items}; give at least {len(DEPARTMENTS)}, one per department")
     weights = np.array([department.items for department in DEPARTMENTS])
     counts, remainder = np.divmod(items * weights, weights.sum())
     counts[np.argsort(-remainder, kind="stable")[: items - counts.sum()]] += 1

@@ -220,12 +220,26 @@ def test_a_successful_delivery_logs_no_secret_either(
 
 
 @pytest.mark.parametrize(
-    "url", ["json://example.org/hook", "mailto://user:hunter2@example.org", "ntfy://example.org/a"]
+    "url",
+    [
+        *("json://example.org/hook", "mailto://user:hunter2@example.org", "ntfy://example.org/a"),
+        *("json://localhost.evil.com/hook", "json://localhost@evil.com/hook"),
+    ],
 )
 def test_nothing_is_sent_unencrypted_to_another_machine(url: str) -> None:
     [channel] = _channels(url)
     with pytest.raises(DeliveryError, match=f"{channel.name}:// would send unencrypted: use {channel.name}s://"):
         channel.send(Message([_incident()], []))
+
+
+@pytest.mark.parametrize("url", ["rsyslog://example.org", "rsyslog://localhost.evil.com"])
+def test_a_service_without_encryption_is_for_this_machine_alone(url: str) -> None:
+    [channel] = _channels(url)
+    with pytest.raises(DeliveryError, match="knows no encryption"):
+        channel.send(Message([_incident()], []))
+    [local] = _channels("rsyslog://localhost")
+    assert isinstance(local, AppriseChannel)
+    assert local.service().host == "localhost"
 
 
 def test_a_topic_is_published_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from m5_assets.errors import UserError
+
 _DRIVER = "postgresql+psycopg2"
 
 _OURS = {"client_encoding": "utf8"}
@@ -38,14 +40,14 @@ def normalised(url: str) -> URL:
     SQLAlchemy 2.1 takes `postgresql://` for psycopg 3 and rejects the `postgres://` that hosting providers use.
 
     Raises:
-        ValueError: if the URL is not one of PostgreSQL. The message omits the URL, which may contain a password.
+        UserError: if the URL is not one of PostgreSQL. The message omits the URL, which may contain a password.
     """
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ValueError("the database URL is invalid; expected postgresql://user:password@host/database") from None
+        raise UserError("the database URL is invalid; expected postgresql://user:password@host/database") from None
     if parsed.drivername not in ("postgres", "postgresql", _DRIVER):
-        raise ValueError(f"the database URL starts with {parsed.drivername}://; expected postgresql://")
+        raise UserError(f"the database URL starts with {parsed.drivername}://; expected postgresql://")
     return parsed.set(drivername=_DRIVER)
 
 
