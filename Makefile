@@ -18,7 +18,7 @@ DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
 BACKFILL_FROM ?= 2015-05-25
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint prose docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-upgrade compose-down
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint prose check-stacks docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-upgrade compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -72,11 +72,21 @@ benchmark-features: install $(PEERS)/.installed ## Features against mlforecast: 
 test: dev ## All tests; those of the dashboard need chromium and chromium-driver
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder # by file: weeks, services and browsers are built once per file
 
-lint: dev prose ## Style, strict types, imports between packages, plain English
+lint: dev prose check-stacks ## Style, strict types, imports between packages, plain English, the AWS stacks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# checkov pins a hundred packages that are not the platform's: an environment of its own, verified like the first.
+CHECKOV := $(M5_HOME)/checkov
+$(CHECKOV)/.installed: .ci/checkov.txt
+	$(PYTHON) -m venv --clear $(CHECKOV)
+	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement .ci/checkov.txt
+	touch $@
+
+check-stacks: $(CHECKOV)/.installed ## The AWS stacks against checkov's rules; exceptions: infrastructure/checkov.yaml
+	$(CHECKOV)/bin/checkov --config-file infrastructure/checkov.yaml
 
 # The text that is read for phrases to avoid.
 PROSE ?= README.md CONTRIBUTING.md CHANGELOG.md docs libraries m5_assets m5_assets_tests benchmarks infrastructure docker
@@ -111,13 +121,17 @@ LOCK := $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11.5
 TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 UPGRADE ?=
 
-constraints: $(LOCKER)/.installed ## Write constraints.txt (versions and hashes) for pyproject.toml
+constraints: $(LOCKER)/.installed ## Write constraints.txt (versions and hashes) for pyproject.toml, and checkov's
 	cp constraints.txt constraints.tmp
 	$(LOCK) $(UPGRADE) --all-extras --group install --output-file constraints.tmp pyproject.toml
 	head -2 constraints.txt > constraints.new.tmp
 	sed -e '/$(TORCH_CPU)/d' -e 's/ ;.*\\$$/ \\/' -e '/^torch==/a\    --hash=$(TORCH_CPU) \\' constraints.tmp >> constraints.new.tmp # pip asks for what it needs: no markers
 	mv constraints.new.tmp constraints.txt
-	rm constraints.tmp
+	cp .ci/checkov.txt checkov.tmp
+	echo "checkov>=3.3" | $(LOCK) $(UPGRADE) --output-file checkov.tmp -
+	{ head -1 .ci/checkov.txt; cat checkov.tmp; } > checkov.new.tmp
+	mv checkov.new.tmp .ci/checkov.txt
+	rm constraints.tmp checkov.tmp
 
 clean: ## Remove the environment; M5_HOME stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache site

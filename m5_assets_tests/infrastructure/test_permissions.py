@@ -162,8 +162,11 @@ def test_the_dashboards_role_connects_and_reads_no_data(account: Account) -> Non
 def test_a_workflow_can_deploy_but_not_change_who_may_deploy(account: Account) -> None:
     rights = account.rights("m5-prod-deploy")
     stack = f"arn:aws:cloudformation:{AWS}:stack/m5-prod-%s/0a1b"
-    assert allows(rights, "cloudformation:ExecuteChangeSet", stack % "lake")
-    assert not allows(rights, "cloudformation:ExecuteChangeSet", stack % "delivery")
+    assert allows(rights, "cloudformation:ExecuteChangeSet", stack % "database")
+    for part in ("delivery", "keys", "lake"):
+        assert allows(rights, "cloudformation:CreateChangeSet", stack % part)  # shown, by a plan
+        assert not allows(rights, "cloudformation:ExecuteChangeSet", stack % part)
+        assert not allows(rights, "cloudformation:DeleteStack", stack % part)
     assert not allows(rights, "cloudformation:ExecuteChangeSet", f"arn:aws:cloudformation:{AWS}:stack/other/0a1b")
     to_cloudformation = {"iam:PassedToService": "cloudformation.amazonaws.com"}
     assert allows(rights, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/m5-prod-stacks", to_cloudformation)
@@ -176,6 +179,50 @@ def test_a_workflow_can_deploy_but_not_change_who_may_deploy(account: Account) -
     assert trust["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"] == (
         "repo:example/m5-assets:environment:prod"
     )
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("kms:CreateKey", "*"),
+        ("kms:DisableKey", "key"),
+        ("kms:PutKeyPolicy", "key"),
+        ("kms:ScheduleKeyDeletion", "key"),
+        ("kms:DeleteAlias", f"arn:aws:kms:{AWS}:alias/m5-prod-data"),
+        ("kms:UpdateAlias", f"arn:aws:kms:{AWS}:alias/m5-prod-data"),
+        ("s3:GetObject", f"{LAKE}/lake/x"),
+        ("s3:PutObject", f"{LAKE}/lake/x"),
+        ("s3:DeleteBucket", LAKE),
+        ("s3:PutBucketPolicy", LAKE),
+        ("s3:PutBucketPolicy", "arn:aws:s3:::another-bucket"),
+        ("s3:PutReplicationConfiguration", LAKE),
+    ],
+)
+def test_no_template_reaches_keys_and_buckets(account: Account, action: str, resource: str) -> None:
+    key = account.outputs("keys")["DataKeyArn"]
+    context = {"aws:RequestedRegion": "us-east-1", "kms:ResourceAliases": "alias/m5-prod-data"}
+    assert not allows(account.rights("m5-prod-stacks"), action, key if resource == "key" else resource, context)
+
+
+def test_cloudformation_lets_services_encrypt_with_the_platforms_keys_alone(account: Account) -> None:
+    rights, key = account.rights("m5-prod-stacks"), account.outputs("keys")["DataKeyArn"]
+    ours, others = ({"kms:ResourceAliases": f"alias/{name}"} for name in ("m5-prod-data", "finance"))
+    for_a_service = {"kms:GrantIsForAWSResource": "true"}
+    assert allows(rights, "kms:GenerateDataKey", key, ours)
+    assert not allows(rights, "kms:GenerateDataKey", key, others)
+    assert allows(rights, "kms:CreateGrant", key, {**ours, **for_a_service})
+    assert not allows(rights, "kms:CreateGrant", key, ours)
+    assert not allows(rights, "kms:CreateGrant", key, {**others, **for_a_service})
+
+
+def test_sessions_are_encrypted_and_logged(account: Account) -> None:
+    rights, key = account.rights(ORCHESTRATOR), account.outputs("keys")["LogsKeyArn"]
+    assert allows(rights, "kms:Decrypt", key, {"kms:ResourceAliases": "alias/m5-prod-logs"})
+    assert allows(rights, "logs:DescribeLogGroups", "*")
+    sessions = f"arn:aws:logs:{AWS}:log-group:/m5/prod/sessions"
+    for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+        assert any(allows(rights, action, f"{sessions}{end}") for end in ("", ":*", ":log-stream:x"))
+    assert not allows(rights, "logs:DeleteLogStream", f"{sessions}:log-stream:x")
 
 
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/m5-prod-boundary"
@@ -284,7 +331,7 @@ def test_every_wildcard_resource_has_a_reason() -> None:
         for number, line in enumerate(lines):
             if re.search(r'Resource: "\*"', line):
                 block = "\n".join(lines[max(0, number - 5) : number + 1])
-                # In a key policy, "*" is the key itself; keys.yaml says so once.
-                if "#" not in block and path.stem != "keys":
+                # In a key policy, "*" is the key itself, in an endpoint's what it lets through; both say so once.
+                if "#" not in block and path.stem not in ("keys", "network"):
                     bare.append(f"{path.name}:{number + 1}")
     assert bare == []

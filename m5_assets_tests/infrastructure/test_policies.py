@@ -27,6 +27,10 @@ def test_the_evaluator_supports_deny_wildcards_and_conditions() -> None:
     absent = one("Allow", Condition={"Null": {"k": "true"}})
     assert allows(Rights([absent]), "s3:GetObject", key)
     assert not allows(Rights([absent]), "s3:GetObject", key, {"k": "c"})
+    open_to_none = one("Allow", Condition={"StringEqualsIfExists": {"k": "a"}})
+    assert allows(Rights([open_to_none]), "s3:GetObject", key)
+    assert allows(Rights([open_to_none]), "s3:GetObject", key, {"k": "a"})
+    assert not allows(Rights([open_to_none]), "s3:GetObject", key, {"k": "c"})
     for unknown in ({"Condition": {"DateLessThan": {"k": "1"}}}, {"NotAction": "s3:*"}):
         with pytest.raises(NotImplementedError):
             allows(Rights([one("Allow", **unknown)]), "s3:GetObject", key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from m5_assets.model_specs import JOB_KINDS
 from m5_assets_tests.infrastructure.conftest import (
+    ACCOUNT,
     INFRASTRUCTURE,
     TAGS,
     Account,
@@ -22,11 +24,13 @@ from m5_assets_tests.infrastructure.conftest import (
     stacks_of,
     template_of,
 )
+from m5_assets_tests.support.iam_policies import Rights, allows
 
 TEMPLATES = sorted((INFRASTRUCTURE / "stacks").glob("*.yaml"))
 LEFT_OUT_BY_MOTO = {
     "AWS::Budgets::Budget",
     "AWS::CloudWatch::Alarm",
+    "AWS::EC2::SecurityGroupEgress",
     "AWS::IAM::OIDCProvider",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
@@ -133,6 +137,71 @@ def test_no_security_group_is_open_to_the_world() -> None:
         if spec["Type"] == "AWS::EC2::SecurityGroup":
             for rule in spec["Properties"].get("SecurityGroupIngress", ()):
                 assert rule.get("CidrIp") != "0.0.0.0/0", name
+
+
+OURS = {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT}
+
+
+def endpoint_policies(account: Account) -> dict[str, Rights]:
+    """Return the policy of each endpoint by its service. `Principal` is "*" in all: conditions name the account."""
+    vpc = account.outputs("network")["VpcId"]
+    found = boto3.client("ec2").describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["VpcEndpoints"]
+    policies = {}
+    for entry in found:
+        document = ast.literal_eval(entry["PolicyDocument"])  # moto returns a Python dictionary's text
+        assert all(statement.pop("Principal") == "*" for statement in document["Statement"])
+        policies[entry["ServiceName"].removeprefix("com.amazonaws.us-east-1.")] = Rights([document])
+    return policies
+
+
+def test_no_endpoint_lets_data_out_with_foreign_credentials_or_to_foreign_resources(account: Account) -> None:
+    policies = endpoint_policies(account)
+    assert len(policies) == 12
+    for service, rights in policies.items():
+        name = service.partition(".")[0]
+        assert allows(rights, f"{name}:PutSomething", "arn:aws:any:::thing", OURS), service
+        for key in OURS:
+            assert not allows(rights, f"{name}:PutSomething", "arn:aws:any:::thing", {**OURS, key: "9" * 12}), service
+        assert not allows(rights, f"{name}:PutSomething", "arn:aws:any:::thing"), service  # nobody's credentials
+    assert not allows(policies["s3"], "s3:PutObject", "arn:aws:s3:::b/k", {"aws:PrincipalAccount": ACCOUNT})
+    # GetCallerIdentity is about no resource.
+    assert allows(policies["sts"], "sts:GetCallerIdentity", "*", {"aws:PrincipalAccount": ACCOUNT})
+
+
+def test_layers_of_images_are_read_from_the_registrys_bucket(account: Account) -> None:
+    rights, theirs = endpoint_policies(account)["s3"], {"aws:PrincipalAccount": "9" * 12}
+    assert allows(rights, "s3:GetObject", "arn:aws:s3:::prod-us-east-1-starport-layer-bucket/layer", theirs)
+    assert not allows(rights, "s3:PutObject", "arn:aws:s3:::prod-us-east-1-starport-layer-bucket/layer", theirs)
+    assert not allows(rights, "s3:GetObject", "arn:aws:s3:::prod-us-east-1-starport-layer-bucket-x/layer", theirs)
+
+
+def test_jobs_reach_the_endpoints_and_s3_alone_even_where_there_is_a_way_to_the_internet() -> None:
+    found = resources("network")
+    inside, s3 = {"Fn::Sub": "${VpcPrefix}.0.0/16"}, {"Ref": "S3PrefixList"}
+    jobs = found["JobsSecurityGroup"]["Properties"]["SecurityGroupEgress"]
+    assert [(rule.get("CidrIp"), rule.get("DestinationPrefixListId")) for rule in jobs] == [(inside, None), (None, s3)]
+    assert {(rule["FromPort"], rule["ToPort"]) for rule in jobs} == {(443, 443)}
+    everywhere = {
+        name: spec.get("Condition")
+        for name, spec in found.items()
+        if "SecurityGroup" in spec["Type"] and "0.0.0.0/0" in str(spec["Properties"])
+    }
+    assert everywhere == {"PlatformToInternet": "HasEgress"}
+    assert found["PlatformToInternet"]["Properties"]["GroupId"] == {"Ref": "PlatformSecurityGroup"}
+
+
+def test_only_the_webserver_admits_sessions_and_they_are_logged() -> None:
+    service = resources("service")["Runner"]["Properties"]
+    assert service["EnableExecuteCommand"] == {"Fn::If": ["IsEntrance", True, False]}
+    conditions = template_of(INFRASTRUCTURE / "stacks/service.yaml")["Conditions"]
+    assert conditions["IsEntrance"] == {"Fn::Equals": [{"Ref": "Service"}, "webserver"]}
+    sessions = resources("platform")["Cluster"]["Properties"]["Configuration"]["ExecuteCommandConfiguration"]
+    assert sessions["KmsKeyId"] == {"Fn::ImportValue": {"Fn::Sub": "m5-${Environment}-LogsKeyArn"}}
+    assert sessions["Logging"] == "OVERRIDE"
+    assert sessions["LogConfiguration"] == {
+        "CloudWatchLogGroupName": {"Ref": "Sessions"},
+        "CloudWatchEncryptionEnabled": True,
+    }
 
 
 def test_the_lake_is_encrypted_versioned_private_logged_and_expires(account: Account) -> None:

@@ -27,6 +27,7 @@ from m5_assets_tests.infrastructure.conftest import ACCOUNT, INFRASTRUCTURE, TAG
 from m5_assets_tests.resources.conftest import new_home, superuser_of
 from m5_assets_tests.support.dagster_internals import api_cli, daemon_cli
 
+TMP = "/tmp"  # noqa: S108  # in the tasks, not here
 SERVICES = ("run", "code", "daemon", "webserver")
 PASSWORDS = {
     "M5_DATABASE_READER_PASSWORD": "ReaderSecretArn",
@@ -137,7 +138,7 @@ def test_only_the_migration_has_the_administrators_password(account: Account) ->
     program, name = migrate["command"]
     assert (program, name in cli.list_commands(click.Context(cli))) == ("m5", True)
     given = {entry["name"]: entry["value"] for entry in migrate["environment"]}
-    assert set(given) <= set(setting_names(Settings))
+    assert set(given) - {"HOME"} <= set(setting_names(Settings))
     assert given["M5_DATABASE_URL"] == variables(account, "code")["M5_DATABASE_URL"]
 
 
@@ -180,6 +181,18 @@ def test_a_health_check_queries_the_database_and_then_the_service(account: Accou
         for program in programs:
             compile(program, service, "exec")
         assert " && " in line
+
+
+def test_tasks_write_to_a_volume_and_not_to_their_image(account: Account) -> None:
+    for service in SERVICES:
+        task = account.task(service)
+        assert [volume["name"] for volume in task["volumes"]] == ["tmp"]
+        for found in filter(None, task["containerDefinitions"]):
+            assert found["readonlyRootFilesystem"] is (service != "webserver"), found["name"]
+            assert found["mountPoints"] == [{"sourceVolume": "tmp", "containerPath": TMP}]
+            given = {entry["name"]: entry["value"] for entry in found["environment"] if entry}
+            assert (given["HOME"], given["M5_HOME"]) == (TMP, f"{TMP}/m5")
+    assert f'VOLUME ["{TMP}"]' in (INFRASTRUCTURE / "Dockerfile").read_text()
 
 
 @pytest.fixture(scope="module")

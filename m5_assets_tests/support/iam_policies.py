@@ -64,6 +64,8 @@ def _applies(statement: Mapping[str, Any], action: str, resource: str, context: 
 def _holds(operator: str, key: str, values: list[str], context: Context) -> bool:
     if operator == "Null":
         return (key not in context) == (values == ["true"])
+    if operator.endswith("IfExists") and key not in context:
+        return True
     compare: dict[str, Callable[[str, str], bool]] = {
         "StringEquals": str.__eq__,
         "ForAnyValue:StringEquals": str.__eq__,
@@ -72,6 +74,7 @@ def _holds(operator: str, key: str, values: list[str], context: Context) -> bool
         "ArnLike": _like,
         "Bool": lambda pattern, value: pattern.lower() == value.lower(),
     }
+    operator = operator.removesuffix("IfExists")
     if operator not in compare:
         raise NotImplementedError(f"the evaluator does not support the operator {operator}")
     return key in context and any(compare[operator](value, context[key]) for value in values)

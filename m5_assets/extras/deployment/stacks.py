@@ -15,6 +15,7 @@ from m5_assets.extras.deployment.checkout import Stack
 from m5_assets.extras.deployment.programs import AwsCli, ProgramFailed
 
 _HOLDS_DATA = frozenset({"AWS::RDS::DBInstance", "AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository"})
+_BY_ADMINISTRATORS = ("delivery", "keys", "lake")
 _LEFT_OVER = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 
 
@@ -119,13 +120,13 @@ class CloudFormation:
         return Plan(stack, f"{len(lines)} changes of resources", lines, losses, arn[0])
 
     def _deploy(self, stack: Stack, *options: str) -> str:
-        # The stack that makes CloudFormation's role is changed with the caller's own rights.
+        # CloudFormation's role can change neither itself nor keys and data: there the caller's own rights count.
         role = ("--role-arn", f"arn:aws:iam::{self._account}:role/m5-{stack.environment}-stacks")
         return self._aws(
             *("cloudformation", "deploy", "--stack-name", stack.name, "--template-file", str(stack.template)),
             *("--parameter-overrides", *(f"{key}={value}" for key, value in stack.parameters.items())),
             *("--tags", "project=m5", f"environment={stack.environment}", "--capabilities", "CAPABILITY_NAMED_IAM"),
-            *("--no-fail-on-empty-changeset", *options, *(() if stack.part == "delivery" else role)),
+            *("--no-fail-on-empty-changeset", *options, *(() if stack.part in _BY_ADMINISTRATORS else role)),
         )
 
     def _status(self) -> dict[str, str]:
