@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import time
 from itertools import pairwise
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
 from dagster_sagemaker.job_kinds import TRAINING
+from dagster_sagemaker.local.job import training
+from dagster_sagemaker.local.job.job_run import JobRun
 from dagster_sagemaker.testing import Faults, JobFault
 
 from dagster_sagemaker_tests.conftest import Lab, eventually, stop
@@ -149,3 +153,17 @@ def test_exit_codes_of_signals_are_docker_s(spot: Lab) -> None:
     description = spot.run("training", "job", request(spot, AlgorithmSpecification=specification))
     assert description["FailureReason"].startswith("AlgorithmError: Please use an instance type with more memory")
     assert description["FailureReason"].endswith("exit code: 137")
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_step_of_the_clock_changes_no_limit(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    begin = time.time()
+    job = SimpleNamespace(
+        directory=SimpleNamespace(read_state=lambda: {"created": begin}),
+        runtime_limit=60.0,
+        request={"StoppingCondition": {"MaxWaitTimeInSeconds": 90}},
+    )
+    clock = training._Clock(cast(JobRun, job))
+    monkeypatch.setattr("time.time", lambda: begin + step)
+    assert 60 < clock.wait_left <= 90
+    assert clock.run_left == 60
