@@ -76,7 +76,8 @@ def test_the_week_is_scored_once_its_days_are_known(later: Home, cut: Home) -> N
 def test_every_flipped_bit_of_the_lake_is_found(later: Home) -> None:
     lake, files = later.lake, defaultdict[str, list[LakeFile]](list)
     for dataset in [path.name for path in Path(lake.root).iterdir() if path.is_dir()]:
-        for partition in lake.partitions(dataset) or [None]:
+        partitions: list[str | None] = [*lake.partitions(dataset)]
+        for partition in partitions or [None]:
             manifest = lake.find(dataset, partition)
             for file in manifest.files if manifest else ():
                 files[f"{dataset} {Path(file.key).suffix}"].append(file)
