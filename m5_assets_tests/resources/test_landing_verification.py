@@ -19,7 +19,7 @@ from m5_assets.resources.landing_files import BadInput, Landing
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.landing_files.sales_file import SalesSummary
 from m5_assets.settings import CheckSettings, Settings
-from m5_assets_tests.resources.test_landing_files import CALENDAR, CORRUPTIONS, PRICES, SALES, Corruption, write_folder
+from m5_assets_tests.resources.test_landing_files import CALENDAR, PRICES, SALES, write_folder
 
 TOTALS = "sales_store_dept_history.csv"
 WEEK = "2011-01-31"
@@ -64,22 +64,6 @@ def test_valid_files_are_verified_and_written(tmp_path: Path) -> None:
     assert list(found.ids.texts()) == []
     assert write_all(landing, lake) == []
     assert lake.list("")
-
-
-@pytest.mark.parametrize("case", CORRUPTIONS, ids=lambda case: case.name)
-def test_nothing_is_written_while_any_file_is_invalid(tmp_path: Path, case: Corruption) -> None:
-    path = land(tmp_path / "landed") / case.file
-    changed = case.change(path.read_text())
-    if changed is None:
-        path.unlink()
-    else:
-        path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
-    lake = Lake(root=str(tmp_path / "lake"))
-    reasons = write_all(LandingFolder(root=str(tmp_path / "landed")), lake)
-    assert len(reasons) == 4
-    assert len(set(reasons)) == 1
-    assert "retried" not in reasons[0]
-    assert not [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
 
 
 def totals_of(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame) -> None:
