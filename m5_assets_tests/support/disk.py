@@ -1,8 +1,8 @@
 """A disk that can lose its power: what was written and not yet synced is gone, as it would be on a real machine.
 
 An ext4 file system on a loop device whose blocks are kept in memory. `EXT4_IOC_SHUTDOWN` stops it at once, without
-writing what the page cache holds; mounting it again replays its journal. With `noauto_da_alloc` ext4 does not repair what
-its users forgot to sync, and with `commit` it writes as seldom as it may. Needs Linux, root and e2fsprogs.
+writing what the page cache holds; mounting it again replays its journal. With `noauto_da_alloc` ext4 does not repair
+what its users forgot to sync, and with `commit` it writes as seldom as it may. Needs Linux, root and e2fsprogs.
 """
 
 from __future__ import annotations
