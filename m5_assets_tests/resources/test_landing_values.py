@@ -29,6 +29,6 @@ def test_units_whose_sum_cannot_be_stored_are_rejected(tmp_path: Path) -> None:
     head, *lines = file.read_text().splitlines()
     file.write_text("\n".join([head, *(f"{line.rsplit(',', 1)[0]},1300000000" for line in lines)]) + "\n")
     with pytest.raises(
-        BadInput, match=r"(?s)sum to more than 2,147,483,647 units.*CA_1, FOODS_1: 2,600,000,000 units on d_12"
+        BadInput, match=r"(?s)sum to more than 76,695,844 units.*CA_1, FOODS_1: 2,600,000,000 units on d_12"
     ):
         Landing(str(tmp_path)).sales()

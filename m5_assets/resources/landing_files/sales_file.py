@@ -28,9 +28,10 @@ SERIES_COLUMNS = ("item_id", "dept_id", "cat_id", "store_id", "state_id")
 ID_COLUMNS = ("id", *SERIES_COLUMNS)
 
 _DAY = pattern(r"d_([1-9]\d{0,5})")
-_LARGEST_TOTAL = np.iinfo(np.int32).max
 RECENT_DAYS = 28
 """A series that sold on the last of these days is live."""
+_LARGEST_TOTAL = np.iinfo(np.int32).max // 28
+"""The database keeps the sums of 28 days in 32 bits."""
 UNITS_REMEDY = "Units must be whole numbers, 0 on a day without sales. Correct these rows."
 
 
