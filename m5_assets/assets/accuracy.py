@@ -18,7 +18,8 @@ from m5_assets.readers.accuracy_tables import AGGREGATES_FILE, LEVELS_FILE
 from m5_assets.readers.forecasts import read_forecast, read_totals_forecast, totals_of
 from m5_assets.readers.sales import read_known_sales, read_sales_weeks, units_of
 from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
-from m5_assets.resources.lake import Lake, Manifest, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between

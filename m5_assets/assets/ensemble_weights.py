@@ -21,7 +21,8 @@ from m5_assets.readers.known_inputs import CALENDAR, PRICES, KnownInputs, digest
 from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
 from m5_assets.readers.scoring import day_number, landed_official, measure_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
-from m5_assets.resources.lake import Lake, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import MissingInput
 from m5_assets.resources.landing_files import OFFICIAL, LandedOfficial
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week

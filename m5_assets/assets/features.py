@@ -13,7 +13,8 @@ import dagster as dg
 
 from m5_assets.readers.known_inputs import CLOSED_DAYS, OPEN_DAYS, Known, KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
 from m5_assets.settings import settings
 from m5_assets.weeks import WEEKS, Week

@@ -18,7 +18,8 @@ from m5_assets.checks.unit_rules import days
 from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.panel import CALENDAR_KEY, HORIZON, SERIES_COLUMNS, calendar_of
 from m5_assets.readers.known_inputs import KnownInputs
-from m5_assets.resources.lake import Lake, LakeFile, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import LakeFile, Manifest
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.settings import Limit
 from m5_assets.weeks import Week

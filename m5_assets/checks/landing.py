@@ -20,7 +20,8 @@ from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, live_rows_comple
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
 from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
 from m5_assets.readers.landed_contents import differing_weeks, sales_contents
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.landing_files.id_matching import IdMatch
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits

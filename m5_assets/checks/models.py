@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, weekly_checks
 from m5_assets.model_specs import MODELS
-from m5_assets.resources.lake import Lake, LakeFile
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import LakeFile
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.settings import Limit
 from m5_assets.weeks import Week

@@ -21,7 +21,8 @@ from m5_assets.forecasting.contributions import explain as compute_contributions
 from m5_assets.forecasting.features import CATALOGUE
 from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.gbm.model import GBMModel
-from m5_assets.resources.lake import Lake, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import MissingInput
 from m5_assets.settings import settings
 from m5_assets.weeks import Week
 

@@ -12,7 +12,8 @@ from m5_assets.cli.parameters import WEEK
 from m5_assets.errors import UserError
 from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.readers.forecasts import read_forecast
-from m5_assets.resources.lake import Lake, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import MissingInput
 from m5_assets.settings import settings
 from m5_assets.weeks import HORIZON_DAYS, Week
 

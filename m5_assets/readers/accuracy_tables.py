@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from m5_assets.resources.lake import Lake, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import MissingInput
 from m5_assets.weeks import Week
 
 LEVELS_FILE, AGGREGATES_FILE = "accuracy.parquet", "aggregate_accuracy.parquet"

@@ -14,7 +14,8 @@ import pyarrow as pa
 from m5_assets.forecasting.file_names import key_of
 from m5_assets.forecasting.history import DailyUnits, join_stores, read_daily
 from m5_assets.model_specs import FORECASTS
-from m5_assets.resources.lake import Lake, Manifest, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest, MissingInput
 from m5_assets.weeks import Week
 
 

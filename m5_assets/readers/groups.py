@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow.parquet as pq
 
 from m5_assets.forecasting.totals.daily_totals import GROUP_COLUMNS
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 
 Groups = Mapping[str, Sequence[str]]
 """Names of groups, sorted, by the columns that make them: `{"store_id/dept_id": ["CA_1/FOODS_1"]}`."""

@@ -15,7 +15,8 @@ import dagster as dg
 import pandas as pd
 
 from m5_assets.resources.forecast_policy import ForecastPolicy
-from m5_assets.resources.lake import Lake, Manifest, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest, MissingInput
 from m5_assets.weeks import Week, week_containing, weeks_between
 
 PRICES, CALENDAR = "known_prices", "known_calendar"

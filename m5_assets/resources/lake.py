@@ -15,7 +15,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from m5_assets.resources.conditional_writes import locked, read_object, replace_object, s3_client
+from m5_assets.resources.lake_manifests import ChangedMeanwhile, DamagedFile, LakeFile, Manifest, MissingInput
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,86 +40,6 @@ _CHUNK = 1 << 20
 _READ_WHOLE = 64 << 20
 _ROWS_AT_ONCE = 250_000
 """Row groups are read together up to this many rows: each part costs its readers about 50 ms, however small."""
-
-
-class DamagedFile(dg.Failure):
-    """A file of the lake is not what its manifest says. Permanent: a retry cannot help."""
-
-    def __init__(self, file: LakeFile, found: str) -> None:
-        dataset, _, rest = file.key.partition("/")
-        week = rest.partition("/")[0].removeprefix("week=") if rest.startswith("week=") else None
-        whose = f"{dataset}, week {week}" if week else dataset
-        super().__init__(
-            description=f"{file.key} in the lake is damaged: {found}, its manifest says {file.bytes} bytes with "
-            f"SHA-256 {file.sha256}; restore the file from a backup, or materialise {whose} again",
-            allow_retries=False,
-        )
-
-
-class ChangedMeanwhile(dg.Failure):
-    """Another process replaced a partition while this one was building it. A retry builds on what is there now."""
-
-    def __init__(self, dataset: str, partition: str | None) -> None:
-        name = f"{dataset}, week {partition}," if partition else dataset
-        super().__init__(
-            description=f"{name} was replaced by another process while this one was building it, and keeps what that "
-            "one wrote; if two orchestrators use this lake, stop one, then materialise it again"
-        )
-
-
-class MissingInput(dg.Failure):
-    """A partition that an asset reads does not exist; not retried, because a retry cannot help."""
-
-    def __init__(self, dataset: str, partition: str | None, remedy: str) -> None:
-        name = f"{dataset}, week {partition}," if partition else dataset
-        super().__init__(description=f"{name} is not in the lake; {remedy}", allow_retries=False)
-
-
-@dataclass(frozen=True)
-class LakeFile:
-    """A file of a partition: its key relative to the lake's root, its size and its SHA-256."""
-
-    key: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The contents of a partition.
-
-    Attributes:
-        dataset: the asset's name.
-        partition: the week's key; None for a dataset without partitions.
-        files: the current files, sorted by key.
-        inputs: each input's name and the digest of what was read.
-        attributes: facts that readers need, as JSON values (origin, rows, trained through, ...).
-    """
-
-    dataset: str
-    partition: str | None
-    files: tuple[LakeFile, ...]
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """The content hash: SHA-256 over the files' names and hashes."""
-        text = "\n".join(f"{Path(f.key).name} {f.sha256}" for f in self.files)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def bytes(self) -> int:
-        """The total size of all files in bytes."""
-        return sum(f.bytes for f in self.files)
-
-    def named(self, name: str) -> LakeFile | None:
-        """Return the file with this name, or None if the partition does not have it."""
-        return next((f for f in self.files if Path(f.key).name == name), None)
-
-    def under(self, folder: str) -> list[LakeFile]:
-        """Return the files in this subfolder of the partition's version."""
-        return [f for f in self.files if f"/{folder}/" in f.key]
 
 
 class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -174,10 +94,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Return the manifest of a partition, or None if it does not exist."""
         path = self.path(f"{self.folder(dataset, partition)}/{_MANIFEST}")
         try:
-            content = json.loads(self._read_whole(path))
-            _check_checksum(content)
-            files = tuple(LakeFile(**entry) for entry in content.pop("files"))
-            return Manifest(files=files, **content)
+            return Manifest.from_json(self._read_whole(path))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError, AttributeError) as problem:
@@ -358,11 +275,8 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             ChangedMeanwhile: if another process has replaced the partition since, with other content.
         """
         replacing = self.version(manifest.dataset, manifest.partition) if replacing is None else replacing
-        content = asdict(manifest) | {"files": [asdict(f) for f in manifest.files]}
-        content["checksum"] = _checksum(content)
         self._sync([self.path(file.key) for file in manifest.files])
-        written = json.dumps(content, indent=1, sort_keys=True).encode()
-        if not self._switch(manifest, written, replacing):
+        if not self._switch(manifest, manifest.to_json(), replacing):
             raise ChangedMeanwhile(manifest.dataset, manifest.partition)
         return manifest
 
@@ -429,17 +343,6 @@ def _sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _check_checksum(content: dict[str, Any]) -> None:
-    """Take a manifest's checksum out of its content and compare; manifests of earlier versions have none."""
-    written = content.pop("checksum", None)
-    if written is not None and written != _checksum(content):
-        raise ValueError("its checksum does not match its content")
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -24,7 +24,8 @@ from m5_assets.forecasting.hierarchy import Hierarchy
 from m5_assets.forecasting.history import DailyUnits, build_panel
 from m5_assets.readers.forecasts import read_forecast, totals_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
-from m5_assets.resources.lake import Lake, Manifest, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest, MissingInput
 from m5_assets.resources.landing_files import LandedSales, Landing, content_by_week
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample

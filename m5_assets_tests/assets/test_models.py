@@ -12,7 +12,8 @@ from m5_assets.assets.models import last_model, why_train
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory, write_totals
 from m5_assets.model_specs import MODELS
 from m5_assets.readers.groups import Groups, groups_of
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.weeks import Week
 from m5_assets_tests.support.panels import make_panel
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m5_assets.resources.lake import DamagedFile, LakeFile
+from m5_assets.resources.lake_manifests import DamagedFile, LakeFile
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week

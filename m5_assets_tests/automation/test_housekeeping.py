@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from m5_assets.automation import housekeeping
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.settings import RetentionSettings
 from m5_assets.weeks import Week
 

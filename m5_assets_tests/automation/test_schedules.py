@@ -22,7 +22,8 @@ from m5_assets.automation.landed_loads import (
     weeks_to_load,
 )
 from m5_assets.automation.schedules import weekly, weekly_accuracy, weekly_housekeeping
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings, settings

@@ -14,7 +14,7 @@ from m5_assets.checks import accuracy, ensemble, ensemble_weights, features, mod
 from m5_assets.checks.recording import Finding
 from m5_assets.checks.usual_sales import Usual
 from m5_assets.forecasting.history import DailyUnits
-from m5_assets.resources.lake import LakeFile
+from m5_assets.resources.lake_manifests import LakeFile
 from m5_assets.settings import CheckSettings
 from m5_assets.weeks import Week
 

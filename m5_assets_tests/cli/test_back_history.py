@@ -16,7 +16,8 @@ from m5_assets.cli import back_history, backfill, backtest, forecast, score
 from m5_assets.errors import UserError
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings

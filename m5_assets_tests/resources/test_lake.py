@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
-from m5_assets.resources.lake import ChangedMeanwhile, Lake, Manifest, MissingInput
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import ChangedMeanwhile, Manifest, MissingInput
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from m5_assets.assets.features import are_computed
 from m5_assets.automation.housekeeping import unnamed_files
 from m5_assets.readers.known_inputs import Known
 from m5_assets.resources import lake as lake_module
-from m5_assets.resources.lake import DamagedFile, Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import DamagedFile, Manifest
 from m5_assets.resources.sagemaker_jobs import SageMakerJobs
 from m5_assets.settings import JobSettings
 from m5_assets.weeks import Week

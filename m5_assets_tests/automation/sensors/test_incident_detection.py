@@ -14,7 +14,8 @@ from m5_assets.automation.sensors import incident_detection
 from m5_assets.automation.sensors.incident_alerts import alerts
 from m5_assets.checks.recording import Check, Finding, weekly_checks
 from m5_assets.dagster_internals import InstigatorType, ScheduleInstigatorData
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings

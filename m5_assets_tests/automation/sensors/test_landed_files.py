@@ -20,7 +20,8 @@ from m5_assets.checks.recording import Finding, weekly_checks
 from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Status
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
-from m5_assets.resources.lake import Lake, Manifest
+from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.sample import write_sample
