@@ -103,7 +103,7 @@ def _check_rights(checkout: Checkout, calls: set[tuple[str, str]]) -> None:
     assert {("cloudformation", "ExecuteChangeSet"), ("ecr", "DescribeImages"), ("ssm", "PutParameter")} <= calls
     name, where = checkout.environment, f"us-east-1:{ACCOUNT}"
     resources = {
-        "cloudformation": f"arn:aws:cloudformation:{where}:stack/m5-{name}-lake/0a1b",
+        "cloudformation": f"arn:aws:cloudformation:{where}:stack/m5-{name}-database/0a1b",  # not lake
         "ecr": f"arn:aws:ecr:{where}:repository/m5-{name}/gbm",
         "ssm": f"arn:aws:ssm:{where}:parameter/m5/{name}/deployments",
     }
