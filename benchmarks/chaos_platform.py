@@ -25,6 +25,7 @@ from typing import Any, Literal
 import dagster as dg
 import pyarrow.fs as pafs
 import yaml
+from chaos_disk import Disk
 from sqlalchemy import text
 
 from m5_assets.dagster_internals import PARTITION_NAME_TAG, WILL_RETRY_TAG
@@ -33,7 +34,6 @@ from m5_assets.resources.postgres import PostgresResource, schema
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.resources.postgres.roles import WRITER
 from m5_assets.weeks import Week
-from m5_assets_tests.support.disk import Disk
 
 WEEK = Week.parse("2016-04-25")
 TRIAL_TAG = "chaos/trial"

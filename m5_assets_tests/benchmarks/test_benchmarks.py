@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WEEK = "2016-04-18"
 
 ON_A_HOME = {
-    "weekly_split": (["--instance", "{home}/dagster"], "features_checks"),
+    "weekly_split": (["--instance", "{home}/dagster"], "week 2016-04-18"),
     "backfill": (["--from", WEEK, "--to", WEEK, "--output", "{folder}/backfill.md"], ""),
     "dashboard_pages": (["--times", "1", "--limit", "60"], "| accuracy, worst items |"),
     "totals_backtest": (

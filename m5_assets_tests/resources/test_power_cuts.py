@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from dagster_sagemaker import LocalSageMaker
 
+from benchmarks.chaos_disk import Disk
 from m5_assets.resources.lake import Lake
-from m5_assets_tests.support.disk import Disk
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or sys.platform != "linux", reason="only root can mount a disk, only on Linux"
