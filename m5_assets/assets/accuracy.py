@@ -16,6 +16,7 @@ from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import AVERAGE, ENSEMBLE, FORECASTS, MEMBER_NAMES
 from m5_assets.readers.accuracy_tables import AGGREGATES_FILE, LEVELS_FILE
 from m5_assets.readers.forecasts import read_forecast, read_totals_forecast, totals_of
+from m5_assets.readers.known_inputs import digest_of
 from m5_assets.readers.sales import read_known_sales, read_sales_weeks, units_of
 from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
 from m5_assets.resources.lake import Lake
@@ -82,7 +83,11 @@ def forecast_accuracy(
     levels = score_levels(forecasts, sold, measure)
     aggregates = score_aggregates(forecasts, sold, measure, history.series)
     table = pa.Table.from_pandas(levels, preserve_index=False)
-    inputs = {"ensemble_forecast": forecast.digest, "totals_forecast": totals.digest}
+    inputs = {
+        "ensemble_forecast": forecast.digest,
+        "totals_forecast": totals.digest,
+        "raw_sales": digest_of([lake.get("raw_sales", w.key) for w in ahead]),
+    }
     if official and measure.source == "official":
         inputs[OFFICIAL] = official.sha256
     attributes = {

@@ -1,4 +1,4 @@
-"""Which weeks need a run: landed but not forecast, or forecast from inputs that have changed since.
+"""Which weeks need a run: landed but not forecast, or forecast or scored from inputs that have changed since.
 
 Everything here compares the landed files with the lake. There is no state of its own, so nothing is lost while the
 daemon is off. Not here: which landed weeks must be loaded first (`m5_assets.automation.landed_loads`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
+from functools import cache
 
 import dagster as dg
 
@@ -15,10 +16,10 @@ from m5_assets.automation.run_statuses import UNFINISHED
 from m5_assets.checks.features import CURRENT
 from m5_assets.checks.recording import Finding, record_again
 from m5_assets.dagster_internals import PARTITION_NAME_TAG
-from m5_assets.readers.known_inputs import KnownInputs
+from m5_assets.readers.known_inputs import KnownInputs, digest_of
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import Settings
-from m5_assets.weeks import Week, last_full_week, week_containing, weeks_between
+from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week, week_containing, weeks_between
 
 FORECAST = "ensemble_forecast"
 
@@ -62,6 +63,27 @@ def unfinished_weeks(instance: dg.DagsterInstance, job: str) -> set[str]:
     """Return the weeks that have a queued or running run of this job."""
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
     return {run.tags[PARTITION_NAME_TAG] for run in runs if PARTITION_NAME_TAG in run.tags}
+
+
+def weeks_to_score(lake: Lake) -> list[Week]:
+    """Return the forecast weeks whose four weeks of sales are loaded and that are not scored on them, oldest first.
+
+    A week is scored again if its forecast or those sales have changed since; scores of earlier versions that did not
+    record a digest stay.
+    """
+    sales = cache(lambda key: lake.find("raw_sales", key))
+    found = []
+    for week in map(Week.parse, lake.partitions(FORECAST)):
+        forecast = lake.find(FORECAST, week.key)
+        ahead = [sales(w.key) for w in weeks_between(week.shift(1), week.shift(HORIZON_DAYS // 7))]
+        known = [manifest for manifest in ahead if manifest is not None]
+        if forecast is None or len(known) < len(ahead):
+            continue
+        now = {FORECAST: forecast.digest, "raw_sales": digest_of(known)}
+        scored = lake.find("forecast_accuracy", week.key)
+        if scored is None or any(scored.inputs.get(name, digest) != digest for name, digest in now.items()):
+            found.append(week)
+    return found
 
 
 def stale_weeks(lake: Lake) -> dict[Week, list[str]]:

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from m5_assets.automation.due_weeks import FORECAST, due_weeks, replay_week, unfinished_weeks
+from m5_assets.automation.due_weeks import due_weeks, replay_week, unfinished_weeks, weeks_to_score
 from m5_assets.automation.jobs import accuracy, housekeeping, weekly_forecast
 from m5_assets.automation.landed_loads import Contents, Load, landed_contents, loads, under_way, unfinished_loads
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import settings
-from m5_assets.weeks import HORIZON_DAYS, Week
+from m5_assets.weeks import Week
 
 _CRON_WEEKDAY = (settings().first_weekday + 1) % 7
 
@@ -79,14 +79,9 @@ def _loads(instance: dg.DagsterInstance, lake: Lake, contents: Contents, weeks: 
     description="Weekly, after the forecast: scores the forecasts whose four weeks of sales are now known.",
 )
 def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request the accuracy of every forecast that can be scored and is not."""
-    sales = set(lake.partitions("raw_sales"))
-    scored = {*lake.partitions("forecast_accuracy"), *unfinished_weeks(context.instance, accuracy.name)}
-    matured = [
-        key
-        for key in lake.partitions(FORECAST)
-        if key not in scored and all(Week.parse(key).shift(i).key in sales for i in range(1, HORIZON_DAYS // 7 + 1))
-    ]
+    """Request the accuracy of every forecast that can be scored and is not, or whose sales were corrected since."""
+    asked = unfinished_weeks(context.instance, accuracy.name)
+    matured = [week.key for week in weeks_to_score(lake) if week.key not in asked]
     if not matured:
         return dg.SkipReason("no further forecast can be scored yet")
     at = _scheduled(context)

@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from m5_assets.automation.due_weeks import due_weeks, replay_week
+from m5_assets.automation.due_weeks import due_weeks, replay_week, weeks_to_score
 from m5_assets.automation.landed_loads import (
     Contents,
     Load,
@@ -22,8 +22,9 @@ from m5_assets.automation.landed_loads import (
     weeks_to_load,
 )
 from m5_assets.automation.schedules import weekly, weekly_accuracy, weekly_housekeeping
+from m5_assets.readers.known_inputs import digest_of
 from m5_assets.resources.lake import Lake
-from m5_assets.resources.lake_manifests import Manifest
+from m5_assets.resources.lake_manifests import LakeFile, Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings, settings
@@ -237,6 +238,32 @@ def test_accuracy_is_requested_once_the_four_weeks_are_loaded(instance: dg.Dagst
         assert [request.partition_key for request in requests] == ["2016-04-18"]
         _made(lake, "forecast_accuracy", "2016-04-18")
         assert isinstance(weekly_accuracy(context, lake=lake), dg.SkipReason)
+
+
+@pytest.mark.parametrize("corrected", ["ensemble_forecast", "raw_sales"])
+def test_a_week_is_scored_again_once_its_forecast_or_its_sales_are_corrected(lake: Lake, corrected: str) -> None:
+    week = Week.parse("2016-03-21")
+    ahead = [week.shift(i).key for i in range(1, 5)]
+
+    def load(dataset: str, key: str, content: str, inputs: dict[str, str] | None = None) -> None:
+        lake.write_bytes(f"{dataset}/{key}", content.encode())
+        lake.commit(Manifest(dataset, key, (LakeFile(f"{dataset}/{key}", len(content), content),), inputs or {}))
+
+    def score() -> None:
+        sales = digest_of([lake.get("raw_sales", key) for key in ahead])
+        made = lake.get("ensemble_forecast", week.key).digest
+        load("forecast_accuracy", week.key, "scores", {"ensemble_forecast": made, "raw_sales": sales})
+
+    for key in ahead:
+        load("raw_sales", key, "as landed")
+    load("ensemble_forecast", week.key, "as made")
+    assert weeks_to_score(lake) == [week]
+    score()
+    assert weeks_to_score(lake) == []
+    load(corrected, {"raw_sales": ahead[2], "ensemble_forecast": week.key}[corrected], "corrected")
+    assert weeks_to_score(lake) == [week]
+    score()
+    assert weeks_to_score(lake) == []
 
 
 def test_housekeeping_is_requested_once_per_tick(instance: dg.DagsterInstance) -> None:
