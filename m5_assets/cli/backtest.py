@@ -13,7 +13,7 @@ from m5_assets.automation.due_weeks import stale_weeks
 from m5_assets.cli.back_history import check_landed, landed, load_landed
 from m5_assets.cli.backtest_report import Backtest, report, write
 from m5_assets.cli.forecast import forecast_week
-from m5_assets.cli.parameters import WEEK, list_of
+from m5_assets.cli.parameters import OUTPUT_FILE, WEEK, list_of
 from m5_assets.cli.score import score_weeks
 from m5_assets.errors import UserError
 from m5_assets.readers.accuracy_tables import read_accuracy
@@ -29,7 +29,7 @@ log = logging.getLogger("m5")
 @click.option("--weeks", type=list_of(WEEK, "weeks"), help="First days of the weeks, e.g. 2016-03-21,2016-04-18.")
 @click.option("--origins", type=list_of(click.INT, "days"), help="Or day numbers of the origins, e.g. 1885,1913.")
 @click.option("--again", is_flag=True, help="Forecast and score all weeks again; finished jobs are reused.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Markdown file; default: the terminal.")
+@click.option("--output", type=OUTPUT_FILE, help="Markdown file; default: the terminal.")
 def backtest(weeks: list[Week] | None, origins: list[int] | None, again: bool, output: Path | None) -> None:
     """Forecast and score past weeks and report their accuracy.
 

@@ -8,7 +8,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from m5_assets.cli.parameters import WEEK
+from m5_assets.cli.parameters import OUTPUT_FILE, WEEK
 from m5_assets.errors import UserError
 from m5_assets.model_specs import ENSEMBLE, MEMBER_NAMES
 from m5_assets.readers.forecasts import read_forecast
@@ -23,7 +23,7 @@ from m5_assets.weeks import HORIZON_DAYS, Week
 @click.option("--format", "form", type=click.Choice(["kaggle"]), default="kaggle", show_default=True)
 @click.option("--suffix", type=click.Choice(["evaluation", "validation"]), default="evaluation", show_default=True)
 @click.option("--model", type=click.Choice([ENSEMBLE, *MEMBER_NAMES]), default=ENSEMBLE, show_default=True)
-@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--output", required=True, type=OUTPUT_FILE)
 def export(week: Week, form: str, suffix: str, model: str, output: Path) -> None:
     """Write a week's forecast to a CSV file.
 

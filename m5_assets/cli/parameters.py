@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +37,21 @@ class _ListType(click.ParamType[list[Any]]):
         return [self.kind.convert(part.strip(), param, ctx) for part in str(value).split(",")]
 
 
+class _OutputFileType(click.ParamType[Path]):
+    """A file to be written, which is replaced as a whole; of a link, the file that it leads to."""
+
+    name = "file"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(str(value))
+        path = path.resolve() if path.is_symlink() else path
+        if not path.name or (path.exists() and not path.is_file()):
+            self.fail(f"{str(value)!r} is no regular file; give the name of a file", param, ctx)
+        return path
+
+
 WEEK = _WeekType()
+OUTPUT_FILE = _OutputFileType()
 PORT = click.IntRange(1, 65_535)
 
 

@@ -44,6 +44,9 @@ _BLOCK = 512
 _NO_QUOTES = pa_csv.WriteOptions(include_header=False, quoting_style="none")
 
 
+NAMES = ("calendar.csv", "sell_prices.csv", "sales_train_evaluation.csv")
+
+
 def write_sample(directory: Path, *, items: int, weeks: int, seed: int, last_day: date = LAST_DAY) -> None:
     """Write calendar.csv, sell_prices.csv and sales_train_evaluation.csv, replacing existing files.
 
@@ -73,8 +76,7 @@ def write_sample(directory: Path, *, items: int, weeks: int, seed: int, last_day
     calendar = sample_calendar(last_day + HORIZON)
     span = Span(calendar, first, len(calendar) - HORIZON.days)
     directory.mkdir(parents=True, exist_ok=True)
-    names = ("calendar.csv", "sell_prices.csv", "sales_train_evaluation.csv")
-    with _replacing([directory / name for name in names]) as (calendar_file, price_file, sales_file):
+    with _replacing([directory / name for name in NAMES]) as (calendar_file, price_file, sales_file):
         calendar_file.write(calendar.to_csv(index=False, lineterminator="\n").encode())
         _write_stores(price_file, sales_file, span, counts, seed)
 
