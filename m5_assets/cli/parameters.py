@@ -46,7 +46,8 @@ class _OutputFileType(click.ParamType[Path]):
         path = Path(str(value))
         path = path.resolve() if path.is_symlink() else path
         if not path.name or (path.exists() and not path.is_file()):
-            self.fail(f"{str(value)!r} is no regular file; give the name of a file", param, ctx)
+            what = "is a directory" if path.is_dir() else "is no regular file"
+            self.fail(f"{str(value)!r} {what}; give the name of a file", param, ctx)
         return path
 
 
