@@ -25,6 +25,7 @@ M5_FIRST_DAY = dt.date(2011, 1, 29)
 """d_1 of the competition's calendar, a Saturday."""
 
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:]+(?:\.[0-9.]+)?")
 
 
@@ -99,6 +100,13 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{name!r} is not a time zone; use a name like Europe/Berlin") from None
         return name
+
+    @field_validator("landing", "lake")
+    @classmethod
+    def _is_a_folder_or_s3(cls, place: str) -> str:
+        if not place.startswith("s3://") and _SCHEME.match(place):
+            raise ValueError(f"{place!r} is neither a folder nor an s3:// URI")
+        return place
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -197,3 +197,15 @@ def test_the_documentation_has_every_setting_with_its_default_and_description() 
     assert len(rows) > 70
     assert [row for row in rows if row not in documented] == []
     assert [line for line in documented if line.startswith("| `") and line not in rows] == []
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/lake", "http://example.org/m5", "s3:/bucket/lake", "S3://bucket/lake"])
+def test_an_address_that_is_no_folder_and_not_s3_is_refused(place: str) -> None:
+    for name in ("lake", "landing"):
+        with pytest.raises(ValidationError, match="is neither a folder nor an s3:// URI"):
+            Settings.model_validate({name: place})
+
+
+def test_folders_and_s3_are_places() -> None:
+    given = Settings(landing="s3://bucket/landing", lake="data/a:b/lake")
+    assert (given.landing, given.lake) == ("s3://bucket/landing", "data/a:b/lake")
