@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
-from functools import cache
 
 import dagster as dg
 
@@ -66,24 +65,27 @@ def unfinished_weeks(instance: dg.DagsterInstance, job: str) -> set[str]:
 
 
 def weeks_to_score(lake: Lake) -> list[Week]:
-    """Return the forecast weeks whose four weeks of sales are loaded and that are not scored on them, oldest first.
+    """Return the forecast weeks whose four weeks of sales are loaded and that are not scored on them, oldest first."""
+    loaded = set(lake.partitions("raw_sales"))
+    forecast = map(Week.parse, lake.partitions(FORECAST))
+    return [week for week in forecast if {w.key for w in _ahead(week)} <= loaded and not is_scored(lake, week)]
 
-    A week is scored again if its forecast or those sales have changed since; scores of earlier versions that did not
-    record a digest stay.
+
+def is_scored(lake: Lake, week: Week) -> bool:
+    """Return whether a week's accuracy is that of its forecast, and of the four weeks of sales, as they are now.
+
+    Scores of earlier versions did not record the sales and count as those of the present ones.
     """
-    sales = cache(lambda key: lake.find("raw_sales", key))
-    found = []
-    for week in map(Week.parse, lake.partitions(FORECAST)):
-        forecast = lake.find(FORECAST, week.key)
-        ahead = [sales(w.key) for w in weeks_between(week.shift(1), week.shift(HORIZON_DAYS // 7))]
-        known = [manifest for manifest in ahead if manifest is not None]
-        if forecast is None or len(known) < len(ahead):
-            continue
-        now = {FORECAST: forecast.digest, "raw_sales": digest_of(known)}
-        scored = lake.find("forecast_accuracy", week.key)
-        if scored is None or any(scored.inputs.get(name, digest) != digest for name, digest in now.items()):
-            found.append(week)
-    return found
+    forecast, accuracy = lake.find(FORECAST, week.key), lake.find("forecast_accuracy", week.key)
+    if forecast is None or accuracy is None:
+        return False
+    sales = [found for ahead in _ahead(week) if (found := lake.find("raw_sales", ahead.key))]
+    now = {FORECAST: forecast.digest, "raw_sales": digest_of(sales)}
+    return all(accuracy.inputs.get(name, digest) == digest for name, digest in now.items())
+
+
+def _ahead(week: Week) -> list[Week]:
+    return weeks_between(week.shift(1), week.shift(HORIZON_DAYS // 7))
 
 
 def stale_weeks(lake: Lake) -> dict[Week, list[str]]:

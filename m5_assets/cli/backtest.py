@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from m5_assets.automation.due_weeks import stale_weeks
+from m5_assets.automation.due_weeks import FORECAST, is_scored, stale_weeks
 from m5_assets.cli.back_history import check_landed, landed, load_landed
 from m5_assets.cli.backtest_report import Backtest, report, write
 from m5_assets.cli.forecast import forecast_week
@@ -81,15 +81,13 @@ def weeks_of_origins(days: Sequence[int], calendar: pd.DataFrame) -> list[Week]:
 def plan(lake: Lake, weeks: Sequence[Week], *, again: bool) -> list[tuple[Week, bool]]:
     """Return the weeks to score, oldest first, each with whether it must be forecast before.
 
-    A week is skipped if its accuracy in the lake belongs to its forecast in the lake, and the inputs of the forecast
-    have not changed since; `again` skips none.
+    A week is skipped if its accuracy belongs to what is in the lake, and the inputs of its forecast have not changed
+    since; `again` skips none.
     """
     steps, stale = [], stale_weeks(lake)
     for week in sorted(set(weeks)):
-        forecast, accuracy = lake.find("ensemble_forecast", week.key), lake.find("forecast_accuracy", week.key)
-        scored = forecast and accuracy and accuracy.inputs["ensemble_forecast"] == forecast.digest
-        forecasts = again or forecast is None or week in stale
-        if forecasts or not scored:
+        forecasts = again or week in stale or lake.find(FORECAST, week.key) is None
+        if forecasts or not is_scored(lake, week):
             steps.append((week, forecasts))
     return steps
 

@@ -19,9 +19,7 @@ from m5_assets.settings import settings
 @click.option("--items", default=100, show_default=True, help="Products; each is sold in ten stores.")
 @click.option("--weeks", default=60, show_default=True, help="Weeks of sales; the last one ends on d_1941.")
 @click.option("--seed", default=1, show_default=True, help="Random seed.")
-@click.option(
-    "--force", is_flag=True, help="Replace files of DIRECTORY that this command did not generate as asked now."
-)
+@click.option("--force", is_flag=True, help="Replace other data in DIRECTORY.")
 def sample(directory: Path, items: int, weeks: int, seed: int, *, force: bool) -> None:
     """Write a generated data set to DIRECTORY.
 

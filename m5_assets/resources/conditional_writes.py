@@ -16,16 +16,15 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_LOCK = ".manifests.lock"
 # S3's answers if the object changed, changes right now, or is gone:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the lock of a folder lake; the system releases that of a process that dies."""
-    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; the system releases that of a process that dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -36,6 +36,7 @@ LOCAL_BUCKET = "m5-lake"
 """The bucket name that stands for a folder lake in requests to the local runner."""
 
 _MANIFEST = "manifest.json"
+_LOCK = ".manifests.lock"
 _CHUNK = 1 << 20
 _READ_WHOLE = 64 << 20
 _ROWS_AT_ONCE = 250_000
@@ -285,7 +286,7 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         key = f"{self.folder(manifest.dataset, manifest.partition)}/{_MANIFEST}"
         if not isinstance(self.filesystem, pafs.LocalFileSystem):
             return replace_object(self._s3, self.path(key), content, replacing)
-        with locked(Path(self._place[1])):
+        with locked(Path(self._place[1]) / _LOCK):
             if self.version(manifest.dataset, manifest.partition) == replacing:
                 self.write_bytes(key, content)
                 return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from m5_assets.forecasting.atomic_files import write_text
+from m5_assets.resources.conditional_writes import locked
 from m5_assets.resources.landing_files import Landing
 from m5_assets.resources.landing_files.verification import Verified, verify
 from m5_assets.settings import Settings
@@ -56,8 +56,7 @@ class LandingFolder(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagst
             return self._verify()
         folder = Path(self.home)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "landing.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder / "landing.lock"):
             record, key = folder / "landing-verified.json", self._key()
             if (known := _read(record, key)) is not None:
                 return known

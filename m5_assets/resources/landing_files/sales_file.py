@@ -66,7 +66,7 @@ class LandedSales:
 
 @dataclass(frozen=True)
 class KeyedRows:
-    """The keys of N rows and when each first sold, to tell whether two files hold the same.
+    """Keys and first sales of N rows, to compare the content of two files.
 
     Attributes:
         header: names of the keys, as a line of CSV.
