@@ -4,9 +4,11 @@ No other module imports from `dagster._…`. A name that Dagster exports one day
 """
 
 from dagster._cli.proxy_server_manager import ProxyServerManager
+from dagster._cli.utils import TMP_DAGSTER_HOME_PREFIX
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.scheduler.instigation import InstigatorTick, ScheduleInstigatorData
 from dagster._core.storage.asset_check_execution_record import (
@@ -33,10 +35,12 @@ __all__ = [
     "GRPC_INFO_TAG",  # the code server that started a run: tells whether its process is on this machine
     "MAX_RETRIES_TAG",  # keeps the daemon from retrying a run that the command line started
     "PARTITION_NAME_TAG",  # the week of a run
+    "TMP_DAGSTER_HOME_PREFIX",  # tells the temporary folder of `dagster dev` from a DAGSTER_HOME
     "WILL_RETRY_TAG",  # whether Dagster will retry a failed run itself
     "AssetCheckExecutionRecord",  # type of a check's history, which only the event log storage returns
     "AssetCheckExecutionRecordStatus",  # tells an evaluated check from one that is still planned
     "CheckRunHealthResult",  # return type of a run launcher's health check
+    "InstanceRef",  # the default storages below a folder
     "InstigatorTick",  # type of a schedule's last evaluation
     "InstigatorType",  # selects schedules among what the daemon evaluates
     "LaunchRunContext",  # what a run launcher is given

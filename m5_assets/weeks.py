@@ -1,4 +1,4 @@
-"""Weeks, origins, horizons and the weekly partitions.
+"""Weeks, origins and horizons; the last week of frozen data.
 
 A week is named by its first day. Its sales are known through its last day, the origin; its forecast covers the 28 days
 after the origin.
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import total_ordering
 from zoneinfo import ZoneInfo
 
-import dagster as dg
-
 from m5_assets.settings import Settings, settings
 
 HORIZON_DAYS = 28
-_DAYS = 7
+DAYS = 7
+_FROZEN_AFTER = dt.timedelta(days=365)
 _YEARS = (1900, 2999)
 """Beyond them, the windows before and after a week would leave the calendar."""
 
@@ -45,7 +44,7 @@ class Week:
             raise ValueError(f"{key!r} is not a week: give its first day, such as 2016-05-16") from None
         if not _YEARS[0] <= day.year <= _YEARS[1]:
             raise ValueError(f"{key} is no week of sales: give one of the years {_YEARS[0]} to {_YEARS[1]}")
-        late = (day.weekday() - settings().first_weekday) % _DAYS
+        late = (day.weekday() - settings().first_weekday) % DAYS
         if late:
             first = day - dt.timedelta(days=late)
             raise ValueError(
@@ -61,7 +60,7 @@ class Week:
     @property
     def origin(self) -> dt.date:
         """The last day whose sales are known."""
-        return self.first_day + dt.timedelta(days=_DAYS - 1)
+        return self.first_day + dt.timedelta(days=DAYS - 1)
 
     @property
     def last_forecast_day(self) -> dt.date:
@@ -70,7 +69,7 @@ class Week:
 
     def shift(self, weeks: int) -> Week:
         """Return the week this many weeks later, or earlier if negative."""
-        return Week(self.first_day + dt.timedelta(days=_DAYS * weeks))
+        return Week(self.first_day + dt.timedelta(days=DAYS * weeks))
 
     def __lt__(self, other: Week) -> bool:
         return self.first_day < other.first_day
@@ -81,37 +80,52 @@ class Week:
 
 def week_containing(day: dt.date) -> Week:
     """Return the week that contains this day."""
-    return Week(day - dt.timedelta(days=(day.weekday() - settings().first_weekday) % _DAYS))
+    return Week(day - dt.timedelta(days=(day.weekday() - settings().first_weekday) % DAYS))
 
 
 def weeks_between(first: Week, last: Week) -> list[Week]:
     """Return the weeks from `first` to `last`, both included; empty when `last` is earlier."""
-    count = (last.first_day - first.first_day).days // _DAYS + 1
+    count = (last.first_day - first.first_day).days // DAYS + 1
     return [first.shift(i) for i in range(count)]
 
 
+def last_complete_week(last_day: dt.date) -> Week:
+    """Return the last week whose seven days are over by this day."""
+    return week_containing(last_day + dt.timedelta(days=1)).shift(-1)
+
+
 def last_full_week(now: dt.datetime, source: Settings) -> Week:
-    """Return the last week that is over; on frozen data, at most the data's last week.
+    """Return the last week that is over.
 
     Args:
         now: a time-zone-aware time; days end at midnight in the settings' time zone.
         source: the settings.
     """
-    today = now.astimezone(ZoneInfo(source.time_zone)).date()
-    week = week_containing(today).shift(-1)
-    return min(week, Week(source.last_week)) if source.last_week else week
+    return week_containing(now.astimezone(ZoneInfo(source.time_zone)).date()).shift(-1)
 
 
-def weekly_partitions(source: Settings) -> dg.WeeklyPartitionsDefinition:
-    """Return the weekly partitions, from the week of d_1 to the last week of frozen data or the last full week."""
-    end = source.last_week + dt.timedelta(days=_DAYS) if source.last_week else None
-    cron_weekday = (source.first_weekday + 1) % _DAYS  # cron counts from Sunday = 0
-    return dg.WeeklyPartitionsDefinition(
-        start_date=source.first_week.isoformat(),
-        end_date=end.isoformat() if end else None,
-        day_offset=cron_weekday,
-        timezone=source.time_zone,
-    )
+def frozen_week(last_day: dt.date, now: dt.datetime, source: Settings) -> Week | None:
+    """Return the last week of frozen data, None for live data.
+
+    M5_LAST_WEEK decides; while it is unset, sales that end more than a year ago are frozen.
+
+    Args:
+        last_day: the last day of the sales.
+        now: a time-zone-aware time.
+        source: the settings.
+    """
+    if source.last_week is None:
+        return last_complete_week(last_day) if last_day < now.date() - _FROZEN_AFTER else None
+    return None if source.last_week == "live" else Week(source.last_week)
 
 
-WEEKS = weekly_partitions(settings())
+def newest_due_week(last_day: dt.date, now: dt.datetime, source: Settings) -> Week:
+    """Return the last week whose sales are due: the last one that is over, of frozen data at most its last one.
+
+    Args:
+        last_day: the last day of the sales.
+        now: a time-zone-aware time.
+        source: the settings.
+    """
+    over, frozen = last_full_week(now, source), frozen_week(last_day, now, source)
+    return min(over, frozen) if frozen else over

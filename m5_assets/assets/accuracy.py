@@ -14,6 +14,7 @@ from m5_assets.assets.presentation import bars_plot, column_schema, grouped_bars
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import AVERAGE, ENSEMBLE, FORECASTS, MEMBER_NAMES
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.accuracy_tables import AGGREGATES_FILE, LEVELS_FILE
 from m5_assets.readers.forecasts import read_forecast, read_totals_forecast, totals_of
 from m5_assets.readers.known_inputs import digest_of
@@ -23,7 +24,7 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
-from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week, weeks_between
+from m5_assets.weeks import HORIZON_DAYS, Week, weeks_between
 
 if TYPE_CHECKING:  # SciPy takes half a second, which would slow down every start of the code location
     from m5_assets.forecasting.wrmsse import Score

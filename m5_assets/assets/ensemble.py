@@ -18,11 +18,12 @@ from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.ensemble import Weights, weighted_average
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import AVERAGE, ENSEMBLE, FORECASTS, MEMBERS, PREDICTIONS
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.forecasts import predictions_by_store, read_totals_forecast, totals_of
 from m5_assets.readers.sales import unbroken_weeks, units_a_day
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest
-from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
+from m5_assets.weeks import HORIZON_DAYS, Week
 
 _PLOTTED_WEEKS = 12
 

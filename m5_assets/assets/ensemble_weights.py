@@ -16,6 +16,7 @@ from m5_assets.assets.presentation import lines_plot, markdown_table
 from m5_assets.forecasting.ensemble import ALIGNMENTS, Floats, PastWeek, Weights, fit_weights, score_grid, share_grid
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import MEMBER_NAMES, MEMBERS, PREDICTIONS
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.forecasts import read_predictions, read_totals_forecast, totals_of
 from m5_assets.readers.known_inputs import CALENDAR, PRICES, KnownInputs, digest_of
 from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
@@ -25,7 +26,7 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import MissingInput
 from m5_assets.resources.landing_files import OFFICIAL, LandedOfficial
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
-from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
+from m5_assets.weeks import HORIZON_DAYS, Week
 
 _HORIZON_WEEKS = HORIZON_DAYS // 7
 _LOOKBACK_WEEKS = 52

@@ -11,13 +11,14 @@ from typing import Any
 
 import dagster as dg
 
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.known_inputs import CLOSED_DAYS, OPEN_DAYS, Known, KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
 from m5_assets.settings import settings
-from m5_assets.weeks import WEEKS, Week
+from m5_assets.weeks import Week
 
 # Back to the very first week; partitions before the landed history do not exist.
 _ALL_EARLIER = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_upstream_partitions=True)

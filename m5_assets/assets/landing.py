@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits, write_by_store
+from m5_assets.partitions import WEEKS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput, LandedTotals, content_by_week, sum_totals
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
-from m5_assets.weeks import WEEKS, Week
+from m5_assets.weeks import Week
 
 
 def _rejected(problem: BadInput) -> dg.Failure:

@@ -15,13 +15,14 @@ import dagster as dg
 from m5_assets.assets.model_config import launchpad_config, training_hyperparameters
 from m5_assets.assets.presentation import bars_plot, lines_plot
 from m5_assets.model_specs import MODELS, ModelSpec
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.groups import Groups, difference, groups_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import LakeFile, Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, SageMakerJobs
 from m5_assets.settings import settings
-from m5_assets.weeks import WEEKS, Week
+from m5_assets.weeks import Week
 
 _PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
     start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True

@@ -11,11 +11,12 @@ import dagster as dg
 from m5_assets.assets.models import model_file
 from m5_assets.assets.presentation import column_schema, lines_plot, markdown_table, preview
 from m5_assets.model_specs import MEMBERS, TOTALS, ModelSpec
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.forecasts import predictions_by_store, read_totals_forecast
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.sagemaker_jobs import JOB_NAME, SageMakerJobs
-from m5_assets.weeks import HORIZON_DAYS, WEEKS, Week
+from m5_assets.weeks import HORIZON_DAYS, Week
 
 
 def predictions_asset(

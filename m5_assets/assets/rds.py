@@ -16,6 +16,7 @@ from sqlalchemy import Engine, Table
 from m5_assets.forecasting.outlook import outlook
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.model_specs import FORECASTS
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
 from m5_assets.readers.forecasts import forecast_parts, read_totals_forecast
 from m5_assets.readers.panels import read_panels, series_of
@@ -31,7 +32,7 @@ from m5_assets.resources.postgres.load import (
     load_week,
 )
 from m5_assets.resources.postgres.roles import WRITER
-from m5_assets.weeks import WEEKS, Week
+from m5_assets.weeks import Week
 
 Rows: TypeAlias = pa.Table | Iterable[pa.Table]
 ReadWeek: TypeAlias = Callable[[Week], Rows]

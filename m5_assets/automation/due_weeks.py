@@ -18,7 +18,14 @@ from m5_assets.dagster_internals import PARTITION_NAME_TAG
 from m5_assets.readers.known_inputs import KnownInputs, digest_of
 from m5_assets.resources.lake import Lake
 from m5_assets.settings import Settings
-from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week, week_containing, weeks_between
+from m5_assets.weeks import (
+    HORIZON_DAYS,
+    Week,
+    last_complete_week,
+    last_full_week,
+    week_containing,
+    weeks_between,
+)
 
 FORECAST = "ensemble_forecast"
 
@@ -33,28 +40,26 @@ def due_weeks(lake: Lake, landed: tuple[dt.date, dt.date], now: dt.datetime, sou
 
     A lake without a forecast starts with the newest such week; earlier weeks are left to `m5 backfill`.
     """
-    last = week_containing(landed[1] + dt.timedelta(days=1)).shift(-1)
-    last = min(last, last_full_week(now, source))
+    last = min(last_complete_week(landed[1]), last_full_week(now, source))
     done = lake.partitions(FORECAST)
     first = Week.parse(done[-1]).shift(1) if done else last
     return weeks_between(max(first, earliest_week(landed[0], source)), last)
 
 
 def replay_week(
-    lake: Lake, landed: tuple[dt.date, dt.date], source: Settings, asked: Collection[str] = ()
+    lake: Lake, first_landed: dt.date, last: Week, source: Settings, asked: Collection[str] = ()
 ) -> Week | None:
     """Return the earliest week of frozen data not yet forecast that has enough history; None when all are.
 
     Args:
         lake: holds the forecasts.
-        landed: first and last day of the landed sales.
-        source: settings with a last week.
+        first_landed: first day of the landed sales.
+        last: the data's last week, see `frozen_week`.
+        source: the settings.
         asked: weeks whose run is queued or running.
     """
-    if source.last_week is None:
-        raise ValueError("a replay needs frozen data: set M5_LAST_WEEK")
     done = {*lake.partitions(FORECAST), *asked}
-    weeks = weeks_between(earliest_week(landed[0], source), Week(source.last_week))
+    weeks = weeks_between(earliest_week(first_landed, source), last)
     return next((week for week in weeks if week.key not in done), None)
 
 

@@ -17,7 +17,7 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import settings
-from m5_assets.weeks import Week
+from m5_assets.weeks import Week, frozen_week
 
 _CRON_WEEKDAY = (settings().first_weekday + 1) % 7
 
@@ -44,11 +44,12 @@ def weekly(
         landed = landing.open().days()
     except BadInput as problem:
         return dg.SkipReason(f"the landed sales cannot be read: {problem}")
-    if settings().last_week is not None:
-        week = replay_week(lake, landed, settings(), unfinished)
-        weeks, none = [week] if week else [], f"all weeks through M5_LAST_WEEK={settings().last_week} are forecast"
+    now = context.scheduled_execution_time
+    if last := frozen_week(landed[1], now, settings()):
+        week = replay_week(lake, landed[0], last, settings(), unfinished)
+        weeks, none = [week] if week else [], f"all weeks of these frozen data, through {last}, are forecast"
     else:
-        weeks = due_weeks(lake, landed, context.scheduled_execution_time, settings())
+        weeks = due_weeks(lake, landed, now, settings())
         none = f"no week is due: sales are landed through {landed[1]}"
     todo = [week for week in weeks if week.key not in unfinished]
     if not todo:

@@ -26,7 +26,7 @@ from m5_assets.resources.landing_files.id_matching import IdMatch
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.settings import Limit, Settings, settings
-from m5_assets.weeks import HORIZON_DAYS, Week, last_full_week, week_containing
+from m5_assets.weeks import HORIZON_DAYS, Week, newest_due_week, week_containing
 
 EARLIER_WEEKS = 8
 """A week is compared with the median of this many weeks before it."""
@@ -146,7 +146,7 @@ CALENDAR_CHECKS = (
 
 def landed_is_fresh(last_day: dt.date, now: dt.datetime, source: Settings) -> Finding:
     """Check that the landed sales reach the last week that ended at least `M5_CHECKS_LANDING_HOURS` ago."""
-    due = last_full_week(now - dt.timedelta(hours=source.checks.landing_hours), source)
+    due = newest_due_week(last_day, now - dt.timedelta(hours=source.checks.landing_hours), source)
     figures = {"landed_through": last_day.isoformat(), "due_through": due.origin.isoformat()}
     if last_day >= due.origin:
         return Finding(True, f"sales are landed through {last_day}", figures)

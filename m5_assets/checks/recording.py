@@ -14,8 +14,9 @@ import dagster as dg
 
 import m5_assets.assets  # noqa: F401  # first, because it silences Dagster's beta and preview warnings
 from m5_assets.dagster_internals import PartitionKeyFilter
+from m5_assets.partitions import WEEKS
 from m5_assets.resources.lake import Lake
-from m5_assets.weeks import WEEKS, Week
+from m5_assets.weeks import Week
 
 _NAMED = 5
 

@@ -19,7 +19,7 @@ from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate, schema
 from m5_assets.resources.postgres.load import loaded_weeks
 from m5_assets.settings import settings
-from m5_assets.weeks import Week, last_full_week
+from m5_assets.weeks import Week, frozen_week, newest_due_week
 
 log = logging.getLogger("m5")
 
@@ -43,7 +43,8 @@ def check_landed(weeks: Sequence[Week]) -> None:
     for text in found.ids.texts():
         log.warning("sales and prices: %s", text)
     first_day, last_day = found.first_day, found.last_day
-    newest = last_full_week(dt.datetime.now(dt.UTC), source)
+    now = dt.datetime.now(dt.UTC)
+    newest, frozen = newest_due_week(last_day, now, source), frozen_week(last_day, now, source)
     for week in weeks:
         if not first_day <= week.origin <= last_day:
             raise UserError(
@@ -51,8 +52,8 @@ def check_landed(weeks: Sequence[Week]) -> None:
                 f"add a file that reaches {week.origin} to {source.landing}"
             )
         if week > newest:
-            reason = f"M5_LAST_WEEK is {newest}" if source.last_week else f"the last one that is over is {newest}"
-            raise UserError(f"week {week} cannot be forecast: {reason}")
+            kind = "of these frozen data (M5_LAST_WEEK)" if frozen else "that is over"
+            raise UserError(f"week {week} cannot be forecast: the last one {kind} is {newest}")
         if week < (first := earliest_week(first_day, source)):
             raise UserError(
                 f"week {week} has fewer than M5_MIN_HISTORY_WEEKS={source.min_history_weeks} weeks of sales behind it: "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-import m5_assets
+from m5_assets.automation.home_instance import home_folder, link_configuration
 from m5_assets.private_folder import private_folder
 from m5_assets.resources.sagemaker_jobs import HEAVY
 from m5_assets.settings import settings
@@ -18,12 +18,11 @@ def dagster_home() -> Path:
 
     The default is a folder in M5_HOME, with a link to the project's dagster.yaml.
     """
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings().home / "dagster")))
-    private_folder(settings().home)
+    if "DAGSTER_HOME" not in os.environ:
+        os.environ["DAGSTER_HOME"] = str(home_folder())
+    home = Path(os.environ["DAGSTER_HOME"])
     private_folder(home)
-    config, link = Path(m5_assets.__file__).parents[1] / "dagster.yaml", home / "dagster.yaml"
-    if config.exists() and not link.exists():
-        link.symlink_to(config)
+    link_configuration(home)
     return home
 
 

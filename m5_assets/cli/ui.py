@@ -18,10 +18,11 @@ import yaml
 
 from m5_assets.cli.instance import prepare_instance
 from m5_assets.cli.parameters import PORT
+from m5_assets.clone import CLONE
 from m5_assets.dagster_internals import ProxyServerManager, WorkspaceFileTarget
 from m5_assets.errors import UserError
 
-_WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
+_WORKSPACE = CLONE / "workspace.yaml"
 _STOP_SECONDS = 60
 
 

@@ -78,13 +78,15 @@ class CheckLimitFields(BaseModel):
         0.5, ge=0, le=1, description="largest share of rows without a value in features that need little history"
     )
     accuracy_weeks: int = Field(
-        8, ge=1, description="newest scored weeks over which the ensemble is compared with its members"
+        8, ge=1, le=520, description="newest scored weeks over which the ensemble is compared with its members"
     )
     ensemble_tolerance: float = Field(
         0.02, ge=0, description="how much worse than its best member the ensemble may be, as a share"
     )
-    model_age_weeks: int = Field(8, ge=1, description="greatest age of a model in force, in weeks")
-    landing_hours: int = Field(24, ge=0, description="hours after the end of a week until its sales are overdue")
+    model_age_weeks: int = Field(8, ge=1, le=5_200, description="greatest age of a model in force, in weeks")
+    landing_hours: int = Field(
+        24, ge=0, le=8_760, description="hours after the end of a week until its sales are overdue"
+    )
 
     def limit(self, field: str) -> Limit:
         """Return a limit with the name of its environment variable."""

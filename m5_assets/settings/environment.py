@@ -17,7 +17,7 @@ from m5_assets.settings.check_settings import CheckSettings
 from m5_assets.settings.platform_settings import Settings
 from m5_assets.settings.quicksight_settings import QuickSightSettings
 from m5_assets.settings.retention_settings import RetentionSettings
-from m5_assets.settings.sagemaker_settings import JobSettings
+from m5_assets.settings.sagemaker_settings import JobResources, JobSettings
 
 _GROUPS: tuple[type[BaseSettings], ...] = (
     Settings,
@@ -54,10 +54,18 @@ def settings() -> Settings:
         ]
         raise InvalidSettings("the environment holds settings that cannot be used:\n" + "\n".join(lines)) from None
     except SettingsError as problem:  # a value that should be JSON
-        field = re.search(r'field "(\w+)"', str(problem))
-        named = [name for name in _known_variables() if field and name.endswith(f"_{field[1].upper()}")]
-        names = " or ".join(name for name in named if name in os.environ) or str(problem)
-        raise InvalidSettings(f"{names} is not valid JSON; docs/settings.md has an example") from None
+        raise InvalidSettings(_not_json(problem)) from None
+
+
+def _not_json(problem: SettingsError) -> str:
+    found = re.search(r'field "(\w+)"', str(problem))
+    field = found[1] if found else ""
+    job = f"M5_SAGEMAKER_{field}".upper()
+    if field in JobSettings.model_fields and isinstance(JobSettings.model_fields[field].default, JobResources):
+        return f"{job} is a group of settings: set {job}__INSTANCE_TYPE and the others of docs/settings.md one by one"
+    named = [name for name in _known_variables() if field and name.endswith(f"_{field.upper()}")]
+    names = " or ".join(name for name in named if name in os.environ) or str(problem)
+    return f"{names} is not valid JSON; docs/settings.md has an example"
 
 
 def unknown_variables() -> list[str]:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from m5_assets.clone import CLONE, IS_CLONE
 from m5_assets.forecasting.closed_days import YearlyDate
 from m5_assets.model_specs import MEMBERS, MODELS, ModelSpec
 from m5_assets.settings.alert_settings import AlertSettings
@@ -26,7 +27,12 @@ M5_FIRST_DAY = dt.date(2011, 1, 29)
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_DAY = re.compile(r"(19|2\d)\d\d-\d\d-\d\d")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:]+(?:\.[0-9.]+)?")
+
+
+def _default_home() -> Path:
+    return (CLONE if IS_CLONE else Path.cwd()) / ".m5"
 
 
 def _share(member: ModelSpec) -> Any:
@@ -50,7 +56,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="M5_", extra="ignore")
 
-    home: Path = Field(Path(".m5"), description="folder for everything the platform keeps on this machine")
+    home: Path = Field(
+        default_factory=_default_home,
+        description="folder for everything the platform keeps on this machine; `.m5` in the clone, or in the working "
+        "directory if the package is installed without one",
+    )
     landing: str = Field("", description="folder or s3:// URI of M5's CSV files; empty: M5_HOME/landing")
     lake: str = Field("", description="folder or s3:// URI of the Parquet lake; empty: M5_HOME/lake")
     allowed_hosts: tuple[str, ...] = Field(
@@ -68,12 +78,16 @@ class Settings(BaseSettings):
     )
 
     week_start: Literal["monday", "sunday"] = Field("monday", description="weekday on which forecast weeks begin")
-    last_week: dt.date | None = Field(None, description="last week of frozen data, by its first day; unset: live data")
+    last_week: dt.date | Literal["live"] | None = Field(
+        None,
+        description="last week of frozen data, by its first day, or `live`; unset: sales that end more than a year ago "
+        "are frozen",
+    )
     schedule_hour: int = Field(2, ge=0, le=23, description="hour of the weekly run, on the first day of a week")
     time_zone: str = Field("UTC", description="time zone of the schedules")
     history_weeks: int = Field(112, ge=8, le=520, description="weeks of daily sales for features and models")
-    min_history_weeks: int = Field(50, ge=5, description="weeks of sales needed before the first forecast")
-    cadence_weeks: int = Field(4, ge=1, description="weeks between trainings of a model")
+    min_history_weeks: int = Field(50, ge=5, le=520, description="weeks of sales needed before the first forecast")
+    cadence_weeks: int = Field(4, ge=1, le=520, description="weeks between trainings of a model")
     alignment: float = Field(
         0.8, ge=0, le=1, description="alignment strength until enough past weeks are scored (0 = none, 1 = full)"
     )
@@ -84,13 +98,25 @@ class Settings(BaseSettings):
         "", description="dates on which stores will open although their sales show them closed so far; same form"
     )
     heavy_jobs: int = Field(
-        1, ge=1, description="features and training jobs that may run at the same time, across all runs"
+        1, ge=1, le=100, description="features and training jobs that may run at the same time, across all runs"
     )
     sagemaker: JobSettings = Field(default_factory=JobSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     quicksight: QuickSightSettings = Field(default_factory=QuickSightSettings)
+
+    @field_validator("last_week", mode="before")
+    @classmethod
+    def _is_a_day_or_live(cls, given: object) -> object:
+        if not isinstance(given, str) or given == "live":
+            return given
+        if not given:
+            return None
+        try:  # Python reads other forms of dates too, such as 2016-W20-1
+            return dt.date.fromisoformat(given if _DAY.fullmatch(given) else "")
+        except ValueError:
+            raise ValueError(f"{given!r} is neither `live` nor the first day of a week such as 2016-05-16") from None
 
     @field_validator("time_zone")
     @classmethod
@@ -155,7 +181,7 @@ class Settings(BaseSettings):
         self.home = self.home.expanduser().resolve()
         self.landing = self.landing or str(self.home / "landing")
         self.lake = self.lake or str(self.home / "lake")
-        if self.last_week and self.last_week.weekday() != self.first_weekday:
+        if isinstance(self.last_week, dt.date) and self.last_week.weekday() != self.first_weekday:
             raise ValueError(f"M5_LAST_WEEK={self.last_week} is not a {self.week_start}, the day on which weeks begin")
         if self.sagemaker.mode == "aws" and not self.lake.startswith("s3://"):
             raise ValueError(

@@ -30,9 +30,9 @@ class QuickSightSettings(BaseSettings):
     database_host: str = Field("", description="PostgreSQL host, as QuickSight reaches it")
     database_port: int = Field(5432, ge=1, le=65535, description="PostgreSQL port")
     database_name: str = Field("m5", description="PostgreSQL database")
-    poll_seconds: float = Field(5.0, gt=0, description="seconds between status requests")
+    poll_seconds: float = Field(5.0, gt=0, le=3_600, description="seconds between status requests")
     timeout_minutes: float = Field(
-        60.0, gt=0, description="longest wait for one operation, or while QuickSight throttles"
+        60.0, gt=0, le=10_080, description="longest wait for one operation, or while QuickSight throttles"
     )
 
     @model_validator(mode="after")

@@ -63,7 +63,9 @@ class TrainingResources(JobResources):
 
     volume_gb: int = Field(30, ge=1, le=16384, description="disk per instance, in GB")
     spot: bool = Field(False, description="use spot instances; an interrupted job resumes from its checkpoints")
-    max_wait_minutes: int = Field(360, ge=1, description="longest run time and wait for spot capacity together")
+    max_wait_minutes: int = Field(
+        360, ge=1, le=43_200, description="longest run time and wait for spot capacity together"
+    )
 
     @model_validator(mode="after")
     def _wait_covers_runtime(self) -> Self:
@@ -135,7 +137,9 @@ class JobSettings(BaseSettings):
         default_factory=dict,
         description="JSON map; USD per hour by instance type, where the built-in prices do not apply",
     )
-    poll_seconds: float = Field(15.0, gt=0, description="seconds between status requests on AWS (0.25 in local mode)")
+    poll_seconds: float = Field(
+        15.0, gt=0, le=3_600, description="seconds between status requests on AWS (0.25 in local mode)"
+    )
 
     @model_validator(mode="after")
     def _whole_network(self) -> Self:

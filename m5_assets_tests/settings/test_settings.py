@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import tempfile
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -47,10 +48,14 @@ def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_p
         ({"M5_HISTORY_WEEKS": "many"}, ["M5_HISTORY_WEEKS", "integer"]),
         ({"M5_LSTM_WEIGHT": "1.5"}, ["M5_LSTM_WEIGHT", "less than or equal to 1"]),
         ({"M5_LAST_WEEK": "2016-05-17"}, ["M5_LAST_WEEK=2016-05-17", "monday"]),
+        ({"M5_LAST_WEEK": "1463356800"}, ["M5_LAST_WEEK", "'1463356800' is neither `live` nor the first day"]),
+        ({"M5_LAST_WEEK": "2016-05-32"}, ["M5_LAST_WEEK", "2016-05-32", "such as 2016-05-16"]),
+        ({"M5_LAST_WEEK": "0001-01-01"}, ["M5_LAST_WEEK", "0001-01-01", "such as 2016-05-16"]),
         ({"M5_CLOSED_DAYS": "01-01,25-12"}, ["M5_CLOSED_DAYS", "'25-12' is not a day of the year such as 12-25"]),
         ({"M5_OPEN_DAYS": "CA_1"}, ["M5_OPEN_DAYS", "CA_1:12-25"]),
         ({"M5_CLOSED_DAYS": "12-25," * 43}, ["M5_CLOSED_DAYS", "has 258 characters; at most 256"]),
         ({"M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_MODE=aws"]),
+        ({"M5_SAGEMAKER_FEATURES": "ml.m5.large"}, ["set M5_SAGEMAKER_FEATURES__INSTANCE_TYPE and"]),
         ({"M5_SAGEMAKER_FEATURES__INSTANCES": "3"}, ["M5_SAGEMAKER_FEATURES__INSTANCES", "not permitted"]),
         (
             {"M5_SAGEMAKER_GBM_TRANSFORM__INSTANCE_COUNT": "0"},
@@ -89,6 +94,31 @@ def test_invalid_settings_are_named(
         settings()
     for word in words:
         assert word in str(problem.value)
+
+
+def test_an_empty_last_week_is_none_and_live_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, expected in {"": None, "live": "live", "2016-05-16": dt.date(2016, 5, 16)}.items():
+        monkeypatch.setenv("M5_LAST_WEEK", given)
+        assert Settings().last_week == expected
+
+
+def test_every_whole_number_and_every_wait_has_an_upper_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    classes: dict[str, type[BaseModel]] = {"M5_": Settings}
+    classes |= {f"M5_{name.upper()}_": group for name, group in GROUPS.items()}
+    classes |= {f"M5_SAGEMAKER_{job}__": part for job, part in JOBS.items()}
+    names = [
+        f"{prefix}{name}".upper()
+        for prefix, group in classes.items()
+        for name, field in group.model_fields.items()
+        if field.annotation is int or name.endswith(("_seconds", "_minutes"))
+    ]
+    assert len(names) > 20
+    for name in names:
+        with monkeypatch.context() as one:
+            one.setenv(name, "99999999")
+            settings.cache_clear()
+            with pytest.raises(InvalidSettings, match=f"{name}: Input should be less than"):
+                settings()
 
 
 def test_a_home_behind_a_broken_link_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -163,6 +193,7 @@ JOB_PARTS: dict[str, type[JobResources]] = {
     "training": TrainingResources,
     "transform": TransformResources,
 }
+JOBS = {"features": ProcessingResources, "lstm_training": TrainingResources, "gbm_transform": TransformResources}
 
 
 def _row(name: str, field: FieldInfo, limited_to: str = "") -> str:

@@ -33,7 +33,7 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import Settings
-from m5_assets.weeks import Week, last_full_week
+from m5_assets.weeks import Week, frozen_week, last_full_week
 
 _RUNS_LOOKED_AT = 500
 _FAILURES_LOOKED_AT = 30
@@ -245,7 +245,8 @@ def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Itera
         if not weeks:
             continue
         last = Week.parse(weeks[-1])
-        due = last if source.last_week else max(last, last_full_week(now, source))
+        loaded = Week.parse(max([*lake.partitions("raw_sales"), last.key]))
+        due = last if frozen_week(loaded.origin, now, source) else max(last, last_full_week(now, source))
         trained = Week.parse(lake.get(dataset, last.key).attributes["trained_week"])
         found = age(due, trained, source.checks.limit("model_age_weeks"))
         if not found.passed:
@@ -265,13 +266,13 @@ def late_forecast(
 ) -> Iterator[Incident]:
     """Yield the week that is due on live data if its sales have landed and it has no forecast."""
     due = last_full_week(now - dt.timedelta(hours=source.checks.landing_hours + source.schedule_hour), source)
-    if source.last_week or due.key in lake.partitions("ensemble_forecast"):
+    if due.key in lake.partitions("ensemble_forecast"):
         return
     try:
         landed = landing.open().days()[1]
     except (BadInput, OSError):  # `stale_data` reports it
         return
-    if landed >= due.origin:
+    if landed >= due.origin and not frozen_week(landed, now, source):
         yield Incident(
             key="late",
             title=f"week {due} is landed and not forecast",

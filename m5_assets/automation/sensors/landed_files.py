@@ -31,7 +31,7 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.settings import settings
-from m5_assets.weeks import Week, last_full_week
+from m5_assets.weeks import Week, frozen_week, last_full_week
 
 _SAID = 12
 
@@ -114,7 +114,8 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     now = dt.datetime.now(dt.UTC)
     assert seen.days is not None  # noqa: S101  # set together with the contents
     days = dt.date.fromisoformat(seen.days[0]), dt.date.fromisoformat(seen.days[1])
-    due = [] if settings().last_week else due_weeks(lake, days, now, settings())
+    frozen = frozen_week(days[1], now, settings())
+    due = [] if frozen else due_weeks(lake, days, now, settings())
     if under_way(context.instance):
         return _nothing("landed files are being loaded", seen)
     lacking = unfinished_loads(context.instance)
@@ -132,9 +133,7 @@ def _ask(context: dg.SensorEvaluationContext, lake: Lake, seen: Seen) -> dg.Sens
     again = [week for week in stale if week.key == lake.partitions(FORECAST)[-1]]
     unfinished = unfinished_weeks(context.instance, weekly_forecast.name)
     weeks = [week for week in sorted({*due, *again}) if week.key not in unfinished]
-    early = (
-        not settings().last_week and max(seen.contents["raw_sales"], default="") > last_full_week(now, settings()).key
-    )
+    early = not frozen and max(seen.contents["raw_sales"], default="") > last_full_week(now, settings()).key
     after = _with(seen, settled=not early)
     if not weeks:
         return _nothing("the last landed week is not over yet" if early else "all landed weeks are forecast", after)

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import click
 
-import m5_assets
+from m5_assets.clone import CLONE
 from m5_assets.errors import UserError
 from m5_assets.extras.deployment.checkout import Environment, checked_out, clean_commit, read_stacks
 from m5_assets.extras.deployment.images import build, image_tags, missing_images, push
 from m5_assets.extras.deployment.programs import AwsCli, ProgramFailed
 from m5_assets.extras.deployment.stacks import WAITS, CloudFormation, Plan
-
-CHECKOUT = Path(m5_assets.__file__).parents[1]
 
 log = logging.getLogger("m5")
 
@@ -34,7 +32,7 @@ def deploy(environment: str, only_plan: bool, yes: bool, undo: bool) -> None:
     run(environment, only_plan=only_plan, yes=yes, undo=undo)
 
 
-def run(name: str, *, only_plan: bool, yes: bool, undo: bool, checkout: Path = CHECKOUT) -> None:
+def run(name: str, *, only_plan: bool, yes: bool, undo: bool, checkout: Path = CLONE) -> None:
     """Deploy an environment from a checkout, or show what a deployment would change.
 
     Args:

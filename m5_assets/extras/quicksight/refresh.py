@@ -6,8 +6,8 @@ import dagster as dg
 
 from m5_assets.extras.quicksight.ingestion import Ingestion, read_loads, refresh
 from m5_assets.extras.quicksight.quicksight_api import QuickSight, QuickSightError, Refused
+from m5_assets.partitions import WEEKS
 from m5_assets.resources.postgres import PostgresResource
-from m5_assets.weeks import WEEKS
 
 NOT_REFRESHED = "not refreshed: M5_QUICKSIGHT_REFRESH is not set"
 _CANNOT_PASS = {"AccessDeniedException", "UnsupportedUserEditionException", "InvalidParameterValueException"}

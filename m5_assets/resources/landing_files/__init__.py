@@ -6,12 +6,13 @@ The files have the format in which Kaggle publishes M5. A file that fails a chec
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
 
 from m5_assets.resources.landing_files.bad_input import BadInput
-from m5_assets.resources.landing_files.calendar_file import read_calendar
+from m5_assets.resources.landing_files.calendar_file import read_calendar, read_first_day
 from m5_assets.resources.landing_files.csv_file import LandingFile
 from m5_assets.resources.landing_files.folder import Folder
 from m5_assets.resources.landing_files.official_file import LandedOfficial, read_official
@@ -24,9 +25,18 @@ from m5_assets.resources.landing_files.sales_file import (
     read_sales,
     summarize_sales,
 )
-from m5_assets.resources.landing_files.totals_file import LandedTotals, read_totals, sum_totals
+from m5_assets.resources.landing_files.totals_file import KEY_COLUMNS, LandedTotals, read_totals, sum_totals
 
-__all__ = ["BadInput", "LandedOfficial", "LandedSales", "LandedTotals", "Landing", "content_by_week", "sum_totals"]
+__all__ = [
+    "BadInput",
+    "LandedOfficial",
+    "LandedSales",
+    "LandedTotals",
+    "Landing",
+    "Span",
+    "content_by_week",
+    "sum_totals",
+]
 
 CALENDAR = "calendar.csv"
 PRICES = "sell_prices.csv"
@@ -34,6 +44,21 @@ SALES = ("sales_train_evaluation.csv", "sales_train_validation.csv")
 """File names of the sales, preferred one first."""
 TOTALS = "sales_store_dept_history.csv"
 OFFICIAL = "official.parquet"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The days that landed files cover.
+
+    Attributes:
+        first_day: first day of the sales or the older totals.
+        first_sales_day: first day of the sales.
+        last_day: last day of the sales.
+    """
+
+    first_day: dt.date
+    first_sales_day: dt.date
+    last_day: dt.date
 
 
 class Landing:
@@ -93,6 +118,13 @@ class Landing:
         numbers, days = read_days(file), calendar.set_index("d")["date"]
         check_days(file, numbers, calendar)
         return days[numbers[0]].date(), days[numbers[-1]].date()
+
+    def span(self) -> Span:
+        """Return which days the sales and the older totals cover; reads only the first lines of the files."""
+        number, date = read_first_day(self._folder.file(CALENDAR))
+        sales, totals = self.sales_days(), self._folder.find(TOTALS)
+        first = min(sales[0], read_days(totals, KEY_COLUMNS)[0]) if totals else sales[0]
+        return Span(*(date + dt.timedelta(days=day - number) for day in (first, sales[0], sales[-1])))
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return (size in bytes, modification time in ns) of each stored file, to detect changes without reading."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from re import compile as pattern
+import csv
+import datetime as dt
+import io
+import re
 
 import pandas as pd
 import pyarrow as pa
@@ -30,7 +33,7 @@ _REMEDY = "Correct these rows, or extend Kaggle's calendar.csv with days in the 
 def read_calendar(file: LandingFile) -> pd.DataFrame:
     """Read and validate the calendar; see `Landing.calendar` for the columns."""
     header = file.header()
-    snap_columns = [name for name in header if pattern(r"snap_[A-Z]{2}").fullmatch(name)]
+    snap_columns = [name for name in header if re.fullmatch(r"snap_[A-Z]{2}", name)]
     file.check_columns(header, [*DAY_COLUMNS, *EVENT_COLUMNS, *(snap_columns or ["snap_CA"])])
     forms = _FORMS | dict.fromkeys(snap_columns, "[01]")
     types = {name: pa.string() for name in header}
@@ -62,6 +65,16 @@ def read_calendar(file: LandingFile) -> pd.DataFrame:
     _check_order(file, text, calendar)
     _check_events(file, text)
     return calendar
+
+
+def read_first_day(file: LandingFile) -> tuple[int, dt.date]:
+    """Return number and date of the calendar's first day; reads only its first lines."""
+    with file.open() as source:
+        for row in csv.DictReader(io.TextIOWrapper(source, "utf-8-sig", errors="replace")):
+            if re.fullmatch(_FORMS["d"], row.get("d") or "") and re.fullmatch(_FORMS["date"], row.get("date") or ""):
+                return int(row["d"].removeprefix("d_")), dt.date.fromisoformat(row["date"])
+            break
+    raise BadInput(file, "does not begin with a day", _REMEDY)
 
 
 def _check_order(file: LandingFile, text: pd.DataFrame, calendar: pd.DataFrame) -> None:
