@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m5_assets.settings import Settings
-from m5_assets.weeks import Week, week_containing, weekly_partitions, weeks_between
+from m5_assets.weeks import Week, frozen_week, newest_due_week, week_containing, weeks_between
 
 DAYS = st.dates(dt.date(2011, 1, 29), dt.date(2030, 1, 1))
 
@@ -43,13 +43,26 @@ def test_invalid_week_keys_are_rejected(text: str) -> None:
         Week.parse(text)
 
 
-def test_partitions_of_frozen_data_end_with_its_last_week() -> None:
-    partitions = weekly_partitions(Settings(last_week=dt.date(2016, 5, 16)))
-    keys = partitions.get_partition_keys()
-    assert (keys[0], keys[-1], len(keys)) == ("2011-01-24", "2016-05-16", 278)
+@pytest.mark.parametrize(
+    ("given", "now", "frozen", "due"),
+    [
+        (None, "2016-05-23", None, "2016-05-16"),
+        (None, "2017-05-22", None, "2017-05-15"),
+        (None, "2017-05-23", "2016-05-16", "2016-05-16"),
+        ("2016-05-09", "2016-05-23", "2016-05-09", "2016-05-09"),
+        ("2026-05-11", "2016-05-23", "2026-05-11", "2016-05-16"),
+        ("live", "2026-11-29", None, "2026-11-16"),
+    ],
+)
+def test_sales_that_end_more_than_a_year_ago_are_frozen_unless_set_otherwise(
+    given: str | None, now: str, frozen: str | None, due: str
+) -> None:
+    source = Settings.model_validate({"last_week": given})
+    last_day, at = dt.date(2016, 5, 22), dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
+    assert str(frozen_week(last_day, at, source)) == str(frozen)
+    assert newest_due_week(last_day, at, source).key == due
 
 
-def test_partitions_follow_weeks_that_begin_on_sunday() -> None:
-    partitions = weekly_partitions(Settings(week_start="sunday", last_week=dt.date(2016, 5, 15)))
-    assert partitions.get_partition_keys()[0] == "2011-01-23"
-    assert partitions.get_last_partition_key() == "2016-05-15"
+def test_frozen_sales_that_end_within_a_week_end_with_the_week_before() -> None:
+    now = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
+    assert frozen_week(dt.date(2016, 5, 21), now, Settings()) == Week.parse("2016-05-09")

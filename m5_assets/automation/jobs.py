@@ -5,9 +5,12 @@ import datetime as dt
 import dagster as dg
 
 from m5_assets.automation import housekeeping as cleaning
+from m5_assets.automation.due_weeks import earliest_week
 from m5_assets.dagster_internals import UnresolvedAssetJobDefinition
+from m5_assets.partitions import KNOWN
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.limits import Retention
+from m5_assets.settings import settings
 
 _IN_ORDER = {"m5/order": "weekly"}
 """dagster.yaml runs these one at a time, in the order of the requests: a week reuses the models of the week before."""
@@ -33,7 +36,8 @@ weekly_forecast = dg.define_asset_job(
     tags=_IN_ORDER,
     op_retry_policy=RETRIES,
     description="Forecasts a week, from the landed files to PostgreSQL: sales, features, models, forecasts, load, "
-    "QuickSight refresh.",
+    f"QuickSight refresh. A week needs M5_MIN_HISTORY_WEEKS={settings().min_history_weeks} weeks of sales"
+    + (f": {earliest_week(KNOWN.first_sales_day, settings())} is the first." if KNOWN else "."),
 )
 back_history = dg.define_asset_job(
     "back_history",

@@ -21,6 +21,8 @@ from m5_assets.weeks import Week, frozen_week
 
 _CRON_WEEKDAY = (settings().first_weekday + 1) % 7
 
+_OFF = "Off until you turn it on, because"
+
 
 def _cron(after: int, minute: int = 0) -> str:
     """Return the cron schedule of a job some hours after the forecast; from midnight on, that is the next day."""
@@ -33,7 +35,7 @@ def _cron(after: int, minute: int = 0) -> str:
     cron_schedule=_cron(0),
     execution_timezone=settings().time_zone,
     description="Weekly: forecasts all weeks that are over, landed and not yet forecast, in order. On frozen data "
-    "(M5_LAST_WEEK): the earliest week not yet forecast.",
+    f"(M5_LAST_WEEK): the earliest week not yet forecast. {_OFF} it starts long jobs, on AWS paid ones.",
 )
 def weekly(
     context: dg.ScheduleEvaluationContext, lake: Lake, landing: LandingFolder
@@ -77,7 +79,8 @@ def _loads(instance: dg.DagsterInstance, lake: Lake, contents: Contents, weeks: 
     job=accuracy,
     cron_schedule=_cron(2),
     execution_timezone=settings().time_zone,
-    description="Weekly, after the forecast: scores the forecasts whose four weeks of sales are now known.",
+    description="Weekly, after the forecast: scores the forecasts whose four weeks of sales are now known. "
+    f"{_OFF} it follows `weekly`.",
 )
 def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
     """Request the accuracy of every forecast that can be scored and is not, or whose sales were corrected since."""
@@ -93,7 +96,8 @@ def weekly_accuracy(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[d
     job=housekeeping,
     cron_schedule=_cron(4, minute=30),
     execution_timezone=settings().time_zone,
-    description="Weekly: deletes what M5_RETENTION_* does not keep and no current forecast needs.",
+    description="Weekly: deletes what M5_RETENTION_* does not keep and no current forecast needs. "
+    f"{_OFF} it deletes files and runs.",
 )
 def weekly_housekeeping(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Request one run."""

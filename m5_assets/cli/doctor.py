@@ -35,7 +35,7 @@ from m5_assets.alerts import AppriseChannel, DeliveryError, Incident, announce, 
 from m5_assets.automation.due_weeks import FORECAST
 from m5_assets.automation.sensors.incident_detection import old_models
 from m5_assets.checks.landing import landed_is_fresh
-from m5_assets.cli.instance import dagster_home
+from m5_assets.cli.instance import dagster_home, of_another_clone
 from m5_assets.cli.problems import in_one_line
 from m5_assets.dagster_internals import InstigatorType
 from m5_assets.dashboard.static_files import url
@@ -184,6 +184,8 @@ def _folders(source: Settings) -> Iterator[Diagnosis]:
             yield Diagnosis("folders", "wrong", f"{name}: {problem}", f"make {folder} writable for this user")
         else:
             yield Diagnosis("folders", "good", f"{name} {folder} is writable")
+    if other := of_another_clone():
+        yield Diagnosis("folders", "wrong", *other)
     if is_open(source.home):
         text_ = f"other accounts of this machine can read M5_HOME {source.home}"
         yield Diagnosis("folders", "wrong", text_, f"`chmod 700 {source.home}`")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 
 from m5_assets.automation.home_instance import home_folder, link_configuration
+from m5_assets.clone import CLONE, IS_CLONE
+from m5_assets.errors import UserError
 from m5_assets.private_folder import private_folder
 from m5_assets.resources.sagemaker_jobs import HEAVY
 from m5_assets.settings import settings
+
+_UI = "ui.lock"
 
 
 def dagster_home() -> Path:
@@ -31,6 +38,53 @@ def prepare_instance() -> None:
     dagster_home()
     with dg.DagsterInstance.get() as instance:
         _set_pool_limits(instance)
+
+
+@contextlib.contextmanager
+def only_ui(port: int) -> Iterator[None]:
+    """Let one `m5 ui` at a time use M5_HOME; two daemons would request each week twice.
+
+    Raises:
+        UserError: another one runs, or the home belongs to another clone.
+    """
+    if other := of_another_clone():
+        raise UserError(": ".join(other))
+    with (settings().home / _UI).open("a+") as record:
+        try:
+            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"`m5 ui` already runs on M5_HOME={settings().home} ({running_ui()}): stop it, or set another M5_HOME"
+            ) from None
+        record.truncate(0)
+        record.write(f"process {os.getpid()}, port {port}, {CLONE}")
+        record.flush()
+        yield
+
+
+def running_ui() -> str:
+    """Return what runs as `m5 ui` on M5_HOME: process, port and clone; empty if nothing does."""
+    try:
+        with (settings().home / _UI).open() as record:
+            try:
+                fcntl.flock(record, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return record.read() or "starting"
+    except FileNotFoundError:
+        pass
+    return ""
+
+
+def of_another_clone() -> tuple[str, str] | None:
+    """Return what to say of a home whose dagster.yaml is another clone's, and the remedy; None for any other home."""
+    link = settings().home / "dagster" / "dagster.yaml"
+    clone = link.resolve().parent
+    if not (IS_CLONE and link.is_symlink() and link.exists()) or clone == CLONE.resolve():
+        return None
+    return (
+        f"M5_HOME {settings().home} belongs to the clone {clone}",
+        f"set another M5_HOME, or remove {link} to move it",
+    )
 
 
 def _set_pool_limits(instance: dg.DagsterInstance) -> None:

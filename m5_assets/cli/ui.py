@@ -16,11 +16,12 @@ import click
 import dagster as dg
 import yaml
 
-from m5_assets.cli.instance import prepare_instance
+from m5_assets.cli.instance import only_ui, prepare_instance
 from m5_assets.cli.parameters import PORT
 from m5_assets.clone import CLONE
 from m5_assets.dagster_internals import ProxyServerManager, WorkspaceFileTarget
 from m5_assets.errors import UserError
+from m5_assets.web.listening import listen
 
 _WORKSPACE = CLONE / "workspace.yaml"
 _STOP_SECONDS = 60
@@ -35,9 +36,10 @@ def ui(port: int, host: str) -> None:
     Like `dagster dev`, with the webserver guarded against other web pages.
     """
     stop_on_signals()
+    listen(host, port).close()  # before the daemon and the code server start
     prepare_instance()
     programs = Path(sys.executable).parent
-    with contextlib.suppress(KeyboardInterrupt), _code_servers() as workspace:
+    with contextlib.suppress(KeyboardInterrupt), only_ui(port), _code_servers() as workspace:
         run_together(
             {
                 "webserver": [

@@ -14,6 +14,7 @@ from m5_assets.dashboard.last_run import last_run_of
 from m5_assets.resources.postgres import PostgresResource
 from m5_assets.settings import settings
 from m5_assets.web.hosts import LOOPBACK, allowed_hosts
+from m5_assets.web.listening import listen
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +25,11 @@ def serve(host: str, port: int) -> None:
     Args:
         host: address to bind. The pages have no login: anything but loopback belongs behind a proxy that has one.
         port: port to bind.
+
+    Raises:
+        UserError: the address cannot be bound.
     """
-    source = settings()
+    source, bound = settings(), listen(host, port)
     database = PostgresResource.of(source)
     dagster_home = Path(os.environ.get("DAGSTER_HOME", str(source.home / "dagster")))
     hosts = allowed_hosts(host, source.allowed_hosts)
@@ -34,4 +38,5 @@ def serve(host: str, port: int) -> None:
     if host not in LOOPBACK:
         _log.warning("the dashboard has no login and %s is reachable from other machines: put a proxy in front", host)
     _log.info("dashboard: http://%s:%d (Ctrl-C to stop)", host or "0.0.0.0", port)  # noqa: S104
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[bound])

@@ -8,15 +8,14 @@ import json
 import logging
 import subprocess
 import sys
-from pathlib import Path
 
-from m5_assets.resources.lake import Lake
+from pyarrow import fs
+
 from m5_assets.resources.landing_files import Landing, Span
+from m5_assets.resources.landing_files.folder import Folder
 
-_PATIENCE_SECONDS = 30
-_WEEK = dt.timedelta(days=7)
+_PATIENCE_SECONDS = 60
 _S3 = "s3://"
-_DATASETS = ("raw_sales", "store_dept_sales")
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +62,16 @@ def look(landing: str, lake: str) -> Span | None:
     )
 
 
-def _loaded(root: str) -> list[Span]:
-    if not root.startswith(_S3) and not Path(root).exists():
-        return []  # a lake would create it
-    lake = Lake(root=root)
-    sales, totals = ([dt.date.fromisoformat(key) for key in lake.folders(name)] for name in _DATASETS)
-    return [Span(min(sales + totals), sales[0], sales[-1] + _WEEK - dt.timedelta(days=1))] if sales else []
+def _loaded(lake: str) -> list[Span]:
+    # Not by the resource `Lake`: it imports Dagster, which would take most of the time, and creates its folder.
+    sales, totals = (_weeks(Folder.at(lake), dataset) for dataset in ("raw_sales", "store_dept_sales"))
+    return [Span(min(sales + totals), min(sales), max(sales) + dt.timedelta(days=6))] if sales else []
+
+
+def _weeks(lake: Folder, dataset: str) -> list[dt.date]:
+    selector = fs.FileSelector(f"{lake.path}/{dataset}", allow_not_found=True)
+    names = [found.base_name for found in lake.filesystem.get_file_info(selector)]
+    return [dt.date.fromisoformat(name.removeprefix("week=")) for name in names if name.startswith("week=")]
 
 
 if __name__ == "__main__":

@@ -184,15 +184,11 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise MissingInput(dataset, partition, remedy or f"materialise {dataset} first")
         return found
 
-    def folders(self, dataset: str) -> list[str]:
-        """Return the partition keys that have a folder, in order; one request, however many there are."""
-        selector = pafs.FileSelector(self.path(dataset), allow_not_found=True, recursive=False)
-        folders = [i.base_name for i in self.filesystem.get_file_info(selector) if i.type == pafs.FileType.Directory]
-        return sorted(name.removeprefix("week=") for name in folders if name.startswith("week="))
-
     def partitions(self, dataset: str) -> list[str]:
         """Return the partition keys that have a manifest, in order."""
-        keys = self.folders(dataset)
+        selector = pafs.FileSelector(self.path(dataset), allow_not_found=True, recursive=False)
+        folders = [i.base_name for i in self.filesystem.get_file_info(selector) if i.type == pafs.FileType.Directory]
+        keys = sorted(name.removeprefix("week=") for name in folders if name.startswith("week="))
         paths = [self.path(f"{self.folder(dataset, key)}/{_MANIFEST}") for key in keys]
         present = self.filesystem.get_file_info(paths) if paths else []
         return [key for key, info in zip(keys, present, strict=True) if info.type == pafs.FileType.File and info.size]

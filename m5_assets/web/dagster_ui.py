@@ -13,6 +13,7 @@ from dagster_webserver.version import __version__
 
 from m5_assets.dagster_internals import WorkspaceFileTarget, WorkspaceProcessContext
 from m5_assets.web.guard import Guard
+from m5_assets.web.listening import listen
 
 _log = logging.getLogger(__name__)
 
@@ -32,14 +33,18 @@ def serve(workspace: Path, host: str, port: int, hosts: Collection[str]) -> None
         host: address to bind. The UI has no login: anything but loopback belongs behind a proxy that has one.
         port: port to bind.
         hosts: allowed host names.
+
+    Raises:
+        UserError: the address cannot be bound.
     """
+    bound = listen(host, port)
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_MILLISECONDS, _RECYCLE_SECONDS, _OVERFLOW)
         target = WorkspaceFileTarget(paths=[str(workspace)])
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = guarded(context, hosts)
             _log.info("Dagster's UI: http://%s:%d (Ctrl-C to stop)", host, port)
-            uvicorn.run(
+            config = uvicorn.Config(
                 app,
                 host=host,
                 port=port,
@@ -47,6 +52,7 @@ def serve(workspace: Path, host: str, port: int, hosts: Collection[str]) -> None
                 server_header=False,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
+            uvicorn.Server(config).run(sockets=[bound])
 
 
 def guarded(context: WorkspaceProcessContext, hosts: Collection[str]) -> Guard:

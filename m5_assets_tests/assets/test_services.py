@@ -49,8 +49,9 @@ def instance(home: Home) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture(scope="module")
 def services(home: Home, instance: dg.DagsterInstance) -> Iterator[Services]:
-    environment = {name: value for name, value in home.environment.items() if name != "M5_LAST_WEEK"}  # live data
-    services = Services(home.path, environment | {"DAGSTER_HOME": str(home.path / "dagster")})
+    services = Services(
+        home.path, home.environment | {"DAGSTER_HOME": str(home.path / "dagster"), "M5_LAST_WEEK": "live"}
+    )
     services.start("webserver")
     services.start("daemon")
     yield services

@@ -30,9 +30,9 @@ from m5_assets.sample import write_sample
 from m5_assets.settings import Settings, settings
 from m5_assets.weeks import Week
 
-FROZEN = Settings(last_week=dt.date(2016, 5, 16), min_history_weeks=50)
+LAST = Week.parse("2016-05-16")
 LANDED = (dt.date(2015, 5, 25), dt.date(2016, 5, 22))  # 52 weeks
-LIVE = Settings(min_history_weeks=50)
+SETTINGS = Settings(min_history_weeks=50)
 
 
 def _at(text: str) -> dt.datetime:
@@ -64,7 +64,7 @@ def _made(lake: Lake, dataset: str, *keys: str, content: str | None = None) -> N
 
 def test_a_replay_requests_the_earliest_week_not_yet_forecast(lake: Lake) -> None:
     asked = []
-    while (week := replay_week(lake, LANDED, FROZEN)) is not None:
+    while (week := replay_week(lake, LANDED[0], LAST, SETTINGS)) is not None:
         asked.append(week.key)
         _made(lake, "ensemble_forecast", week.key)
     # 52 weeks have landed, the last one 2016-05-16; the first week with 50 weeks of sales is the 50th.
@@ -73,8 +73,8 @@ def test_a_replay_requests_the_earliest_week_not_yet_forecast(lake: Lake) -> Non
 
 def test_a_replay_fills_gaps_first_and_skips_weeks_under_way(lake: Lake) -> None:
     _made(lake, "ensemble_forecast", "2016-05-02", "2016-05-16")
-    assert replay_week(lake, LANDED, FROZEN) == Week.parse("2016-05-09")
-    assert replay_week(lake, LANDED, FROZEN, {"2016-05-09"}) is None
+    assert replay_week(lake, LANDED[0], LAST, SETTINGS) == Week.parse("2016-05-09")
+    assert replay_week(lake, LANDED[0], LAST, SETTINGS, {"2016-05-09"}) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_replay_fills_gaps_first_and_skips_weeks_under_way(lake: Lake) -> None
 )
 def test_due_weeks(lake: Lake, done: tuple[str, ...], landed: dt.date, now: str, due: list[str]) -> None:
     _made(lake, "ensemble_forecast", *done)
-    assert [week.key for week in due_weeks(lake, (LANDED[0], landed), _at(now), LIVE)] == due
+    assert [week.key for week in due_weeks(lake, (LANDED[0], landed), _at(now), SETTINGS)] == due
 
 
 def test_weeks_that_changed_or_are_missing_are_loaded(lake: Lake) -> None:

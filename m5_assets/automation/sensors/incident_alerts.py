@@ -44,6 +44,7 @@ def look(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder
         "checks": lambda: incident_detection.failed_checks(instance, repository, ui),
         "schedules": lambda: incident_detection.missed_schedules(instance, crons, now, ui),
         "data": lambda: incident_detection.stale_data(landing, now, source, ui),
+        "partitions": lambda: incident_detection.weeks_not_offered(lake, landing, now, source, ui),
         "models": lambda: incident_detection.old_models(lake, now, source, ui),
         "forecast": lambda: incident_detection.late_forecast(lake, landing, now, source, ui),
     }

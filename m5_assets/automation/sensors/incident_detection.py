@@ -29,6 +29,8 @@ from m5_assets.dagster_internals import (
 )
 from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from m5_assets.model_specs import MODELS
+from m5_assets.partitions import WEEKS, weekly_partitions
+from m5_assets.resources.known_days import look
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
@@ -259,6 +261,25 @@ def old_models(lake: Lake, now: dt.datetime, source: Settings, ui: str) -> Itera
                 link=f"{ui}/assets/{dataset}",
                 week=due.key,
             )
+
+
+def weeks_not_offered(
+    lake: Lake, landing: LandingFolder, now: dt.datetime, source: Settings, ui: str
+) -> Iterator[Incident]:
+    """Yield an incident if weeks have landed that are no partitions of the code as this process has loaded it."""
+    known = look(landing.root, lake.root)
+    if known is None:
+        return
+    offered, landed = WEEKS.get_partition_keys(now), weekly_partitions(source, known, now).get_partition_keys(now)
+    if landed and not {landed[0], landed[-1]} <= {*offered}:
+        yield Incident(
+            key="partitions",
+            title=f"weeks {landed[0]} to {landed[-1]} are landed and not all offered",
+            what=f"the code was loaded when the landed weeks were {offered[0]} to {offered[-1]}",
+            effect="the other weeks cannot be started from the UI, by schedules or by sensors",
+            remedy="reload the code location: Deployment, Reload",
+            link=f"{ui}/locations",
+        )
 
 
 def late_forecast(

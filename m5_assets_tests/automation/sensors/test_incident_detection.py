@@ -14,12 +14,13 @@ from m5_assets.automation.sensors import incident_detection
 from m5_assets.automation.sensors.incident_alerts import alerts
 from m5_assets.checks.recording import Check, Finding, weekly_checks
 from m5_assets.dagster_internals import InstigatorType, ScheduleInstigatorData
+from m5_assets.partitions import WEEKS
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings
-from m5_assets.weeks import WEEKS, Week
+from m5_assets.weeks import Week
 from m5_assets_tests.support.dagster_internals import (
     InProcessCodeLocationOrigin,
     InstigatorState,
@@ -220,6 +221,23 @@ def test_stale_and_unreadable_landings_are_reported(landing: LandingFolder, tmp_
     assert reported(LandingFolder(root=str(tmp_path)), AFTER) == ["the landed sales cannot be read"]
 
 
+def test_landed_weeks_that_the_loaded_code_does_not_offer_are_reported(
+    lake: Lake, landing: LandingFolder, tmp_path: Path
+) -> None:
+    def reported(folder: str) -> list[str]:
+        where = LandingFolder(root=folder)
+        return [
+            i.title for i in incident_detection.weeks_not_offered(lake, where, dt.datetime.now(dt.UTC), Settings(), UI)
+        ]
+
+    assert reported(landing.root) == []
+    assert reported(str(tmp_path / "nothing")) == []
+    (tmp_path / "calendar.csv").write_text("date,wm_yr_wk,d\n2009-03-02,10906,d_1\n")
+    columns = "id,item_id,dept_id,cat_id,store_id,state_id," + ",".join(f"d_{day}" for day in range(1, 15))
+    (tmp_path / "sales_train_evaluation.csv").write_text(columns + "\n")
+    assert reported(str(tmp_path)) == ["weeks 2009-03-02 to 2009-03-09 are landed and not all offered"]
+
+
 def test_an_old_model_is_reported(lake: Lake) -> None:
     attributes = {"trained_week": WEEK.shift(-6).key, "trained_through": WEEK.shift(-6).origin.isoformat()}
     lake.commit(Manifest("gbm_model", WEEK.key, (), attributes=attributes))
@@ -228,6 +246,7 @@ def test_an_old_model_is_reported(lake: Lake) -> None:
     assert found.title == "gbm_model is too old, trained in week 2016-04-04"
     frozen = Settings(last_week=WEEK.first_day)
     assert list(incident_detection.old_models(lake, AFTER + dt.timedelta(weeks=3), frozen, UI)) == []
+    assert list(incident_detection.old_models(lake, AFTER + dt.timedelta(weeks=60), Settings(), UI)) == []
 
 
 def test_a_landed_week_without_a_forecast_is_late(lake: Lake, landing: LandingFolder) -> None:
@@ -235,6 +254,7 @@ def test_a_landed_week_without_a_forecast_is_late(lake: Lake, landing: LandingFo
         return [i.title for i in incident_detection.late_forecast(lake, landing, now, Settings(), UI)]
 
     assert reported(AFTER) == ["week 2016-05-16 is landed and not forecast"]
+    assert reported(AFTER + dt.timedelta(weeks=60)) == []  # frozen
     assert reported(AFTER - dt.timedelta(hours=12)) == ["week 2016-05-09 is landed and not forecast"]
     lake.commit(Manifest("ensemble_forecast", WEEK.key, ()))
     assert reported(AFTER) == []

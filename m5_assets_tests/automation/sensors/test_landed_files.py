@@ -18,6 +18,7 @@ from m5_assets.checks.features import CURRENT
 from m5_assets.checks.landing import LANDED, raw_sales_checks
 from m5_assets.checks.recording import Finding, weekly_checks
 from m5_assets.dagster_internals import AssetCheckExecutionRecordStatus as Status
+from m5_assets.partitions import WEEKS
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
@@ -26,7 +27,7 @@ from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
 from m5_assets.sample import write_sample
 from m5_assets.settings import settings
-from m5_assets.weeks import WEEKS, Week, weeks_between
+from m5_assets.weeks import Week, weeks_between
 
 LAST = Week.parse("2016-05-16")
 LANDED_WEEKS = 9
@@ -46,6 +47,7 @@ stand_in_checks = weekly_checks(
 @pytest.fixture(autouse=True)
 def _short_history(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("M5_MIN_HISTORY_WEEKS", "5")
+    monkeypatch.setenv("M5_LAST_WEEK", "live")
     settings.cache_clear()
     yield
     monkeypatch.undo()
