@@ -1,4 +1,5 @@
 # What users and CI run. Settings are M5_* variables (docs/settings.md); everything kept on this machine is in $(M5_HOME).
+# `m5`, `dagster` and `dg` in .venv/bin need no make: they use the same home and the same weeks.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -9,13 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 export M5_HOME ?= $(CURDIR)/.m5
-export DAGSTER_HOME ?= $(M5_HOME)/dagster
-# The sample and M5's own files end with this week. Live data has no last week: unset it.
-export M5_LAST_WEEK ?= 2016-05-16
 
 DEMO_ITEMS ?= 60
 DEMO_WEEKS ?= 64
 DEMO_SCORED ?= 2016-04-18
+DEMO_WEEK ?= 2016-05-16
 BACKFILL_FROM ?= 2015-05-25
 
 .PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint prose check-stacks docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-upgrade compose-down
@@ -46,9 +45,9 @@ $(VENV)/.developed: $(VENV)/.installed
 demo: install ## A generated sample, two weeks' forecasts, their accuracy
 	$(BIN)/m5 sample $(M5_HOME)/landing --items $(DEMO_ITEMS) --weeks $(DEMO_WEEKS) --seed 1
 	$(BIN)/m5 forecast --week $(DEMO_SCORED)
-	$(BIN)/m5 forecast --week $(M5_LAST_WEEK)
+	$(BIN)/m5 forecast --week $(DEMO_WEEK)
 	$(BIN)/m5 score --week $(DEMO_SCORED)
-	$(BIN)/m5 summary --week $(M5_LAST_WEEK) --scored $(DEMO_SCORED)
+	$(BIN)/m5 summary --week $(DEMO_WEEK) --scored $(DEMO_SCORED)
 
 ui: install ## Dagster's webserver and daemon on http://127.0.0.1:3000
 	$(BIN)/m5 ui

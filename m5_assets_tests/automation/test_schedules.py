@@ -215,13 +215,22 @@ def test_a_week_that_has_not_landed_is_not_requested(
     instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder, tmp_path: Path
 ) -> None:
     _made(lake, "ensemble_forecast", "2016-05-16")
-    with _evaluation(instance, "2026-11-16T02:00") as context:
+    with _evaluation(instance, "2016-11-14T02:00") as context:
         found = weekly(context, lake=lake, landing=landing)
         nowhere = weekly(context, lake=lake, landing=LandingFolder(root=str(tmp_path / "nowhere")))
     assert isinstance(found, dg.SkipReason)
     assert "landed through 2016-05-22" in str(found.skip_message)
     assert isinstance(nowhere, dg.SkipReason)
     assert "missing file" in str(nowhere.skip_message)
+
+
+def test_sales_that_ended_long_ago_are_replayed_one_week_per_tick(
+    instance: dg.DagsterInstance, lake: Lake, landing: LandingFolder
+) -> None:
+    keys = ["2016-05-02", "2016-05-09"]
+    for done, at in enumerate(("2026-11-16T02:00", "2026-11-23T02:00")):
+        _made(lake, "ensemble_forecast", *keys[:done])
+        assert [r.partition_key for r in _tick(instance, lake, landing, at) if r.partition_key] == [keys[done]]
 
 
 def test_the_landed_days_are_those_of_the_file(landing: LandingFolder) -> None:

@@ -122,8 +122,8 @@ def test_drifts_are_detected() -> None:
         ("2016-05-15", "2016-05-24T01:00", False),
         ("2016-05-21", "2016-05-24T01:00", False),
         ("2016-04-24", "2016-05-24T01:00", False),
-        ("2016-05-22", "2017-05-22T00:00", False),  # a year: the extract has stopped
-        ("2016-05-22", "2017-05-23T00:00", True),  # more than a year: the data are frozen
+        ("2016-05-22", "2017-05-23T01:00", False),  # a year: the extract has stopped
+        ("2016-05-22", "2017-05-24T01:00", True),  # more than a year: the data are frozen
     ],
 )
 def test_stale_data_is_detected(last_day: str, now: str, passed: bool) -> None:

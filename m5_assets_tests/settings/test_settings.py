@@ -193,7 +193,11 @@ JOB_PARTS: dict[str, type[JobResources]] = {
     "training": TrainingResources,
     "transform": TransformResources,
 }
-JOBS = {"features": ProcessingResources, "lstm_training": TrainingResources, "gbm_transform": TransformResources}
+JOBS: dict[str, type[JobResources]] = {
+    "features": ProcessingResources,
+    "lstm_training": TrainingResources,
+    "gbm_transform": TransformResources,
+}
 
 
 def _row(name: str, field: FieldInfo, limited_to: str = "") -> str:
@@ -201,6 +205,8 @@ def _row(name: str, field: FieldInfo, limited_to: str = "") -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
+    if isinstance(default, Path):
+        default = default.name
     if isinstance(default, JobResources):
         default = default.instance_type
     shown = "(unset)" if default in (None, "", (), {}) else str(default)
