@@ -17,7 +17,7 @@ DEMO_SCORED ?= 2016-04-18
 DEMO_WEEK ?= 2016-05-16
 BACKFILL_FROM ?= 2015-05-25
 
-.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test lint prose check-stacks docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-upgrade compose-down
+.PHONY: help install dev demo ui dashboard benchmark-dashboard benchmark-features test test-all lint prose check-stacks docs docs-site constraints clean benchmark-faults benchmark-chaos benchmark-backfill benchmark-weekly benchmark-load benchmark-chaos-load benchmark-growth images images-check compose-up compose-upgrade compose-down
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -42,6 +42,8 @@ $(VENV)/.developed: $(VENV)/.installed
 	$(call install_project,dev)
 	touch $@
 
+# The weeks are four apart, so at the default cadence the second would train again: once is enough to see how it works.
+demo: export M5_CADENCE_WEEKS ?= 8
 demo: install ## A generated sample, two weeks' forecasts, their accuracy
 	$(BIN)/m5 sample $(M5_HOME)/landing --items $(DEMO_ITEMS) --weeks $(DEMO_WEEKS) --seed 1
 	$(BIN)/m5 forecast --week $(DEMO_SCORED)
@@ -68,8 +70,14 @@ $(PEERS)/.installed: Makefile
 benchmark-features: install $(PEERS)/.installed ## Features against mlforecast: time, memory, equality
 	$(BIN)/python benchmarks/features_vs_mlforecast.py --peer $(PEERS)/bin/python --landing $(M5_HOME)/landing
 
-test: dev ## All tests; those of the dashboard need chromium and chromium-driver
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder # by file: weeks, services and browsers are built once per file
+# By file: weeks, services and browsers are built once per file.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: dev ## The tests, but for the long ones; those of the dashboard need chromium and chromium-driver
+	$(PYTEST) -m 'not aws and not long'
+
+test-all: dev ## All tests: also whole platforms, power cuts, benchmarks
+	$(PYTEST)
 
 lint: dev prose check-stacks ## Style, strict types, imports between packages, plain English, the AWS stacks
 	$(BIN)/ruff check .

@@ -62,8 +62,36 @@ def test_every_asset_is_described_owned_and_grouped() -> None:
         assert node.group_name != "default", key
 
 
-def test_loading_it_imports_nothing_that_is_only_needed_by_runs() -> None:
-    heavy = ("torch", "lightgbm", "numba", "alembic", "matplotlib", "jinja2", "dagster_aws")
-    program = f"import m5_assets.definitions, sys; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+LOADING = """
+import importlib, json, sys
+import m5_assets.definitions
+
+loaded = set(sys.modules)
+for name in m5_assets.definitions.STEP_MODULES:
+    importlib.import_module(name)
+with_step_modules = set(sys.modules)
+import dagster as dg
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    instance.get_runs(limit=1)
+print(json.dumps([sorted(loaded), sorted(set(sys.modules) - with_step_modules)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]]:
+    """Return the modules that loading imports, and those that opening an instance adds to `STEP_MODULES`."""
+    folder = tmp_path_factory.mktemp("instance")
+    (folder / "dagster.yaml").symlink_to(Path(__file__).parents[1] / "dagster.yaml")
+    command = [sys.executable, "-c", LOADING, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded, of_instance = json.loads(done.stdout)
+    return set(loaded), set(of_instance)
+
+
+def test_loading_it_imports_nothing_that_is_only_needed_by_runs(imported: tuple[set[str], set[str]]) -> None:
+    assert not {"torch", "lightgbm", "numba", "alembic", "matplotlib", "jinja2", "dagster_aws"} & imported[0]
+
+
+def test_a_step_finds_what_opening_the_instance_imports(imported: tuple[set[str], set[str]]) -> None:
+    assert not {"sqlalchemy", "alembic", "fsspec", "structlog", "rich"} & imported[1]
+    assert len(imported[1]) < 50  # of 350

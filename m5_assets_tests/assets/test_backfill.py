@@ -20,6 +20,7 @@ from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
 from m5_assets_tests.support.home import Home
 
+pytestmark = pytest.mark.long
 FIRST, LAST = Week.parse("2016-04-11"), Week.parse("2016-04-18")
 BACKFILL = ("backfill", "--from", FIRST.key, "--to", LAST.key)
 

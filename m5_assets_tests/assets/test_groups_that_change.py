@@ -16,6 +16,7 @@ from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
 from m5_assets_tests.support.home import Home
 
+pytestmark = pytest.mark.long
 WEEKS = [Week.parse(key) for key in ("2016-04-11", "2016-04-18", "2016-04-25")]
 LAST_DAY = 1941
 OPENED = {"store_id": "WI_1", "dept_id": "HOUSEHOLD_2", "item_id": "FOODS_3_001"}

@@ -73,6 +73,7 @@ def _kinds(home: Home) -> dict[str, int]:
     return {name: names.count(name) for name in names}
 
 
+@pytest.mark.long
 def test_a_backfill_from_the_ui_runs_exactly_the_requested_weeks(
     home: Home, instance: dg.DagsterInstance, services: Services
 ) -> None:
@@ -118,6 +119,7 @@ def _turned_on_before(instance: dg.DagsterInstance, services: Services, ago: dt.
     return state
 
 
+@pytest.mark.long
 def test_a_daemon_that_was_off_for_three_weeks_catches_up_in_order_once(
     home: Home, instance: dg.DagsterInstance, services: Services
 ) -> None:

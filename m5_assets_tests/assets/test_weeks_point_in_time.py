@@ -19,6 +19,7 @@ from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
 from m5_assets_tests.support.home import DATASETS, Home, cut_off
 
+pytestmark = pytest.mark.long
 FIRST_LANDED, WEEKS_LANDED, HISTORY = Week.parse("2015-04-20"), 57, 30
 SETTINGS = {"M5_HISTORY_WEEKS": str(HISTORY), "M5_MIN_HISTORY_WEEKS": str(HISTORY)}
 

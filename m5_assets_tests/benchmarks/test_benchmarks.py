@@ -72,6 +72,7 @@ def test_every_script_is_run() -> None:
     assert scripts == {*ON_A_HOME, *ALONE, "chaos"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", ON_A_HOME)
 def test_a_script_measures_a_platform(script: str, home: Home, tmp_path: Path) -> None:
     arguments, printed = ON_A_HOME[script]
@@ -79,12 +80,14 @@ def test_a_script_measures_a_platform(script: str, home: Home, tmp_path: Path) -
     assert printed in run(script, filled, home.environment)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", ALONE)
 def test_a_script_measures_by_itself(script: str, tmp_path: Path) -> None:
     arguments, printed = ALONE[script]
     assert printed in run(script, [word.format(folder=tmp_path) for word in arguments], dict(os.environ))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root can mount a disk, only on Linux")
 def test_a_week_survives_a_power_cut(tmp_path: Path) -> None:
     trials = tmp_path / "trials.jsonl"

@@ -65,6 +65,7 @@ def test_the_disk_loses_what_is_not_synced(disk: Disk) -> None:
     assert not (disk.folder / "written").exists() or (disk.folder / "written").read_text() != ROWS
 
 
+@pytest.mark.long
 def test_a_published_version_is_there_after_a_power_cut(disk: Disk) -> None:
     for number in range(CUTS):
         lake = Lake(root=str(disk.folder / "lake"))
@@ -77,6 +78,7 @@ def test_a_published_version_is_there_after_a_power_cut(disk: Disk) -> None:
             assert stream.read() == f"{number}\n{ROWS}".encode()
 
 
+@pytest.mark.long
 def test_after_a_power_cut_a_job_is_whole_or_has_failed(disk: Disk, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
