@@ -126,6 +126,25 @@ def test_a_stale_pid_file_of_another_process_is_ignored(server: EmbeddedServer) 
     assert run(server, "SELECT 1") == [(1,)]
 
 
+def test_a_home_that_was_moved_keeps_its_running_server_and_a_copy_has_none(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    server.ensure_running()
+    before, home = server.status(), server.folder.parent
+    moved = EmbeddedServer(home.rename(f"{home}-moved"))
+    try:
+        moved.ensure_running()
+        assert (moved.status().pid, moved.status().port) == (before.pid, before.port)
+        (tmp_path / "postgres" / "data").mkdir(parents=True)
+        pid_file = (moved.folder / "data" / "postmaster.pid").read_text()
+        (tmp_path / "postgres" / "data" / "postmaster.pid").write_text(pid_file)
+        assert not EmbeddedServer(tmp_path).status().running
+    finally:
+        moved.stop()
+        moved.folder.parent.rename(home)
+    assert run(server, "SELECT 1") == [(1,)]
+
+
 def test_it_moves_to_another_port_if_its_own_is_taken(server: EmbeddedServer) -> None:
     port = server.ensure_running().port
     server.stop()

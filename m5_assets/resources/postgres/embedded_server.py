@@ -246,10 +246,13 @@ class EmbeddedServer:
         """Return the running server, or None; a stale pid file does not count."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
-            command = Path("/proc", lines[0].strip(), "cmdline").read_bytes().split(b"\0")
+            process = Path("/proc", lines[0].strip())
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            # The server of a home that was moved still has the old path in its command, but works in its data folder.
+            is_ours = os.fsencode(self._data) in command or _is_same(process / "cwd", self._data)
         except (FileNotFoundError, ProcessLookupError, IndexError):
             return None
-        if Path(os.fsdecode(command[0])).name != "postgres" or os.fsencode(self._data) not in command:
+        if Path(os.fsdecode(command[0])).name != "postgres" or not is_ours:
             return None  # the pid belongs to another process now, or to a zombie
         ready = len(lines) > 7 and lines[7].strip() == "ready"
         return _Postmaster(int(lines[0]), int(lines[3]) if ready else 0, ready)
@@ -289,6 +292,12 @@ def _alone(launcher: Launcher, data: Path, database: str, statements: Iterable[s
     """Run statements as the superuser in single-user mode, one line each; the first error ends it."""
     arguments = ("--single", "-c", "exit_on_error=on", "-D", str(data), database)
     launcher.run("postgres", *arguments, text="".join(f"{statement};\n" for statement in statements), keep=[lock])
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return one.samefile(other)
+    return False
 
 
 def _answers(port: int) -> bool:
