@@ -152,6 +152,7 @@ class _Pages:
             scope = asked["scope"] = explore_page.settled(reader, scope)
             shown = explore_page.place(reader, scope, week, span)
             children = explore_page.below(reader, scope, week, page)
+            pages = _pages(int(children["total"].iloc[0]) if len(children) else 0, explore_page.PAGE_ROWS, page)
             content = asked | {
                 "spans": explore_page.SPANS,
                 "choices": explore_page.choices(reader, scope),
@@ -163,7 +164,7 @@ class _Pages:
                 "headline": explore_page.summary(shown, week),
                 "children": children.to_dict("records"),
                 "page": page,
-                "pages": _pages(int(children["total"].iloc[0]) if len(children) else 0, explore_page.PAGE_ROWS),
+                "pages": pages,
             }
         return self._render("explore.html", shared | content)
 
@@ -196,7 +197,7 @@ class _Pages:
                 "rows": rows.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS].to_dict("records"),
                 "first_rank": (page - 1) * PAGE_ROWS + 1,
                 "page": page,
-                "pages": _pages(len(rows), PAGE_ROWS),
+                "pages": _pages(len(rows), PAGE_ROWS, page),
                 "choices": explore_page.choices(reader, Scope()),
             }
         return self._render("exceptions.html", shared | content)
@@ -376,8 +377,16 @@ def _filter(request: Request) -> Filter:
     return Filter(**chosen)
 
 
-def _pages(rows: int, size: int) -> int:
-    return max(1, -(-rows // size))
+def _pages(rows: int, size: int, page: int) -> int:
+    """Return how many pages the rows fill.
+
+    Raises:
+        NotFound: this page is not one of them.
+    """
+    pages = max(1, -(-rows // size))
+    if page > pages:
+        raise NotFound(f"page={page} is past the last page: leave it out for the first page.")
+    return pages
 
 
 def _form(request: Request) -> Form:
