@@ -9,24 +9,23 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from m5_assets.checks import unit_rules
+from m5_assets.checks.calendar_rules import days_without_gap, events_named, reaches_the_horizon
 from m5_assets.checks.departures import KEYS, departures, forecast_to_sell
 from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, live_rows_complete, rows_complete, units_in_range
+from m5_assets.checks.price_rules import ids_match, live_series_priced, prices_in_range
 from m5_assets.checks.recording import Check, Examiner, Finding, Findings, unreadable, weekly_checks, whole_checks
-from m5_assets.forecasting.panel import EVENT_COLUMNS, SERIES_COLUMNS
+from m5_assets.forecasting.panel import SERIES_COLUMNS
 from m5_assets.readers.landed_contents import differing_weeks, sales_contents
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest
-from m5_assets.resources.landing_files.id_matching import IdMatch
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.limits import CheckLimits
-from m5_assets.settings import Limit, Settings, settings
-from m5_assets.weeks import HORIZON_DAYS, Week, newest_due_week, week_containing
+from m5_assets.settings import Settings, settings
+from m5_assets.weeks import Week, newest_due_week, week_containing
 
 EARLIER_WEEKS = 8
 """A week is compared with the median of this many weeks before it."""
@@ -289,32 +288,6 @@ def totals_examiner(lake: Lake, limits: CheckLimits) -> Examiner:
     return examine
 
 
-def live_series_priced(prices: pa.Table, sold: pd.MultiIndex, weeks: Sequence[int], tolerated: Limit) -> Finding:
-    """Check that every product sold in the newest week has a price in each of these calendar weeks."""
-    if not len(sold) or not weeks:
-        return Finding(True, "no week of sales yet")
-    known = prices.filter(pc.is_in(prices["wm_yr_wk"], pa.array(weeks, pa.int32()))).to_pandas()
-    counts = known.groupby(["store_id", "item_id"], observed=True)["wm_yr_wk"].nunique()
-    counts.index = counts.index.set_levels([level.astype(str) for level in counts.index.levels])
-    missing = sold[counts.reindex(sold).fillna(0).to_numpy() < len(weeks)]
-    share = len(missing) / len(sold)
-    text = (
-        f"{len(missing):,} of {len(sold):,} sold products lack a price in calendar weeks {min(weeks)} to {max(weeks)}"
-    )
-    named = f", such as {'/'.join(missing[0])}" if len(missing) else ""
-    remedy = f"; up to {tolerated.value:.1%} passes, {tolerated.remedy(share)}" if share > tolerated.value else ""
-    return Finding(not remedy, text + named + remedy, {"without_price": len(missing)})
-
-
-def ids_match(ids: IdMatch, limit: Limit) -> Finding:
-    """Check that the landed sales and prices are about the same series; beyond the limit they are not loaded at all."""
-    figures = {"live_unpriced": ids.live_unpriced, "others_unpriced": ids.others_unpriced, "unsold": ids.unsold}
-    text = "; ".join(ids.texts()) or f"every series of the sales has prices, {ids.live:,} of them sold lately"
-    passed = ids.share <= limit.value
-    remedy = "" if passed else f"; up to {limit.value:.1%} passes, {limit.remedy(ids.share)}"
-    return Finding(passed, text + remedy, figures)
-
-
 def examine_prices(lake: Lake, limits: CheckLimits, landing: LandingFolder) -> Findings:
     """Examine `sell_prices`."""
     table = lake.read_table(lake.get("sell_prices").files[0])
@@ -329,28 +302,6 @@ def examine_prices(lake: Lake, limits: CheckLimits, landing: LandingFolder) -> F
     }
 
 
-def prices_in_range(table: pa.Table, factor: Limit) -> Finding:
-    """Check that every price is a number above zero, and neither too many times above nor below the median."""
-    prices = table["sell_price"].to_numpy().astype(np.float64)
-    valid = prices[np.isfinite(prices) & (prices > 0)]
-    if not valid.size:
-        return Finding(False, f"none of {prices.size:,} prices is above 0")
-    usual = float(np.median(valid))
-    low, high = usual / factor.value, usual * factor.value
-    wrong = np.flatnonzero(~((prices >= low) & (prices <= high)))
-    text = f"{prices.size:,} prices from {valid.min():,.6g} to {valid.max():,.6g}, median {usual:,.6g}"
-    if not wrong.size:
-        return Finding(True, text)
-    row = table.slice(int(wrong[0]), 1).to_pylist()[0]
-    where = f"{row['store_id']}, {row['item_id']} in week {row['wm_yr_wk']}: {row['sell_price']:,.6g}"
-    remedy = factor.remedy(max(float(valid.max()) / usual, usual / float(valid.min())))
-    return Finding(
-        False,
-        f"{text}; {low:,.6g} to {high:,.6g} passes ({factor} times below or above), but not {wrong.size:,} of them, "
-        f"such as {where}; correct sell_prices.csv, or {remedy}",
-    )
-
-
 def _sold_and_weeks_ahead(lake: Lake) -> tuple[pd.MultiIndex, list[int]]:
     newest, calendar = max(lake.partitions("raw_sales"), default=None), lake.find("calendar")
     if newest is None or calendar is None:
@@ -360,35 +311,6 @@ def _sold_and_weeks_ahead(lake: Lake) -> tuple[pd.MultiIndex, list[int]]:
     ahead = (days["date"].dt.date > week.origin) & (days["date"].dt.date <= week.last_forecast_day)
     sold = WeekOfUnits.of(lake.read_table(lake.get("raw_sales", newest).files[0]), ("store_id", "item_id")).sold
     return sold, sorted({int(number) for number in days.loc[ahead, "wm_yr_wk"]})
-
-
-def days_without_gap(calendar: pd.DataFrame) -> Finding:
-    """Check that dates and day numbers both increase by one."""
-    steps = calendar["date"].diff().dropna() != pd.Timedelta(days=1)
-    numbers = calendar["d"].diff().dropna() != 1
-    if calendar.empty or steps.any() or numbers.any():
-        at = calendar["date"].iloc[int(np.flatnonzero((steps | numbers).to_numpy())[0]) + 1] if len(calendar) else None
-        return Finding(False, f"{int((steps | numbers).sum())} gaps between the days, the first at {at}")
-    return Finding(
-        True, f"{len(calendar):,} days, {calendar['date'].iloc[0]:%Y-%m-%d} to {calendar['date'].iloc[-1]:%Y-%m-%d}"
-    )
-
-
-def reaches_the_horizon(last_day: dt.date, newest: Week | None) -> Finding:
-    """Check that the calendar covers the days of the newest week's forecast."""
-    if newest is None:
-        return Finding(True, f"no week of sales yet; the calendar reaches {last_day}")
-    text = f"the calendar reaches {last_day}, the horizon of week {newest} ends {newest.last_forecast_day}"
-    return Finding(last_day >= newest.last_forecast_day, text, {"horizon_days": HORIZON_DAYS})
-
-
-def events_named(calendar: pd.DataFrame) -> Finding:
-    """Check that no event has a name without a type or a type without a name."""
-    pairs = [(EVENT_COLUMNS[0], EVENT_COLUMNS[1]), (EVENT_COLUMNS[2], EVENT_COLUMNS[3])]
-    odd = [((calendar[name] == "") != (calendar[kind] == "")) for name, kind in pairs]
-    days = calendar.loc[odd[0] | odd[1], "date"]
-    text = f"{len(days)} days have an event's name without its type, or the reverse"
-    return Finding(days.empty, text + (f", the first {days.iloc[0]:%Y-%m-%d}" if len(days) else ""))
 
 
 def examine_calendar(lake: Lake) -> Findings:

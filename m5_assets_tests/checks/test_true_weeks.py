@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from m5_assets.checks.earlier_weeks import WeekOfUnits, units_in_range
-from m5_assets.checks.landing import prices_in_range
+from m5_assets.checks.price_rules import prices_in_range
 from m5_assets.checks.usual_sales import Usual, plausible_stores, plausible_total, usual_by_store, usual_of
 from m5_assets.forecasting.history import DailyUnits, write_by_store
 from m5_assets.resources.lake import Lake

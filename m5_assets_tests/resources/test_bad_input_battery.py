@@ -12,8 +12,9 @@ import pytest
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets_tests.resources import test_landing_forms, test_landing_ids, test_landing_verification
-from m5_assets_tests.resources.test_landing_files import CORRUPTIONS, PRICES, SALES, Corruption
-from m5_assets_tests.resources.test_landing_verification import land, totals_of, write_all
+from m5_assets_tests.resources.test_landing_corruptions import CORRUPTIONS, Corruption
+from m5_assets_tests.resources.test_landing_verification import totals_of, write_all
+from m5_assets_tests.support.landing_folders import PRICES, SALES, land
 
 PAGE = Path(__file__).parents[2] / "docs/data.md"
 

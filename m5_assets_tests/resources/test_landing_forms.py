@@ -15,15 +15,8 @@ import pandas as pd
 import pytest
 
 from m5_assets.resources.landing_files import BadInput, Landing, file_forms
-from m5_assets_tests.resources.test_landing_files import (
-    CALENDAR,
-    PRICES,
-    SALES,
-    assert_same,
-    read_all,
-    s3_endpoint,
-    write_folder,
-)
+from m5_assets_tests.resources.test_landing_files import s3_endpoint
+from m5_assets_tests.support.landing_folders import CALENDAR, PRICES, SALES, assert_same, read_all, write_folder
 
 NAMES = (CALENDAR, PRICES, SALES)
 ARCHIVE = "m5-forecasting-accuracy.zip"

@@ -10,7 +10,7 @@ import pytest
 from m5_assets.forecasting.file_names import file_name
 from m5_assets.resources.landing_files import BadInput, Landing
 from m5_assets.resources.landing_files.ids import LONGEST, id_fault
-from m5_assets_tests.resources.test_landing_files import CALENDAR, PRICES, SALES, read_all, write_folder
+from m5_assets_tests.support.landing_folders import CALENDAR, PRICES, SALES, read_all, write_folder
 
 REFUSED = [
     ("FOODS_1/2_001", "holds a slash or backslash"),

@@ -8,7 +8,7 @@ import pytest
 
 from m5_assets.resources.landing_files import BadInput, Landing, sum_totals
 from m5_assets.sample import write_sample
-from m5_assets_tests.resources.test_landing_files import write_folder
+from m5_assets_tests.support.landing_folders import write_folder
 
 TOTALS = "sales_store_dept_history.csv"
 ROWS = ["store_id,dept_id,d_1,d_2,d_3", "WI_3,FOODS_1,7,8,9", "CA_1,HOBBIES_1,4,5,6", "CA_1,FOODS_1,1,2,3"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from m5_assets.resources.landing_files import BadInput, Landing
-from m5_assets_tests.resources.test_landing_files import CALENDAR, SALES, write_folder
+from m5_assets_tests.support.landing_folders import CALENDAR, SALES, write_folder
 
 
 @pytest.mark.parametrize("missing", ["NA", "NaN", "None", "null"])

@@ -13,28 +13,16 @@ import pandas as pd
 import pytest
 
 from m5_assets.assets.landing import calendar, raw_sales, sell_prices, store_dept_sales
-from m5_assets.checks.landing import ids_match
+from m5_assets.checks.price_rules import ids_match
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput, Landing
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.landing_files.sales_file import SalesSummary
 from m5_assets.settings import CheckSettings, Settings
-from m5_assets_tests.resources.test_landing_files import CALENDAR, PRICES, SALES, write_folder
+from m5_assets_tests.support.landing_folders import CALENDAR, PRICES, SALES, land
 
 TOTALS = "sales_store_dept_history.csv"
 WEEK = "2011-01-31"
-
-
-def land(folder: Path) -> Path:
-    """Write a valid folder whose calendar covers the horizon; d_3 is the Monday of its only full week."""
-    write_folder(folder)
-    head, *rows = (folder / CALENDAR).read_text().splitlines()
-    for index, day in enumerate(pd.date_range("2011-02-12", periods=23), start=14):
-        rows.append(
-            f"{day:%Y-%m-%d},{11201 + index // 7},,{index % 7 + 1},{day.month},{day.year},d_{index + 1},,,,,0,0"
-        )
-    (folder / CALENDAR).write_text("\n".join([head, *rows]) + "\n")
-    return folder
 
 
 def edit(path: Path, old: str, new: str, count: int = -1) -> None:
