@@ -44,8 +44,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
     weeks = [Week.parse(key) for key in context.partition_keys]
     before = {week.key: lake.version("raw_sales", week.key) for week in weeks}
     try:
-        landing.verified()
-        reader = landing.open()
+        notes, reader = landing.verified().notes, landing.open()
         sales, days = reader.sales(), reader.calendar().set_index("d")["date"]
     except BadInput as problem:
         raise _rejected(problem) from problem
@@ -57,6 +56,8 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
             f"(d_{sales.first_day} to d_{sales.last_day}); land a file that reaches the week's last day",
             allow_retries=False,
         )
+    for note in notes:
+        context.log.warning(note)
     rows = 0
     written = [week for week in weeks if week.key not in set(outside)]
     for number, week in enumerate(written, start=1):
@@ -83,6 +84,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
             "weeks": len(written),
             "series": len(sales.series),
             "units": int(table["units"].to_numpy().sum()),
+            "landed_file": reader.sales_name(),
             "landed_days": f"{first} to {last}",
             "preview": preview(table),
         }

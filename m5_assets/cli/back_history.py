@@ -40,6 +40,8 @@ def check_landed(weeks: Sequence[Week]) -> None:
     """
     source = settings()
     found = LandingFolder.of(source).verified()
+    for note in found.notes:
+        log.warning("%s", note)
     for text in found.ids.texts():
         log.warning("sales and prices: %s", text)
     first_day, last_day = found.first_day, found.last_day

@@ -42,12 +42,15 @@ from m5_assets.dashboard.static_files import url
 from m5_assets.errors import UserError
 from m5_assets.model_specs import MODELS
 from m5_assets.private_folder import is_open, private_folder
+from m5_assets.readers.known_inputs import STORES_REMEDY, KnownInputs
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import BadInput
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.postgres import PostgresResource, migrate
 from m5_assets.resources.sagemaker_jobs import HEAVY
 from m5_assets.settings import Settings, settings
+from m5_assets.weeks import Week
 
 _FREE_GB_WRONG, _FREE_GB_LOW = 2.0, 10.0
 _PINNED = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres")
@@ -99,6 +102,7 @@ def examine(source: Settings) -> list[Diagnosis]:
         "disk": _disk,
         "landing": _landing,
         "lake": _lake,
+        "closed days": _closed_days,
         "models": _models,
         "database": _database,
         "credentials": _credentials,
@@ -207,7 +211,7 @@ def _landing(source: Settings) -> Iterator[Diagnosis]:
         landing = LandingFolder.of(source)
         found = landed_is_fresh(landing.open().days()[1], dt.datetime.now(dt.UTC), source)
         missing = landing.open().missing()
-        unmatched = [] if missing else [*landing.verified().ids.texts()]
+        verified = None if missing else landing.verified()
     except (BadInput, OSError) as problem:
         yield Diagnosis(
             "landing", "wrong", str(problem), f"put M5's CSV files into {source.landing}; `m5 sample` generates some"
@@ -215,7 +219,9 @@ def _landing(source: Settings) -> Iterator[Diagnosis]:
         return
     for name in missing:
         yield Diagnosis("landing", "wrong", f"no {name} in {source.landing}", "put it beside the sales")
-    for text_ in unmatched:
+    for text_ in verified.notes if verified else ():
+        yield Diagnosis("landing", "note", text_, "nothing, if that is meant")
+    for text_ in verified.ids.texts() if verified else ():
         yield Diagnosis("landing", "note", f"sales and prices: {text_}", "compare the ids of both files")
     remedy = "" if found.passed else "ask whoever sends the extract for the missing weeks"
     yield Diagnosis("landing", "good" if found.passed else "wrong", found.text, remedy)
@@ -236,6 +242,14 @@ def _lake(source: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("lake", "wrong", f"{missing[0]} is missing or differs from its manifest", remedy)
     else:
         yield Diagnosis("lake", "good", f"{len(weeks)} forecasts in {source.lake}, the newest for week {weeks[-1]}")
+
+
+def _closed_days(source: Settings) -> Iterator[Diagnosis]:
+    lake = Lake(root=source.lake)
+    weeks = lake.partitions("raw_sales")
+    if weeks:
+        for fault in KnownInputs(lake).unknown_stores(Week.parse(max(weeks)), ForecastPolicy.of(source)):
+            yield Diagnosis("closed days", "wrong", fault, STORES_REMEDY)
 
 
 def _models(source: Settings) -> Iterator[Diagnosis]:

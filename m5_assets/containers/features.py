@@ -141,9 +141,6 @@ def run() -> None:
     with reporting() as report:
         report.progress(f"reading {len(processing_input('sales'))} weeks of sales", 0.0)
         tables = Tables.read(given, keep=_KEPT_STORES if len(windows) > 1 else 0)
-        strange = sorted(given.stores.difference(*(week.stores for week in tables.weeks)))
-        if strange:
-            report.progress(f"no sales of stores that M5_CLOSED_DAYS or M5_OPEN_DAYS name: {', '.join(strange)}", 0.1)
         written = []
         for number, window in enumerate(windows):
             begun = 0.1 + 0.9 * number / len(windows)

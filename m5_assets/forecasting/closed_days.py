@@ -51,6 +51,9 @@ class YearlyDate:
     month_day: str
     store: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.store}:{self.month_day}" if self.store else self.month_day
+
     @classmethod
     def parse(cls, text: str) -> tuple[YearlyDate, ...]:
         """Return the dates in a list such as `12-25,CA_1:01-01`.
@@ -75,6 +78,8 @@ class YearlyDate:
 class Given:
     """What a retailer says about its closed days; it overrides what the past says about the days ahead.
 
+    An entry that names a store overrides one for all stores.
+
     Attributes:
         closed: dates on which stores close.
         open: dates on which stores open, although they were closed on them so far.
@@ -85,13 +90,16 @@ class Given:
 
     @classmethod
     def parse(cls, closed: str, opened: str) -> Given:
-        """Return what two lists say, each as in `YearlyDate.parse`."""
-        return cls(YearlyDate.parse(closed), YearlyDate.parse(opened))
+        """Return what two lists say, each as in `YearlyDate.parse`.
 
-    @property
-    def stores(self) -> set[str]:
-        """The stores that are named."""
-        return {date.store for date in (*self.closed, *self.open)} - {""}
+        Raises:
+            ValueError: as there, or a date is in both lists.
+        """
+        given = cls(YearlyDate.parse(closed), YearlyDate.parse(opened))
+        both = [str(date) for date in given.closed if date in given.open]
+        if both:
+            raise ValueError(f"{both[0]} is both closed and open")
+        return given
 
 
 @dataclass(frozen=True)
@@ -282,7 +290,7 @@ def _apply(given: Given, names: list[str], days: npt.NDArray[np.datetime64], pas
     """Change what was learned by what the retailer says about the days ahead, and about days without sales."""
     months = np.char.partition(np.datetime_as_string(days, unit="D"), "-")[:, 2]
     ahead = np.arange(len(days)) >= past.days
-    for dates, value, where in ((given.closed, True, True), (given.open, False, ahead)):
-        for date in dates:
-            rows = np.array([date.store in ("", name) for name in names])
-            closed[np.ix_(rows, (months == date.month_day) & where)] = value
+    entries = [*((date, True) for date in given.closed), *((date, False) for date in given.open)]
+    for date, value in sorted(entries, key=lambda entry: entry[0].store != ""):  # a store's own entries come last
+        rows = np.array([date.store in ("", name) for name in names])
+        closed[np.ix_(rows, (months == date.month_day) & (value | ahead))] = value

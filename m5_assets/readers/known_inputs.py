@@ -7,13 +7,15 @@ its horizon. So a longer file changes no week, and a corrected file changes exac
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 import pandas as pd
 
+from m5_assets.forecasting.closed_days import YearlyDate
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest, MissingInput
@@ -23,6 +25,7 @@ PRICES, CALENDAR = "known_prices", "known_calendar"
 """Names of the inputs that are a part of `sell_prices` and `calendar`: through the end of the week's horizon."""
 CLOSED_DAYS, OPEN_DAYS = "M5_CLOSED_DAYS", "M5_OPEN_DAYS"
 """Names of the settings that are inputs, where they are not empty: they are facts about the stores."""
+STORES_REMEDY = "correct or remove the entry, or land the store's sales first"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class KnownInputs:
         self._lake = lake
         self._weeks = {dataset: lake.partitions(dataset) for dataset in ("raw_sales", "store_dept_sales")}
         self._manifests: dict[tuple[str, str | None], Manifest] = {}
+        self._known_stores: dict[str, frozenset[str]] = {}
         self._days: pd.DataFrame | None = None
 
     def at(self, week: Week, policy: ForecastPolicy) -> Known:
@@ -60,9 +64,11 @@ class KnownInputs:
 
         Raises:
             MissingInput: something that landed has not been loaded.
-            dg.Failure: the landed history is shorter than `M5_MIN_HISTORY_WEEKS`.
+            dg.Failure: the landed history is shorter than `M5_MIN_HISTORY_WEEKS`, or a setting names an unknown store.
         """
         sales, totals = self._sales(week, policy), self._totals(week)
+        for fault in self.unknown_stores(week, policy):
+            raise dg.Failure(f"{fault}; {STORES_REMEDY}", allow_retries=False)
         inputs = {
             "raw_sales": digest_of(sales),
             "store_dept_sales": digest_of(totals),
@@ -86,6 +92,26 @@ class KnownInputs:
             CALENDAR: lambda: self.calendar(week),
         }
         return [name for name, digest in features.inputs.items() if name in now and now[name]() != digest]
+
+    def unknown_stores(self, week: Week, policy: ForecastPolicy) -> Iterator[str]:
+        """Yield a fault for each entry of the settings on closed days whose store has no sales.
+
+        A store is known if it is in the week or in the newest one: it may open after the week.
+        """
+        keys = dict.fromkeys((max(self._weeks["raw_sales"]), week.key))
+        for name, text in ((CLOSED_DAYS, policy.closed_days), (OPEN_DAYS, policy.open_days)):
+            for date in YearlyDate.parse(text):
+                if date.store and not any(date.store in self._stores(key) for key in keys):
+                    near = difflib.get_close_matches(date.store, sorted(self._stores(week.key)), n=1, cutoff=0)
+                    yield f"{name} has {date}, but no store {date.store} is in the sales; the nearest is {near[0]}"
+
+    def _stores(self, key: str) -> frozenset[str]:
+        """Return the stores in a week's sales."""
+        if key not in self._known_stores:
+            files = self._get("raw_sales", key).files
+            tables = (table for file in files for table in self._lake.read_groups(file, ["store_id"]))
+            self._known_stores[key] = frozenset(s for table in tables for s in table["store_id"].unique().to_pylist())
+        return self._known_stores[key]
 
     def _get(self, dataset: str, key: str | None = None) -> Manifest:
         if (dataset, key) not in self._manifests:

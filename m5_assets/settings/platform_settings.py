@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from m5_assets.clone import CLONE, IS_CLONE
-from m5_assets.forecasting.closed_days import YearlyDate
+from m5_assets.forecasting.closed_days import Given, YearlyDate
 from m5_assets.model_specs import MEMBERS, MODELS, ModelSpec
 from m5_assets.settings.alert_settings import AlertSettings
 from m5_assets.settings.check_settings import CheckSettings
@@ -189,6 +189,14 @@ class Settings(BaseSettings):
             )
         if self.sagemaker.mode == "local" and self.lake.startswith("s3://"):
             raise ValueError(f"M5_LAKE={self.lake} needs M5_SAGEMAKER_MODE=aws: the local runner reads folders")
+        return self
+
+    @model_validator(mode="after")
+    def _no_day_is_closed_and_open(self) -> Self:
+        try:
+            Given.parse(self.closed_days, self.open_days)
+        except ValueError as problem:
+            raise ValueError(f"M5_CLOSED_DAYS and M5_OPEN_DAYS: {problem}; remove it from one of them") from None
         return self
 
     @model_validator(mode="after")

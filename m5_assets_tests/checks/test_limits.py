@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from m5_assets.checks import STAGES, accuracy, features, landing, models, unit_rules
+from m5_assets.checks import STAGES, accuracy, features, landing, models, price_rules, unit_rules
 from m5_assets.checks.earlier_weeks import WeekOfUnits, drifts, units_in_range
 from m5_assets.checks.recording import Check, Finding
 from m5_assets.checks.usual_sales import Usual, plausible_stores, plausible_total
@@ -98,7 +98,7 @@ def _fresh(limits: CheckLimitFields) -> Finding:
 
 def _unpriced(limits: CheckLimitFields) -> Finding:
     sold = pd.MultiIndex.from_tuples([("CA_1", "FOODS_1_000"), ("CA_1", "FOODS_1_001")])
-    return landing.live_series_priced(_prices(1.0), sold, [11101], limits.limit("missing_series"))
+    return price_rules.live_series_priced(_prices(1.0), sold, [11101], limits.limit("missing_series"))
 
 
 USUAL = {"CA_1": Usual(100.0, 100.0), "TX_1": Usual(50.0, 50.0)}
@@ -121,12 +121,12 @@ CASES: dict[str, Case] = {
         {"volume_band": 0.9},
     ),
     "landing.PRICES_CHECKS.prices_in_range": (
-        lambda x: landing.prices_in_range(_prices(3.5, 3.5, 70_000), x.limit("price_factor")),
+        lambda x: price_rules.prices_in_range(_prices(3.5, 3.5, 70_000), x.limit("price_factor")),
         {"price_factor": 20_001},
     ),
     "landing.PRICES_CHECKS.live_series_priced": (_unpriced, {"missing_series": 0.5}),
     "landing.PRICES_CHECKS.ids_match": (
-        lambda x: landing.ids_match(IdMatch(7, 2, 0, 0, {"live_unpriced": ["CA_1/A"]}), x.limit("unpriced_series")),
+        lambda x: price_rules.ids_match(IdMatch(7, 2, 0, 0, {"live_unpriced": ["CA_1/A"]}), x.limit("unpriced_series")),
         {"unpriced_series": 0.29},
     ),
     "features.CHECKS.finite": (_finite, {"missing_features": 0.67}),

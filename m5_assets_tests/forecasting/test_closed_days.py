@@ -170,7 +170,18 @@ def test_a_setting_is_a_list_of_dates_for_all_stores_or_one() -> None:
         YearlyDate("02-29"),
     )
     assert YearlyDate.parse("") == ()
-    assert Given.parse("12-25,CA_1:01-01", "TX_1:12-25").stores == {"CA_1", "TX_1"}
+
+
+def test_an_entry_that_names_the_store_beats_one_for_all_stores() -> None:
+    past = ["2013-12-25", "2014-12-25"]
+    assert walmart("2015-12-06").closed(Given.parse("S1:12-25", "12-25")) == {"S0": past, "S1": [*past, "2015-12-25"]}
+    assert walmart("2015-12-06").closed(Given.parse("12-25", "S1:12-25")) == {"S0": [*past, "2015-12-25"], "S1": past}
+
+
+@pytest.mark.parametrize("date", ["12-25", "CA_1:12-25"])
+def test_a_day_that_is_both_closed_and_open_is_refused(date: str) -> None:
+    with pytest.raises(ValueError, match=f"^{date} is both closed and open"):
+        Given.parse(f"{date},01-01", f"TX_1:12-25,{date}")
 
 
 @pytest.mark.parametrize("text", ["25-12", "2015-12-25", "CA_1", "12-25;12-26", "christmas"])

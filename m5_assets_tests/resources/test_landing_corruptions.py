@@ -103,6 +103,10 @@ CORRUPTIONS = [
         ("d_3 to d_12", "d_1 to d_10", "Extend"),
     ),
     Corruption("state without SNAP", CALENDAR, lambda t: t.replace("snap_WI", "snap_TX"), ("state_id WI", "snap_WI")),
+    Corruption("SNAP of no state", CALENDAR, put(1, "snap_WI", "snap_"), ("column snap_ names no state",)),
+    Corruption(
+        "SNAP of a state that cannot be", CALENDAR, put(1, "snap_WI", "snap_W/I"), ("snap_W/I holds a slash", "Name")
+    ),
     Corruption("calendar without SNAP", CALENDAR, lambda t: cut(t, 11), ("missing columns: snap_",)),
     # Series
     Corruption("id twice", SALES, repeat(3), ("duplicate", "(1 row)", "line 8", CA_FOODS, "Keep one")),
@@ -114,17 +118,21 @@ CORRUPTIONS = [
         "item against department",
         SALES,
         put(3, ",FOODS_1,", ",FOODS_2,"),
-        ("line 3", "item_id FOODS_1_001 does not belong to dept_id FOODS_2"),
+        ("line 3", "item_id is FOODS_1_001 but dept_id is FOODS_2", "and more, as FOODS_1_001 in FOODS_1"),
     ),
     Corruption(
         "department against category",
         SALES,
         put(3, ",FOODS,", ",FOOD,"),
-        ("line 3", "dept_id FOODS_1 does not belong to cat_id FOOD"),
+        ("line 3", "dept_id is FOODS_1 but cat_id is FOOD", "and more, as FOODS_1 in FOODS"),
     ),
     Corruption(
-        "store against state", SALES, put(3, ",CA,", ",WI,"), ("line 3", "store_id CA_1 does not belong to state_id WI")
+        "department that is its category",
+        SALES,
+        put(3, ",FOODS,", ",FOODS_1,"),
+        ("line 3", "dept_id does not begin with cat_id and '_'", "dept_id is FOODS_1 but cat_id is FOODS_1"),
     ),
+    Corruption("store against state", SALES, put(3, ",CA,", ",WI,"), ("line 3", "store_id is CA_1 but state_id is WI")),
     # Units
     Corruption("units missing", SALES, put(3, ",13,", ",,"), ("line 3", CA_FOODS, "d_3 is empty", "whole numbers")),
     Corruption("units negative", SALES, put(3, ",14,", ",-14,"), ("line 3", CA_FOODS, "d_4 is '-14'", "whole numbers")),
@@ -167,6 +175,30 @@ CORRUPTIONS = [
         "date in another form", CALENDAR, put(5, "2011-02-01", "02/01/2011"), ("line 5", "date is '02/01/2011'")
     ),
     Corruption("date that is none", CALENDAR, put(4, "2011-01-31", "2011-01-32"), ("line 4", "not a date")),
+    Corruption(
+        "weekday of another date",
+        CALENDAR,
+        put(5, "Tuesday", "Monday"),
+        ("line 5 (2011-02-01, d_4): weekday is 'Monday', but the date is a Tuesday", "Correct these rows"),
+    ),
+    Corruption(
+        "number of another weekday",
+        CALENDAR,
+        put(5, "Tuesday,4", "Tuesday,2"),
+        ("line 5", "wday is '2', but the date has wday 4 (1 is Saturday)"),
+    ),
+    Corruption(
+        "month of another date",
+        CALENDAR,
+        put(5, ",4,2,2011,", ",4,1,2011,"),
+        ("line 5", "month is '1', but the date has month 2"),
+    ),
+    Corruption(
+        "year of another date",
+        CALENDAR,
+        put(5, ",2,2011,", ",2,2012,"),
+        ("line 5", "year is '2012', but the date has year 2011"),
+    ),
     Corruption("day number jumps", CALENDAR, put(5, "d_4", "d_5"), ("line 5", "d is 'd_5'")),
     Corruption("SNAP neither 0 nor 1", CALENDAR, put(5, ",,,1,", ",,,2,"), ("line 5", "snap_CA is '2'")),
     Corruption("week runs back", CALENDAR, put(15, "11102", "11101"), ("line 15", "wm_yr_wk is '11101'")),

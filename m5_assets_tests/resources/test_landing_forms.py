@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import shutil
 import zipfile
@@ -136,6 +137,7 @@ FORMS: dict[str, Callable[[Path], None]] = {
     )
 } | {
     "no line break at the end": rewritten(lambda _, text: text.removesuffix("\n")),
+    "carriage returns alone": rewritten(lambda _, text: text.replace("\n", "\r")),
     "a comma at the end of each line": rewritten(lambda _, text: text.replace("\n", ",\n")),
     "two commas at the end of each line": rewritten(lambda _, text: text.replace("\n", ",,\n")),
     "pandas' index": rewritten(pandas_index),
@@ -223,6 +225,28 @@ def a_form_that_is_not_read(folder: Path) -> None:
     (folder / PRICES).rename(folder / "Sell_Prices.csv.xz")
 
 
+def a_folder(folder: Path) -> None:
+    (folder / CALENDAR).unlink()
+    (folder / CALENDAR).mkdir()
+
+
+def a_folder_of_an_optional_file(folder: Path) -> None:
+    (folder / "sales_store_dept_history.csv.gz").mkdir()
+
+
+def a_link_to(target: str) -> Callable[[Path], None]:
+    def link(folder: Path) -> None:
+        (folder / CALENDAR).unlink()
+        (folder / CALENDAR).symlink_to(target)
+
+    return link
+
+
+def a_pipe(folder: Path) -> None:
+    (folder / CALENDAR).unlink()
+    os.mkfifo(folder / CALENDAR)
+
+
 def edited(name: str, change: Callable[[str], str | bytes]) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         changed = change((folder / name).read_text())
@@ -243,6 +267,15 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "missing file; .*Sell_Prices.csv.xz",
         r"\.csv\.gz or \.csv\.zip",
     ),
+    "a folder": (a_folder, "calendar.csv: is a folder, not a file", "put the file itself there"),
+    "a folder in place of an optional file": (
+        a_folder_of_an_optional_file,
+        "sales_store_dept_history.csv.gz: is a folder",
+        "Remove it",
+    ),
+    "a link to itself": (a_link_to(CALENDAR), "calendar.csv: is a link that leads to no file", "put the file"),
+    "a link to nothing": (a_link_to("gone.csv"), "calendar.csv: is a link that leads to no file", "put the file"),
+    "a pipe": (a_pipe, "calendar.csv: is a device or pipe, not a file", "put the file itself there"),
     "half a unit": (edited(SALES, lambda t: t.replace(",13,", ",3.5,")), "line 3 .*d_3 is '3.5'", "whole numbers"),
     "no units": (edited(SALES, lambda t: t.replace(",13,", ",,")), "line 3 .*d_3 is empty", "0 on a day without"),
     "negative units": (edited(SALES, lambda t: t.replace(",13,", ",-3.0,")), "d_3 is '-3.0'", "whole numbers"),
@@ -275,6 +308,11 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str, str]] = {
 }
 
 
+def read_whole(folder: Path) -> None:
+    read_all(str(folder))
+    Landing(str(folder)).totals()
+
+
 @pytest.mark.parametrize(("form", "problem", "remedy"), REFUSED.values(), ids=REFUSED)
 def test_an_ambiguous_form_is_refused_in_words_that_help(
     tmp_path: Path, form: Callable[[Path], None], problem: str, remedy: str
@@ -282,7 +320,7 @@ def test_an_ambiguous_form_is_refused_in_words_that_help(
     folder = write_folder(tmp_path)
     form(folder)
     with pytest.raises(BadInput) as refusal:
-        read_all(str(folder))
+        read_whole(folder)
     message = str(refusal.value)
     assert message.startswith(str(folder))
     assert re.search(problem, message), message

@@ -84,6 +84,23 @@ def test_an_unusual_id_is_read_as_it_is(tmp_path: Path, name: str) -> None:
     assert name in set(prices["item_id"])
 
 
+@pytest.mark.parametrize("state", ["Bayern", "nw", "Île-de-France", "A,B", 'So"und"so', "10", "x" * LONGEST])
+def test_every_state_id_has_its_snap_column(tmp_path: Path, state: str) -> None:
+    write_folder(tmp_path)
+    store = f"{state}_3"[-LONGEST:] if len(state) < LONGEST else None
+    for file in (SALES, PRICES, CALENDAR):
+        with (tmp_path / file).open(newline="") as source:
+            rows = [[cell.replace("snap_WI", f"snap_{state}") for cell in row] for row in csv.reader(source)]
+        if store:
+            old = {"WI": state, "WI_3": store}
+            rows = [[old.get(cell, cell.replace("_WI_3_", f"_{store}_")) for cell in row] for row in rows]
+        with (tmp_path / file).open("w", newline="", encoding="utf-8") as target:
+            csv.writer(target).writerows(rows)
+    assert f"snap_{state}" in Landing(str(tmp_path)).calendar()
+    if store:
+        assert set(read_all(str(tmp_path))[2]["state_id"]) == {"CA", state}
+
+
 def test_the_longest_id_makes_a_file_name_that_file_systems_take(tmp_path: Path) -> None:
     name = "ö" * (LONGEST // 2)
     assert id_fault(name) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from m5_assets.resources.landing_files import BadInput, Landing
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.resources.landing_files.sales_file import SalesSummary
 from m5_assets.settings import CheckSettings, Settings
-from m5_assets_tests.support.landing_folders import CALENDAR, PRICES, SALES, land
+from m5_assets_tests.support.landing_folders import CALENDAR, PRICES, SALES, land, write_folder
 
 TOTALS = "sales_store_dept_history.csv"
 WEEK = "2011-01-31"
@@ -85,6 +86,12 @@ def damaged_official(folder: Path) -> None:
     (folder / "official.parquet").write_bytes(b"PAR1")
 
 
+def longer_validation(folder: Path) -> None:
+    head, *rows = (folder / SALES).read_text().replace("_evaluation,", "_validation,").splitlines()
+    lines = [head + ",d_13", *(row + ",0" for row in rows)]
+    (folder / "sales_train_validation.csv").write_text("\n".join(lines) + "\n")
+
+
 def unpriced(folder: Path) -> None:
     edit(folder / PRICES, ",FOODS_1_002,", ",foods_1_2,")
 
@@ -97,6 +104,10 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Path], None], str]] = {
     "totals that are not the sums": (other_totals, "1 row.*: CA_1, HOBBIES_1, d_5: 6 against 5 summed.*or remove it"),
     "totals without a department that sells": (fewer_totals, "1 store-departments .*: CA_1, FOODS_1"),
     "official weights that cannot be read": (damaged_official, "official.parquet: cannot be read"),
+    "sales of validation that reach further": (
+        longer_validation,
+        "sales_train_validation.csv: reaches d_13, but sales_train_evaluation.csv, .* only d_12. Remove the one",
+    ),
     "prices of other ids": (
         unpriced,
         r"sell_prices.csv: 2 of 6 series .* such as CA_1/FOODS_1_002 \(sell_prices.csv has CA_1/foods_1_2\)"
@@ -154,6 +165,26 @@ def test_series_that_no_longer_sell_need_no_price_and_prices_need_no_sales(tmp_p
         "2 series with prices are not in the sales",
     ]
     assert ids_match(landing.verified().ids, CheckSettings().limit("unpriced_series")).passed
+
+
+def test_a_sales_file_that_is_not_read_is_named(tmp_path: Path) -> None:
+    landing = LandingFolder(root=str(tmp_path / "landed"), home=str(tmp_path / "home"))
+    write_folder(tmp_path / "landed", "validation")
+    land(tmp_path / "landed")
+    said = ("sales_train_validation.csv is not read, because sales_train_evaluation.csv is there",)
+    assert landing.verified().notes == said
+    assert landing.verified().notes == said  # as it was remembered
+
+
+def test_a_plain_file_without_its_last_line_break_may_be_cut_and_is_named(tmp_path: Path) -> None:
+    landing = LandingFolder(root=str(land(tmp_path)))
+    whole = (tmp_path / PRICES).read_text()
+    (tmp_path / PRICES).write_text(whole[:-2])  # 2.97 becomes 2.9
+    assert landing.verified().notes == (
+        "sell_prices.csv ends without a line break: if it was cut off there, its last number is wrong",
+    )
+    (tmp_path / PRICES).write_bytes(gzip.compress(whole.rstrip().encode()))  # has a checksum
+    assert landing.verified().notes == ()
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:

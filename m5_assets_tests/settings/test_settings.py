@@ -54,6 +54,10 @@ def test_defaults_need_nothing_but_a_home(monkeypatch: pytest.MonkeyPatch, tmp_p
         ({"M5_CLOSED_DAYS": "01-01,25-12"}, ["M5_CLOSED_DAYS", "'25-12' is not a day of the year such as 12-25"]),
         ({"M5_OPEN_DAYS": "CA_1"}, ["M5_OPEN_DAYS", "CA_1:12-25"]),
         ({"M5_CLOSED_DAYS": "12-25," * 43}, ["M5_CLOSED_DAYS", "has 258 characters; at most 256"]),
+        (
+            {"M5_CLOSED_DAYS": "12-25,CA_1:01-01", "M5_OPEN_DAYS": "CA_1:01-01"},
+            ["M5_CLOSED_DAYS", "M5_OPEN_DAYS", "CA_1:01-01 is both closed and open", "remove it from one"],
+        ),
         ({"M5_LAKE": "s3://bucket/lake"}, ["M5_SAGEMAKER_MODE=aws"]),
         ({"M5_SAGEMAKER_FEATURES": "ml.m5.large"}, ["set M5_SAGEMAKER_FEATURES__INSTANCE_TYPE and"]),
         ({"M5_SAGEMAKER_FEATURES__INSTANCES": "3"}, ["M5_SAGEMAKER_FEATURES__INSTANCES", "not permitted"]),

@@ -6,6 +6,7 @@ The files have the format in which Kaggle publishes M5. A file that fails a chec
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -137,6 +138,27 @@ class Landing:
     def name_of(self, name: str) -> str:
         """Return a file's name for messages, in the form in which it is there."""
         return str(self._folder.file(name))
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is no fault, but may not be meant: a sales file that is not read, a file that may be cut off.
+
+        Raises:
+            BadInput: if the sales file that is not read reaches further than the one that is.
+        """
+        sales = [file for name in SALES if (file := self._folder.find(name))]
+        for other in sales[1:]:
+            last, others_last = read_days(sales[0])[-1], read_days(other)[-1]
+            if others_last > last:
+                problem = f"reaches d_{others_last}, but {sales[0].member}, which is read if both exist, only d_{last}"
+                raise BadInput(other, problem, "Remove the one that is out of date.")
+            yield f"{other.member} is not read, because {sales[0].member} is there"
+        for file in (*sales[:1], *filter(None, map(self._folder.find, (PRICES, TOTALS)))):
+            if not file.ends_with_a_line():
+                yield f"{file.member} ends without a line break: if it was cut off there, its last number is wrong"
+
+    def sales_name(self) -> str:
+        """Return the name of the sales file that is read."""
+        return str(self._sales_file())
 
     def _sales_file(self) -> LandingFile:
         return self._folder.first(SALES)

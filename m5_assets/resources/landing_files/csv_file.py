@@ -51,7 +51,7 @@ _EMPTY, _INDEX = CellForm.of(""), CellForm.of(r"\d*")
 
 
 class LandingFile(StoredFile):
-    """One CSV file of the folder: UTF-8, commas, a header, no blank lines.
+    """One CSV file of the folder: UTF-8, commas, a header, no blank lines; lines end with LF, CRLF or CR.
 
     Columns without a name hold no data: a row number at the beginning, as pandas and R write it, or nothing at all,
     which is what a comma at the end of each line looks like. They are left out.
@@ -123,6 +123,8 @@ class LandingFile(StoredFile):
     def _columns(self) -> list[str]:
         with self.open() as source:
             line = io.BufferedReader(source).readline(_LONGEST_LINE)  # type: ignore[type-var]  # any binary stream does
+        begin, end, _ = line.partition(b"\r")  # a file with CR alone is one long line
+        line = begin + end
         if not line.strip():
             raise BadInput(self, "line 1 is blank; expected a header" if line else "the file is empty", EXPORT_AGAIN)
         if len(line) == _LONGEST_LINE:

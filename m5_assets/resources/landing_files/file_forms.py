@@ -80,6 +80,13 @@ class StoredFile:
             raw.seek(0)
             return [PurePosixPath(info.filename).name for info in self._infos(raw)]
 
+    def ends_with_a_line(self) -> bool:
+        """Return whether a plain file ends with a line break; a compressed one has a checksum, so it always does."""
+        with self._raw() as raw:
+            first = bytes(raw.read(4))
+            raw.seek(max(0, raw.size() - 1))
+            return first[:2] == _GZIP or first in _ZIP or bytes(raw.read(1)) in (b"\n", b"\r")
+
     def checksum(self) -> tuple[int, int]:
         """Return length and CRC-32 of the unpacked content."""
         return _checksum(self, self.stamp())

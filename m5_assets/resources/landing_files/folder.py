@@ -54,7 +54,7 @@ class Folder:
         """Return the file with this name in whatever form it is there, or None if it does not exist.
 
         Raises:
-            BadInput: if it exists in several forms whose contents differ.
+            BadInput: if it exists in several forms whose contents differ, or what has its name is not a file.
         """
         names = [name + suffix for suffix in _SUFFIXES]
         found = [self._stored(each, name) for each in self._existing(names)]
@@ -67,6 +67,8 @@ class Folder:
                 f"is there more than once, with different contents: {those}",
                 "Keep one of them.",
             )
+        if not found:
+            self._refuse_others(names)
         return found[0] if found else None
 
     def first(self, names: Sequence[str]) -> LandingFile:
@@ -92,6 +94,16 @@ class Folder:
     def _existing(self, names: Sequence[str]) -> list[str]:
         infos = self.filesystem.get_file_info([f"{self.path}/{name}" for name in names])
         return [name for name, info in zip(names, infos, strict=True) if info.type == fs.FileType.File]
+
+    def _refuse_others(self, names: Sequence[str]) -> None:
+        """Refuse a folder or a link to nowhere that has the name of a file: it is there, but cannot be read."""
+        for name, info in zip(names, self.filesystem.get_file_info([f"{self.path}/{n}" for n in names]), strict=True):
+            local = isinstance(self.filesystem, fs.LocalFileSystem)
+            if info.type == fs.FileType.NotFound and not (local and Path(info.path).is_symlink()):
+                continue
+            kind = {fs.FileType.Directory: "a folder", fs.FileType.NotFound: "a link that leads to no file"}
+            problem = f"is {kind.get(info.type, 'a device or pipe')}, not a file"
+            raise BadInput(f"{self.label}/{name}", problem, "Remove it, and put the file itself there.")
 
     def _similar(self, name: str) -> str:
         """Return what lies in the folder and may be the file in a form that is not read."""

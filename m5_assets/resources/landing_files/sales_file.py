@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from m5_assets.resources.landing_files.bad_input import EXPORT_AGAIN, BadInput, row_name
+from m5_assets.resources.landing_files.calendar_file import SNAP
 from m5_assets.resources.landing_files.csv_file import LandingFile
 from m5_assets.resources.landing_files.ids import check_ids
 from m5_assets.resources.landing_files.whole_numbers import TYPES, WHOLE, whole_numbers
@@ -277,15 +278,22 @@ def check_days(file: LandingFile, days: range, calendar: pd.DataFrame) -> None:
         raise BadInput(file, problem, "Extend calendar.csv to these days, or remove the extra columns.")
 
 
+_PREFIXES = (
+    ("item_id", "dept_id", "FOODS_1_001 in FOODS_1"),
+    ("dept_id", "cat_id", "FOODS_1 in FOODS"),
+    ("store_id", "state_id", "CA_1 in CA"),
+)
+
+
 def _check_series(file: LandingFile, ids: pd.Series, series: pd.DataFrame) -> None:
     for name in SERIES_COLUMNS:
         codes, names = pd.factorize(series[name])
         check_ids(file, name, names.tolist(), codes, lambda row: [str(ids[row])])
-    for child, parent in (("item_id", "dept_id"), ("dept_id", "cat_id"), ("store_id", "state_id")):
+    for child, parent, example in _PREFIXES:
         inside = [a.startswith(b + "_") for a, b in zip(series[child], series[parent], strict=True)]
-        faults = f"{child} " + series[child] + f" does not belong to {parent} " + series[parent]
-        remedy = f"A {child} starts with its {parent}, as FOODS_1_001 with FOODS_1. Correct these rows."
-        _refuse(file, ids, ~np.array(inside), f"{child} does not match {parent}", faults, remedy)
+        faults = f"{child} is " + series[child] + f" but {parent} is " + series[parent]
+        remedy = f"A {child} is its {parent}, '_' and more, as {example}. Correct these rows."
+        _refuse(file, ids, ~np.array(inside), f"{child} does not begin with {parent} and '_'", faults, remedy)
     stem = series["item_id"] + "_" + series["store_id"]
     good = (ids == stem + "_evaluation") | (ids == stem + "_validation")
     remedy = "An id is item_id, store_id and 'evaluation' or 'validation', joined by '_'. Correct these rows."
@@ -295,11 +303,11 @@ def _check_series(file: LandingFile, ids: pd.Series, series: pd.DataFrame) -> No
 
 
 def _check_states(file: LandingFile, series: pd.DataFrame, calendar: pd.DataFrame) -> None:
-    unknown = sorted(state for state in series["state_id"].unique() if f"snap_{state}" not in calendar)
+    unknown = sorted(state for state in series["state_id"].unique() if f"{SNAP}{state}" not in calendar)
     if unknown:
-        columns: Sequence[str] = [f"snap_{state}" for state in unknown]
+        columns = ", ".join(f"{SNAP}{state}" for state in unknown)
         problem = f"state_id {', '.join(unknown)} has no SNAP column in calendar.csv"
-        raise BadInput(file, problem, f"Add to calendar.csv: {', '.join(columns)}.")
+        raise BadInput(file, problem, f"Add to calendar.csv: {columns}, with 1 on SNAP days and 0 on all others.")
 
 
 def _refuse(

@@ -26,11 +26,13 @@ class Verified:
         first_day: first day of the sales.
         last_day: last day of the sales.
         ids: how the series of sales and prices match.
+        notes: what is no fault, but may not be meant.
     """
 
     first_day: dt.date
     last_day: dt.date
     ids: IdMatch
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the attributes as JSON."""
@@ -40,7 +42,7 @@ class Verified:
     def from_json(cls, found: dict[str, Any]) -> Self:
         """Return what `as_json` described."""
         first_day, last_day = (dt.date.fromisoformat(found[name]) for name in ("first_day", "last_day"))
-        return cls(first_day, last_day, IdMatch(**found["ids"]))
+        return cls(first_day, last_day, IdMatch(**found["ids"]), tuple(found["notes"]))
 
 
 def verify(landing: Landing, *, unpriced_series: float, first_weekday: int) -> Verified:
@@ -55,7 +57,7 @@ def verify(landing: Landing, *, unpriced_series: float, first_weekday: int) -> V
         BadInput: a file is missing or invalid, or two files contradict each other.
     """
     first_day, last_day = landing.days()  # headers first: they are read at once
-    calendar = landing.calendar()
+    notes, calendar = tuple(landing.notes()), landing.calendar()
     _check_horizon(landing, calendar["date"].iloc[-1].date(), last_day, first_weekday)
     landing.official()
     totals, prices, sales = landing.totals(), landing.sell_prices(), landing.sales_summary()
@@ -66,7 +68,7 @@ def verify(landing: Landing, *, unpriced_series: float, first_weekday: int) -> V
         limit = Limit("M5_CHECKS_UNPRICED_SERIES", unpriced_series)
         remedy = f"Write the ids alike in both files, or add the prices; {limit.remedy(ids.share)}."
         raise BadInput(landing.name_of(PRICES), ids.live_text(), remedy)
-    return Verified(first_day, last_day, ids)
+    return Verified(first_day, last_day, ids, notes)
 
 
 def _check_horizon(landing: Landing, calendar_end: dt.date, last_day: dt.date, first_weekday: int) -> None:
