@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,13 @@ from click.testing import CliRunner
 from m5_assets.cli import doctor
 from m5_assets.cli.main import cli
 from m5_assets.resources.lake import Lake
+from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
 from m5_assets.settings import Settings, settings
 from m5_assets_tests.resources.conftest import new_home, superuser_of
+from m5_assets_tests.resources.test_landing_verification import write_all
 from m5_assets_tests.support.alert_servers import http_server
+from m5_assets_tests.support.landing_folders import land
 
 NOBODY_LISTENS = "postgresql://m5:hunter2@127.0.0.1:9/m5"
 
@@ -63,8 +67,20 @@ def test_a_fresh_folder_gets_a_list_of_what_is_missing(home: Path) -> None:
 def test_a_landing_that_ends_too_early_is_wrong_and_a_complete_one_good(home: Path) -> None:
     write_sample(home / "landing", items=7, weeks=2, seed=1)
     assert _found("landing").level == "good"
+    shutil.copy(home / "landing" / "sales_train_evaluation.csv", home / "landing" / "sales_train_validation.csv")
+    doubled = _found("landing")
+    assert (doubled.level, doubled.text.partition(",")[0]) == ("note", "sales_train_validation.csv is not read")
     (home / "landing" / "sell_prices.csv").unlink()
     assert _found("landing").text == f"no sell_prices.csv in {home / 'landing'}"
+
+
+def test_closed_days_of_an_unknown_store_are_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert write_all(LandingFolder(root=str(land(home / "landing"))), Lake(root=str(home / "lake"))) == []
+    monkeypatch.setenv("M5_CLOSED_DAYS", "CA_1:12-25,WI3:12-25")
+    settings.cache_clear()
+    found = _found("closed days")
+    assert found.level == "wrong"
+    assert found.text == "M5_CLOSED_DAYS has WI3:12-25, but no store WI3 is in the sales; the nearest is WI_3"
 
 
 def test_a_forecast_with_a_missing_file_is_detected(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
