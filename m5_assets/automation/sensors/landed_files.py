@@ -71,7 +71,8 @@ class Seen:
 @dg.sensor(
     jobs=[weekly_forecast, back_history],
     minimum_interval_seconds=60,
-    description="Forecasts the new weeks of a complete landed file and reloads the weeks it corrects.",
+    description="Forecasts the new weeks of a complete landed file and reloads the weeks it corrects; frozen data are "
+    "only reloaded. Off until you turn it on, because it starts long jobs, on AWS paid ones.",
 )
 def landed_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingFolder) -> dg.SensorResult:
     """Look at the landed files and request what follows from them."""
