@@ -188,7 +188,7 @@ def run_assets(root: Path, stage: str, home: str) -> None:
     assets: list[dg.AssetsDefinition] = [ensemble_forecast]
     if stage == "load":
         resources["postgres"] = PostgresResource(home=home)
-        assets = [rds.sales, rds.forecast, rds.series_outlook, rds.store_dept_forecast]
+        assets = [rds.rds_sales, rds.rds_forecast, rds.rds_series_outlook, rds.rds_store_dept_forecast]
     for asset in assets:
         dg.materialize([asset], partition_key=WEEK.key, resources=resources)
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL tables that dashboards, planners and BI tools read: one asset per table, with the table's name.
+"""The PostgreSQL tables that dashboards, planners and BI tools read: one asset per table, `rds_` and the table's name.
 
 Each week loads in one transaction, so readers see either the old week or the new one.
 """
@@ -76,8 +76,7 @@ def _rds_asset(
     """
 
     @dg.asset(
-        name=name,
-        key_prefix="rds",
+        name=f"rds_{name}",
         group_name="rds",
         kinds={"postgres"},
         deps=deps,
@@ -221,13 +220,13 @@ def _load_calendar(run: Load) -> Iterator[LoadResult]:
     yield from load_calendar(run.engine, events, snap, run.run_id)
 
 
-calendar = _rds_asset(
+rds_calendar = _rds_asset(
     "calendar",
     deps=["calendar"],
     description="Days, events and SNAP days: tables calendar and snap, loaded as a whole.",
     load=_load_calendar,
 )
-sales = _weekly_table(
+rds_sales = _weekly_table(
     schema.sales,
     deps=["raw_sales", "sell_prices", "calendar"],
     description="The week's daily unit sales of every series, with prices. The back-history loads in one run, one "
@@ -236,44 +235,44 @@ sales = _weekly_table(
     write=load_series,
     ranges=True,
 )
-forecast = _weekly_table(
+rds_forecast = _weekly_table(
     schema.forecast,
     deps=["ensemble_forecast", "sell_prices", "calendar"],
     description="The week's forecast by series, day and model, with the known prices.",
     reader=_forecast,
     write=load_series,
 )
-series_outlook = _weekly_table(
+rds_series_outlook = _weekly_table(
     schema.series_outlook,
     deps=["features", "ensemble_forecast"],
     description="Recent sales and the forecast, one row per series: the first thing planners look at.",
     reader=_series_outlook,
     write=load_series,
 )
-store_dept_sales = _weekly_table(
+rds_store_dept_sales = _weekly_table(
     schema.store_dept_sales,
-    deps=["store_dept_sales", sales],
+    deps=["store_dept_sales", rds_sales],
     description="Daily sales per store-department over the whole known history. They must equal the sums of the "
     "item sales where those are loaded.",
     reader=_store_dept_sales,
     write=lambda engine, _, first_day, rows, run_id: load_store_dept_sales(engine, first_day, rows, run_id),
     ranges=True,
 )
-store_dept_forecast = _weekly_table(
+rds_store_dept_forecast = _weekly_table(
     schema.store_dept_forecast,
     deps=["ensemble_forecast", "totals_forecast"],
     description="Daily forecasts per store-department: each model's items summed, and the totals model's own forecast, "
     "to which the items were aligned.",
     reader=_store_dept_forecast,
 )
-accuracy = _weekly_table(
+rds_accuracy = _weekly_table(
     schema.accuracy,
     deps=["forecast_accuracy"],
     description="WRMSSE, RMSSE, mean absolute error and bias of the week's forecast by model, level and week of the "
     "horizon.",
     reader=_scores(read_accuracy),
 )
-aggregate_accuracy = _weekly_table(
+rds_aggregate_accuracy = _weekly_table(
     schema.aggregate_accuracy,
     deps=["forecast_accuracy"],
     description="RMSSE, mean absolute error and bias of the week's forecast for each aggregate.",

@@ -25,9 +25,9 @@ SageMaker jobs decide themselves whether a retry can help (`m5_assets.resources.
 LANDING = dg.AssetSelection.groups("landing")
 FEATURES = dg.AssetSelection.groups("features")
 FORECAST = FEATURES | dg.AssetSelection.groups("models", "predictions", "forecast")
-RDS_HISTORY = dg.AssetSelection.assets("rds/calendar", "rds/sales", "rds/store_dept_sales")
-RDS_FORECAST = dg.AssetSelection.assets("rds/forecast", "rds/series_outlook", "rds/store_dept_forecast")
-ACCURACY = dg.AssetSelection.assets("forecast_accuracy", "rds/accuracy", "rds/aggregate_accuracy")
+RDS_HISTORY = dg.AssetSelection.assets("rds_calendar", "rds_sales", "rds_store_dept_sales")
+RDS_FORECAST = dg.AssetSelection.assets("rds_forecast", "rds_series_outlook", "rds_store_dept_forecast")
+ACCURACY = dg.AssetSelection.assets("forecast_accuracy", "rds_accuracy", "rds_aggregate_accuracy")
 DASHBOARDS = dg.AssetSelection.groups("dashboards")
 
 weekly_forecast = dg.define_asset_job(

@@ -25,11 +25,11 @@ from m5_assets.weeks import Week, week_containing, weeks_between
 Contents: TypeAlias = Mapping[str, Mapping[str, str]]
 """Digests of the landed content, by dataset (`raw_sales`, `store_dept_sales`) and week."""
 
-TABLES: Mapping[str, Sequence[str]] = {"sell_prices": ("sell_prices",), "calendar": ("calendar", "rds/calendar")}
+TABLES: Mapping[str, Sequence[str]] = {"sell_prices": ("sell_prices",), "calendar": ("calendar", "rds_calendar")}
 """The assets of each unpartitioned table."""
-_TOTALS = ("store_dept_sales", "rds/store_dept_sales")
-_SALES = ("raw_sales", "rds/sales", *_TOTALS)
-_FOLLOWERS = {"raw_sales": ("rds/sales", "store_dept_sales"), "store_dept_sales": ("rds/store_dept_sales",)}
+_TOTALS = ("store_dept_sales", "rds_store_dept_sales")
+_SALES = ("raw_sales", "rds_sales", *_TOTALS)
+_FOLLOWERS = {"raw_sales": ("rds_sales", "store_dept_sales"), "store_dept_sales": ("rds_store_dept_sales",)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Load:
             job: a job that has the assets.
             landing: names the landed files, or the time; nothing is requested twice for the same.
         """
-        keys = [dg.AssetKey(name.split("/")) for name in self.assets]
+        keys = [dg.AssetKey(name) for name in self.assets]
         return dg.RunRequest(run_key=f"load {self.name} {landing}", job_name=job, asset_selection=keys, tags=self.tags)
 
 
@@ -181,7 +181,7 @@ def unfinished_loads(instance: dg.DagsterInstance) -> dict[str, set[str]]:
     """
     newest = {
         name: instance.get_latest_storage_id_by_partition(
-            dg.AssetKey(name.split("/")), dg.DagsterEventType.ASSET_MATERIALIZATION
+            dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION
         )
         for name in _SALES
     }

@@ -96,7 +96,7 @@ def _aggregates(lake: Lake, week: Week) -> RowsAndSum:
 
 
 def scores_examiner(lake: Lake, postgres: PostgresResource) -> Examiner:
-    """Return the examiner of `rds/accuracy`."""
+    """Return the examiner of `rds_accuracy`."""
 
     def examine(week: Week) -> Findings:
         scores = schema.accuracy.c
@@ -111,7 +111,7 @@ def scores_examiner(lake: Lake, postgres: PostgresResource) -> Examiner:
 
 
 def examine_calendar(lake: Lake, postgres: PostgresResource) -> Findings:
-    """Examine `rds/calendar`."""
+    """Examine `rds_calendar`."""
     days = lake.read_table(lake.get("calendar").files[0])["date"].to_pandas()
     return {_NAME: same_days(_calendar_days(postgres.engine()), (len(days), days.max().date()))}
 
@@ -126,7 +126,7 @@ _RESOURCES = ("lake", "postgres")
 
 
 def _weekly(table: Table, column: str, expected: Callable[[Lake, Week], RowsAndSum]) -> dg.AssetChecksDefinition:
-    return weekly_checks(["rds", table.name], ROWS_CHECKS, rows_examiner(table, column, expected), _RESOURCES)
+    return weekly_checks(f"rds_{table.name}", ROWS_CHECKS, rows_examiner(table, column, expected), _RESOURCES)
 
 
 rds_sales_checks = _weekly(schema.sales, "units", _in_lake("raw_sales"))
@@ -135,5 +135,5 @@ rds_forecast_checks = _weekly(schema.forecast, ENSEMBLE, _in_lake("ensemble_fore
 rds_series_outlook_checks = _weekly(schema.series_outlook, "forecast_28", _outlook)
 rds_store_dept_forecast_checks = _weekly(schema.store_dept_forecast, ENSEMBLE, _totals)
 rds_aggregate_accuracy_checks = _weekly(schema.aggregate_accuracy, "rmsse", _aggregates)
-rds_accuracy_checks = weekly_checks(["rds", "accuracy"], SCORES_CHECKS, scores_examiner, _RESOURCES)
-rds_calendar_checks = whole_checks(["rds", "calendar"], CALENDAR_CHECKS, examine_calendar, _RESOURCES)
+rds_accuracy_checks = weekly_checks("rds_accuracy", SCORES_CHECKS, scores_examiner, _RESOURCES)
+rds_calendar_checks = whole_checks("rds_calendar", CALENDAR_CHECKS, examine_calendar, _RESOURCES)

@@ -79,7 +79,7 @@ def unreadable(checks: Sequence[Check], problem: object) -> Findings:
 
 
 def weekly_checks(
-    asset: str | Sequence[str],
+    asset: str,
     checks: Sequence[Check],
     examiner: Callable[..., Examiner],
     resources: Sequence[str] = ("lake",),
@@ -87,7 +87,7 @@ def weekly_checks(
     """Return the checks of a weekly asset as one step.
 
     Args:
-        asset: the asset's key.
+        asset: the asset's name.
         checks: the checks.
         examiner: takes the resources by name and returns a function that examines one week.
         resources: names of the resources it takes; must include `lake`.
@@ -112,7 +112,7 @@ def weekly_checks(
 
 
 def whole_checks(
-    asset: str | Sequence[str],
+    asset: str,
     checks: Sequence[Check],
     examine_all: Callable[..., Findings],
     resources: Sequence[str] = ("lake",),

@@ -85,9 +85,9 @@ def home() -> Iterator[Home]:
         home.make(landing.sell_prices, landing.calendar, week=None)
         home.make(landing.raw_sales, landing.store_dept_sales, since=WEEKS[0])
         _forecast(home)
-        home.make(rds.calendar, week=None)
-        home.make(rds.sales, rds.store_dept_sales, since=WEEKS[0])
-        home.make(rds.forecast, rds.series_outlook, rds.store_dept_forecast)
+        home.make(rds.rds_calendar, week=None)
+        home.make(rds.rds_sales, rds.rds_store_dept_sales, since=WEEKS[0])
+        home.make(rds.rds_forecast, rds.rds_series_outlook, rds.rds_store_dept_forecast)
         yield home
         home.postgres.engine().dispose()
 
@@ -176,8 +176,8 @@ def test_loading_again_changes_only_the_log(home: Home) -> None:
         return log.groupby(["table_name", log["week"].astype(str)])["sha256"].agg(set).to_dict()
 
     before = hashes()
-    home.make(rds.forecast, rds.series_outlook, rds.store_dept_forecast, rds.sales, rds.store_dept_sales)
-    home.make(rds.calendar, week=None)
+    home.make(rds.rds_forecast, rds.rds_series_outlook, rds.rds_store_dept_forecast, rds.rds_sales, rds.rds_store_dept_sales)
+    home.make(rds.rds_calendar, week=None)
     assert hashes() == before
 
 
@@ -187,4 +187,4 @@ def test_totals_of_other_departments_than_the_items_are_rejected(home: Home, tmp
     totals = home.table("totals_forecast", WEEK)
     other.publish("totals_forecast", totals.slice(0, totals.num_rows - 1))
     with pytest.raises(dg.Failure, match=r"1 days of store-departments .*, the first WI_3"):
-        other.make(rds.store_dept_forecast)
+        other.make(rds.rds_store_dept_forecast)

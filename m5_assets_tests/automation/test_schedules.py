@@ -129,9 +129,9 @@ def test_loads_are_in_order_and_bring_prices_and_calendar_with_the_first_sales(l
         "raw_sales": {week.key: "c" for week in weeks[1:]},
         "store_dept_sales": {week.key: "t" for week in weeks},
     }
-    sales = "raw_sales rds/sales store_dept_sales rds/store_dept_sales"
-    totals = ("totals 2016-04-18 to 2016-04-18", "store_dept_sales rds/store_dept_sales")
-    tables = "sell_prices calendar rds/calendar"
+    sales = "raw_sales rds_sales store_dept_sales rds_store_dept_sales"
+    totals = ("totals 2016-04-18 to 2016-04-18", "store_dept_sales rds_store_dept_sales")
+    tables = "sell_prices calendar rds_calendar"
     due = weeks[-1:]
     found = loads(lake, contents, due, own=due)
     assert _summary(found) == [totals, ("2016-04-25 to 2016-05-09", f"{tables} {sales}")]
@@ -149,7 +149,7 @@ def test_loads_are_in_order_and_bring_prices_and_calendar_with_the_first_sales(l
     for week in weeks:
         _made(lake, "raw_sales", week.key, content="c")
     assert loads(lake, contents, due, own=due) == []
-    assert _summary(loads(lake, contents, due, tables=["calendar"])) == [("calendar", "calendar rds/calendar")]
+    assert _summary(loads(lake, contents, due, tables=["calendar"])) == [("calendar", "calendar rds_calendar")]
     lacking = {"raw_sales": {weeks[1].key}, "store_dept_sales": {weeks[1].key, weeks[2].key, "2014-01-06"}}
     found = loads(lake, contents, due, own=due, lacking=lacking)
     assert [load.name for load in found] == ["2016-04-25 to 2016-04-25", "totals 2016-05-02 to 2016-05-02"]
@@ -158,15 +158,15 @@ def test_loads_are_in_order_and_bring_prices_and_calendar_with_the_first_sales(l
 def test_a_load_that_ended_half_way_is_made_again(instance: dg.DagsterInstance) -> None:
     def materialized(name: str, *weeks: str) -> None:
         for week in weeks:
-            instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(name.split("/")), partition=week))
+            instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(name), partition=week))
 
     assert unfinished_loads(instance) == {"raw_sales": set(), "store_dept_sales": set()}
-    whole = ("raw_sales", "rds/sales", "store_dept_sales", "rds/store_dept_sales")
+    whole = ("raw_sales", "rds_sales", "store_dept_sales", "rds_store_dept_sales")
     for name in whole:
         materialized(name, "2016-05-02", "2016-05-09")
     assert unfinished_loads(instance) == {"raw_sales": set(), "store_dept_sales": set()}
     materialized("raw_sales", "2016-05-02")
-    materialized("rds/sales", "2016-05-02")  # killed before the totals
+    materialized("rds_sales", "2016-05-02")  # killed before the totals
     materialized("store_dept_sales", "2016-05-09")
     assert unfinished_loads(instance) == {"raw_sales": {"2016-05-02"}, "store_dept_sales": {"2016-05-09"}}
     for name in whole:

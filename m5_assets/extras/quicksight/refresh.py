@@ -18,15 +18,12 @@ _CANNOT_PASS = {"AccessDeniedException", "UnsupportedUserEditionException", "Inv
     kinds={"quicksight"},
     partitions_def=WEEKS,
     deps=[
-        dg.AssetKey(["rds", table])
-        for table in (
-            "forecast",
-            "series_outlook",
-            "store_dept_sales",
-            "store_dept_forecast",
-            "accuracy",
-            "aggregate_accuracy",
-        )
+        "rds_forecast",
+        "rds_series_outlook",
+        "rds_store_dept_sales",
+        "rds_store_dept_forecast",
+        "rds_accuracy",
+        "rds_aggregate_accuracy",
     ],
     description="QuickSight's copy (SPICE) of what is loaded in PostgreSQL: an ingestion for every data set that shows "
     "a new load. One that exists already, running or completed, is reused. Without M5_QUICKSIGHT_REFRESH it does "

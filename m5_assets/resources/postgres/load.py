@@ -274,7 +274,7 @@ def _compare_with_sales(connection: Connection, week: dt.date) -> None:
         raise Contradiction(
             f"store_dept_sales, week {week}: {count} totals differ from the sums of table sales, first {store}, "
             f"{dept}, {day}: total {'missing' if total is None else total}, sum {summed}; load both again from the "
-            "same landed files, rds/sales first"
+            "same landed files, rds_sales first"
         )
 
 
