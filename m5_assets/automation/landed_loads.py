@@ -180,9 +180,7 @@ def unfinished_loads(instance: dg.DagsterInstance) -> dict[str, set[str]]:
     or PostgreSQL still have what was there before.
     """
     newest = {
-        name: instance.get_latest_storage_id_by_partition(
-            dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION
-        )
+        name: instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
         for name in _SALES
     }
     return {

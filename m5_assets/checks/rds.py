@@ -125,15 +125,20 @@ def _calendar_days(engine: Engine) -> tuple[int, dt.date | None]:
 _RESOURCES = ("lake", "postgres")
 
 
-def _weekly(table: Table, column: str, expected: Callable[[Lake, Week], RowsAndSum]) -> dg.AssetChecksDefinition:
-    return weekly_checks(f"rds_{table.name}", ROWS_CHECKS, rows_examiner(table, column, expected), _RESOURCES)
+def _weekly(
+    table: Table, column: str, dataset: str, expected: Callable[[Lake, Week], RowsAndSum]
+) -> dg.AssetChecksDefinition:
+    examiner = rows_examiner(table, column, expected)
+    return weekly_checks(f"rds_{table.name}", ROWS_CHECKS, examiner, _RESOURCES, dataset)
 
 
-rds_sales_checks = _weekly(schema.sales, "units", _in_lake("raw_sales"))
-rds_store_dept_sales_checks = _weekly(schema.store_dept_sales, "units", _in_lake("store_dept_sales"))
-rds_forecast_checks = _weekly(schema.forecast, ENSEMBLE, _in_lake("ensemble_forecast", ENSEMBLE))
-rds_series_outlook_checks = _weekly(schema.series_outlook, "forecast_28", _outlook)
-rds_store_dept_forecast_checks = _weekly(schema.store_dept_forecast, ENSEMBLE, _totals)
-rds_aggregate_accuracy_checks = _weekly(schema.aggregate_accuracy, "rmsse", _aggregates)
-rds_accuracy_checks = weekly_checks("rds_accuracy", SCORES_CHECKS, scores_examiner, _RESOURCES)
+rds_sales_checks = _weekly(schema.sales, "units", "raw_sales", _in_lake("raw_sales"))
+rds_store_dept_sales_checks = _weekly(
+    schema.store_dept_sales, "units", "store_dept_sales", _in_lake("store_dept_sales")
+)
+rds_forecast_checks = _weekly(schema.forecast, ENSEMBLE, "ensemble_forecast", _in_lake("ensemble_forecast", ENSEMBLE))
+rds_series_outlook_checks = _weekly(schema.series_outlook, "forecast_28", "ensemble_forecast", _outlook)
+rds_store_dept_forecast_checks = _weekly(schema.store_dept_forecast, ENSEMBLE, "ensemble_forecast", _totals)
+rds_aggregate_accuracy_checks = _weekly(schema.aggregate_accuracy, "rmsse", "forecast_accuracy", _aggregates)
+rds_accuracy_checks = weekly_checks("rds_accuracy", SCORES_CHECKS, scores_examiner, _RESOURCES, "forecast_accuracy")
 rds_calendar_checks = whole_checks("rds_calendar", CALENDAR_CHECKS, examine_calendar, _RESOURCES)

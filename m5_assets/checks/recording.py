@@ -83,6 +83,7 @@ def weekly_checks(
     checks: Sequence[Check],
     examiner: Callable[..., Examiner],
     resources: Sequence[str] = ("lake",),
+    dataset: str | None = None,
 ) -> dg.AssetChecksDefinition:
     """Return the checks of a weekly asset as one step.
 
@@ -91,13 +92,14 @@ def weekly_checks(
         checks: the checks.
         examiner: takes the resources by name and returns a function that examines one week.
         resources: names of the resources it takes; must include `lake`.
+        dataset: the lake's dataset whose weeks a range is limited to; by default the asset's own.
     """
     key = dg.AssetKey(asset)
     specs = [_spec(key, check, WEEKS) for check in checks]
 
     @dg.multi_asset_check(name=_op_name(key), specs=specs, required_resource_keys=set(resources))
     def examine(context: dg.AssetCheckExecutionContext) -> Any:
-        found = _examine_weeks(context, key, examiner, resources)
+        found = _examine_weeks(context, dataset or asset, examiner, resources)
         ranged = not context.has_partition_key
         for check in checks:
             findings = {week: found[week].get(check.name, _DID_NOT_APPLY) for week in found}
@@ -151,13 +153,13 @@ def _report(instance: dg.DagsterInstance, run_id: str, evaluation: dg.AssetCheck
 
 
 def _examine_weeks(
-    context: dg.AssetCheckExecutionContext, key: dg.AssetKey, examiner: Callable[..., Examiner], names: Sequence[str]
+    context: dg.AssetCheckExecutionContext, dataset: str, examiner: Callable[..., Examiner], names: Sequence[str]
 ) -> dict[Week, Findings]:
     given = _resources(context, names)
     weeks = [Week.parse(partition) for partition in context.partition_keys]
     if len(weeks) > 1:  # a range may include weeks before the first landed one, which do not exist
         lake: Lake = given["lake"]
-        present = set(lake.partitions(key.to_user_string()))
+        present = set(lake.partitions(dataset))
         weeks = [week for week in weeks if week.key in present]
     examine_week = examiner(**given)
     found = {}
