@@ -25,6 +25,7 @@ def dagster_home() -> Path:
 
     The default is a folder in M5_HOME, with a link to the project's dagster.yaml.
     """
+    private_folder(settings().home)
     if "DAGSTER_HOME" not in os.environ:
         os.environ["DAGSTER_HOME"] = str(home_folder())
     home = Path(os.environ["DAGSTER_HOME"])
@@ -49,6 +50,7 @@ def only_ui(port: int) -> Iterator[None]:
     """
     if other := of_another_clone():
         raise UserError(": ".join(other))
+    private_folder(settings().home)
     with (settings().home / _UI).open("a+") as record:
         try:
             fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)

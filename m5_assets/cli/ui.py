@@ -37,17 +37,16 @@ def ui(port: int, host: str) -> None:
     """
     stop_on_signals()
     listen(host, port).close()  # before the daemon and the code server start
-    prepare_instance()
-    programs = Path(sys.executable).parent
-    with contextlib.suppress(KeyboardInterrupt), only_ui(port), _code_servers() as workspace:
-        run_together(
-            {
-                "webserver": [
-                    str(programs / "m5"), "webserver", "--host", host, "--port", str(port), "--workspace", workspace,
-                ],
-                "daemon": [str(programs / "dagster-daemon"), "run", "--workspace", workspace],
-            }
-        )  # fmt: skip
+    programs, address = Path(sys.executable).parent, ["--host", host, "--port", str(port)]
+    with contextlib.suppress(KeyboardInterrupt), only_ui(port):
+        prepare_instance()
+        with _code_servers() as workspace:
+            run_together(
+                {
+                    "webserver": [str(programs / "m5"), "webserver", *address, "--workspace", workspace],
+                    "daemon": [str(programs / "dagster-daemon"), "run", "--workspace", workspace],
+                }
+            )
 
 
 def stop_on_signals() -> None:
