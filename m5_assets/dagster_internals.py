@@ -5,11 +5,15 @@ No other module imports from `dagster._…`. A name that Dagster exports one day
 
 from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._cli.utils import TMP_DAGSTER_HOME_PREFIX
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import InstigatorTick, ScheduleInstigatorData
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
@@ -35,6 +39,7 @@ __all__ = [
     "GRPC_INFO_TAG",  # the code server that started a run: tells whether its process is on this machine
     "MAX_RETRIES_TAG",  # keeps the daemon from retrying a run that the command line started
     "PARTITION_NAME_TAG",  # the week of a run
+    "SINGLETON_REPOSITORY_NAME",  # the repository's name in a RemoteRepositoryOrigin
     "TMP_DAGSTER_HOME_PREFIX",  # tells the temporary folder of `dagster dev` from a DAGSTER_HOME
     "WILL_RETRY_TAG",  # whether Dagster will retry a failed run itself
     "AssetCheckExecutionRecord",  # type of a check's history, which only the event log storage returns
@@ -46,10 +51,15 @@ __all__ = [
     "LaunchRunContext",  # what a run launcher is given
     "PartitionKeyFilter",  # selects one week of a check's history
     "ProxyServerManager",  # the code server that `m5 ui` lets webserver and daemon share, as `dagster dev` does
+    "ReconstructableRepository",  # the code of a run, by the same pointer as in workspace.yaml
+    "RegisteredCodeLocationOrigin",  # part of RemoteRepositoryOrigin: a location that workspace.yaml names
+    "RemoteJobOrigin",  # makes a run of a command one of the code location; `execute_job` cannot set it
+    "RemoteRepositoryOrigin",  # part of RemoteJobOrigin
     "ScheduleInstigatorData",  # when a schedule was turned on
     "UnresolvedAssetJobDefinition",  # return type of the public `define_asset_job`
     "WorkerStatus",  # part of CheckRunHealthResult
     "WorkspaceFileTarget",  # reads workspace.yaml for the two beside it
     "WorkspaceProcessContext",  # what `dagster_webserver.app` serves; its command line cannot put a guard in front
+    "execute_run_iterator",  # executes a run that exists, event by event; the public `execute_job` creates one
     "reverse_cron_string_iterator",  # when a schedule was last due, by the scheduler's own reading of cron
 ]

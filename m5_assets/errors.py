@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class UserError(ValueError):
     """An error that users can fix; the message gives the cause and the remedy."""
+
+
+class Cancelled(Exception):
+    """The user cancelled the work; the message says what was cancelled and how to resume it."""

@@ -1,6 +1,7 @@
 """The jobs: which assets run together, and how their steps are retried."""
 
 import datetime as dt
+import sys
 
 import dagster as dg
 
@@ -15,7 +16,22 @@ from m5_assets.settings import settings
 _IN_ORDER = {"m5/order": "weekly"}
 """dagster.yaml runs these one at a time, in the order of the requests: a week reuses the models of the week before."""
 
-RETRIES = dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+class _Retries(dg.RetryPolicy):
+    """A retry policy that lets a cancelled run end; Dagster's own asks for a retry of the steps it interrupts."""
+
+    def calculate_delay(self, attempt_num: int) -> float:
+        """Return the seconds until the next attempt.
+
+        Raises:
+            DagsterExecutionInterruptedError: the step was interrupted, not failed.
+        """
+        if isinstance(sys.exception(), (dg.DagsterExecutionInterruptedError, KeyboardInterrupt)):
+            raise dg.DagsterExecutionInterruptedError("the run was cancelled") from None
+        return float(super().calculate_delay(attempt_num))
+
+
+RETRIES = _Retries(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For temporary failures: a lost connection, a restarting database, a throttled request, a full disk.
 
 Dagster does not retry failed checks, nor a `dg.Failure` with `allow_retries=False` (bad or missing input). Errors of

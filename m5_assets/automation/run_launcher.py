@@ -15,8 +15,8 @@ import dagster as dg
 from m5_assets.automation.run_statuses import IN_PROGRESS
 from m5_assets.dagster_internals import GRPC_INFO_TAG, CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
-HOST_TAG = "m5/host"
-"""The host name of a run that the command line executes itself."""
+COMMAND_TAG = "m5/command"
+"""The host whose command line executes the run itself, and the run's id, see `command_tag`."""
 BEGUN_TAG = "m5/begun"
 """The boot of the machine and the seconds since then at which a run's process had begun, see `boot_time`."""
 
@@ -43,6 +43,14 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         super().launch_run(context)
         self._instance.add_run_tags(run_id, {BEGUN_TAG: boot_time()})
 
+    def terminate(self, run_id: str) -> bool:
+        """Cancel a run: by its code server or, if a command executes it, by its status, which the command watches."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or not is_of_command(run):
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]  # Dagster's
+        self._instance.report_run_canceling(run)
+        return True
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return whether the run's process is alive; on another machine, or before it started, it counts as running."""
         pid = _process(self._instance, run)
@@ -66,10 +74,23 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> None:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
+def command_tag(run_id: str) -> str:
+    """Return the value of `COMMAND_TAG` for a run that this machine's command line executes.
+
+    It holds the run's id, because re-executions inherit the tags of the run and are not executed by the command.
+    """
+    return f"{os.uname().nodename} {run_id}"
+
+
+def is_of_command(run: dg.DagsterRun) -> bool:
+    """Return whether a command line executes the run, on this machine or another."""
+    return run.tags.get(COMMAND_TAG, "").endswith(f" {run.run_id}")
+
+
 def _process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
     """Return the run's process id, if the process is on this machine."""
     server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
-    here = "socket" in server or server.get("host") in _LOOPBACK or run.tags.get(HOST_TAG) == os.uname().nodename
+    here = "socket" in server or server.get("host") in _LOOPBACK or run.tags.get(COMMAND_TAG) == command_tag(run.run_id)
     if not here:
         return None
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):

@@ -97,11 +97,11 @@ def weekly_checks(
     key = dg.AssetKey(asset)
     specs = [_spec(key, check, WEEKS) for check in checks]
 
-    @dg.multi_asset_check(name=_op_name(key), specs=specs, required_resource_keys=set(resources))
+    @dg.multi_asset_check(name=_op_name(key), specs=specs, required_resource_keys=set(resources), can_subset=True)
     def examine(context: dg.AssetCheckExecutionContext) -> Any:
         found = _examine_weeks(context, dataset or asset, examiner, resources)
         ranged = not context.has_partition_key
-        for check in checks:
+        for check in _selected(context, key, checks):
             findings = {week: found[week].get(check.name, _DID_NOT_APPLY) for week in found}
             if ranged:
                 for week, finding in findings.items():
@@ -122,12 +122,12 @@ def whole_checks(
     """Return the checks of an unpartitioned asset as one step; `examine_all` takes the resources by name."""
     key = dg.AssetKey(asset)
 
-    @dg.multi_asset_check(
-        name=_op_name(key), specs=[_spec(key, check, None) for check in checks], required_resource_keys=set(resources)
-    )
+    specs = [_spec(key, check, None) for check in checks]
+
+    @dg.multi_asset_check(name=_op_name(key), specs=specs, required_resource_keys=set(resources), can_subset=True)
     def examine(context: dg.AssetCheckExecutionContext) -> Any:
         findings = examine_all(**_resources(context, resources))
-        for check in checks:
+        for check in _selected(context, key, checks):
             yield _result(key, check, findings.get(check.name, _DID_NOT_APPLY))
 
     return examine
@@ -172,6 +172,12 @@ def _examine_weeks(
 
 def _resources(context: dg.AssetCheckExecutionContext, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(context.op_execution_context.resources, name) for name in names}
+
+
+def _selected(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, checks: Sequence[Check]) -> list[Check]:
+    """Return the checks of the run: all of the asset's, or those that someone executes alone."""
+    selected = context.selected_asset_check_keys
+    return [check for check in checks if dg.AssetCheckKey(key, check.name) in selected]
 
 
 def _op_name(key: dg.AssetKey) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 import dagster as dg
 
 from m5_assets.automation.due_weeks import earliest_week, mark_stale
+from m5_assets.automation.jobs import back_history
 from m5_assets.automation.landed_loads import landed_contents, loads, unfinished_loads
 from m5_assets.cli.instance import dagster_home
-from m5_assets.cli.runs import back_history_job, execute
+from m5_assets.cli.runs import execute
 from m5_assets.errors import UserError
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import Landing
@@ -83,7 +84,7 @@ def load_landed(weeks: Sequence[Week], *, own: Collection[Week] = (), tables: Co
         found = loads(lake, contents, weeks, own=own, tables=tables, lacking=_lacking(lake, instance))
         for load in found:
             log.info("loading %s", load.name)
-            execute(back_history_job, load.tags, dg.AssetSelection.assets(*load.assets))
+            execute(back_history, load.tags, dg.AssetSelection.assets(*load.assets))
         if found:
             mark_stale(instance, lake)
 

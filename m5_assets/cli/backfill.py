@@ -11,14 +11,14 @@ import dagster as dg
 
 from m5_assets.assets.features import WEEKS_PER_JOB, are_computed
 from m5_assets.automation.due_weeks import FORECAST
-from m5_assets.automation.jobs import DASHBOARDS, RDS_FORECAST
+from m5_assets.automation.jobs import DASHBOARDS, RDS_FORECAST, feature_weeks, weekly_forecast
 from m5_assets.automation.jobs import FORECAST as FORECAST_ASSETS
 from m5_assets.automation.landed_loads import TABLES
 from m5_assets.automation.run_statuses import FINISHED
 from m5_assets.cli.back_history import check_landed, load_landed
 from m5_assets.cli.instance import dagster_home
 from m5_assets.cli.parameters import WEEK
-from m5_assets.cli.runs import execute, feature_weeks_job, one_week, week_range, weekly_forecast_job
+from m5_assets.cli.runs import execute, one_week, week_range
 from m5_assets.cli.score import score_weeks
 from m5_assets.dagster_internals import PARTITION_NAME_TAG
 from m5_assets.readers.known_inputs import KnownInputs
@@ -75,7 +75,7 @@ def backfill_weeks(weeks: list[Week], *, again: bool = False) -> list[Week]:
     for number, week in enumerate(todo, start=1):
         log.info("week %s, %d of %d", week, number, len(todo))
         _compute_features(todo[number - 1 :])
-        execute(weekly_forecast_job, one_week(week), _BACKFILLED)
+        execute(weekly_forecast, one_week(week), _BACKFILLED)
         left = (time.monotonic() - begin) / number * (len(todo) - number)
         log.info("week %s is done, about %d min left", week, round(left / 60))
     return todo
@@ -107,4 +107,4 @@ def _compute_features(weeks: Sequence[Week]) -> None:
         todo.append(week)
     if len(todo) > 1:  # a single week's own run computes them as well
         log.info("features of weeks %s to %s", todo[0], todo[-1])
-        execute(feature_weeks_job, week_range(todo[0], todo[-1]))
+        execute(feature_weeks, week_range(todo[0], todo[-1]))

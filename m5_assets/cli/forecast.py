@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from m5_assets.automation.jobs import weekly_forecast
 from m5_assets.cli.back_history import check_landed, load_landed
 from m5_assets.cli.parameters import WEEK
-from m5_assets.cli.runs import execute, one_week, weekly_forecast_job
+from m5_assets.cli.runs import execute, one_week
 from m5_assets.weeks import Week
 
 
@@ -29,4 +30,4 @@ def forecast_week(week: Week) -> None:
     """
     check_landed([week])
     load_landed([week], own=[week])
-    execute(weekly_forecast_job, one_week(week))
+    execute(weekly_forecast, one_week(week))

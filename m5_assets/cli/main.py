@@ -14,6 +14,10 @@ from dataclasses import dataclass
 import click
 
 from m5_assets.cli.problems import in_one_line
+from m5_assets.errors import Cancelled
+
+_INTERRUPTED = 130
+"""The exit status of programs that Ctrl-C ended."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,9 @@ def main() -> None:
     """Run the command line; an error that the user can fix is printed in one line, without a traceback."""
     try:
         cli()
+    except Cancelled as cancelled:
+        click.echo(f"Cancelled: {cancelled}", err=True)
+        sys.exit(_INTERRUPTED)
     except Exception as problem:
         text = in_one_line(problem)
         if text is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from m5_assets.automation.jobs import accuracy
 from m5_assets.cli.back_history import landed, load_landed
 from m5_assets.cli.parameters import WEEK
-from m5_assets.cli.runs import accuracy_job, execute, one_week
+from m5_assets.cli.runs import execute, one_week
 from m5_assets.weeks import HORIZON_DAYS, Week, weeks_between
 
 
@@ -31,5 +32,5 @@ def score_weeks(weeks: list[Week]) -> list[Week]:
     if matured:
         load_landed(weeks_between(min(matured), max(matured).shift(HORIZON_DAYS // 7)))
     for week in matured:
-        execute(accuracy_job, one_week(week))
+        execute(accuracy, one_week(week))
     return matured

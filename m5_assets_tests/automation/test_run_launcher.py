@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +17,13 @@ import yaml
 
 from m5_assets.automation.run_launcher import (
     BEGUN_TAG,
-    HOST_TAG,
+    COMMAND_TAG,
     LocalRunLauncher,
     boot_time,
+    command_tag,
     fail_lost_runs,
     is_alive,
+    is_of_command,
 )
 from m5_assets.dagster_internals import GRPC_INFO_TAG, LaunchRunContext, WorkerStatus
 from m5_assets_tests.support.dagster_internals import EngineEventData
@@ -41,9 +44,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def _started(instance: dg.DagsterInstance, pid: int, tags: dict[str, str]) -> dg.DagsterRun:
-    job = dg.GraphDefinition(name="weekly_forecast").to_job()
-    run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+def _started(instance: dg.DagsterInstance, pid: int, tags: dict[str, str] | None = None) -> dg.DagsterRun:
+    """Return a run that this process executes; with `tags`, one that is executed elsewhere."""
+    job, run_id = dg.GraphDefinition(name="weekly_forecast").to_job(), str(uuid.uuid4())
+    tags = {COMMAND_TAG: command_tag(run_id)} if tags is None else tags
+    run = instance.create_run_for_job(job, run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTED)
     instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
     return run
 
@@ -56,9 +61,9 @@ def _health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> WorkerStatus:
 LOCAL = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": "/tmp/x"})}  # noqa: S108  # never opened
 
 
-@pytest.mark.parametrize("tags", [LOCAL, {HOST_TAG: os.uname().nodename}])
+@pytest.mark.parametrize("tags", [LOCAL, None])
 def test_a_killed_process_is_detected(
-    instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes], tags: dict[str, str]
+    instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes], tags: dict[str, str] | None
 ) -> None:
     run = _started(instance, sleeper.pid, tags)
     assert _health(instance, run) == WorkerStatus.RUNNING
@@ -70,10 +75,17 @@ def test_a_killed_process_is_detected(
 
 
 @pytest.mark.parametrize(
-    "tags", [{}, {HOST_TAG: "elsewhere"}, {GRPC_INFO_TAG: '{"host": "code-server", "port": 4000}'}]
+    "tags",
+    [
+        {},
+        {COMMAND_TAG: command_tag("of-the-run-that-this-one-retries")},
+        {GRPC_INFO_TAG: '{"host": "code-server", "port": 4000}'},
+    ],
 )
 def test_a_run_on_another_machine_is_left_alone(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
-    assert _health(instance, _started(instance, 2**22, tags)) == WorkerStatus.RUNNING
+    run = _started(instance, 2**22, tags)
+    assert _health(instance, run) == WorkerStatus.RUNNING
+    assert not is_of_command(run)
 
 
 def test_a_reused_process_id_is_another_process(sleeper: subprocess.Popen[bytes]) -> None:
@@ -125,8 +137,7 @@ def test_without_a_daemon_a_killed_run_is_failed_and_its_pool_slot_is_freed(
     instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]
 ) -> None:
     """Otherwise the next run would wait for the slot forever, and the week would count as under way."""
-    tags = {HOST_TAG: os.uname().nodename}
-    killed, other = _started(instance, 2**22, tags), _started(instance, sleeper.pid, tags)
+    killed, other = _started(instance, 2**22), _started(instance, sleeper.pid)
     pool = instance.event_log_storage
     pool.set_concurrency_slots("heavy", 1)
     assert pool.claim_concurrency_slot("heavy", killed.run_id, "features").is_claimed

@@ -7,28 +7,18 @@ from dagster._cli.api import api_cli
 from dagster._core.events import EngineEventData
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.execution.plan.objects import StepFailureData
-from dagster._core.remote_origin import (
-    InProcessCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
+from dagster._core.remote_origin import RemoteInstigatorOrigin
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickData, TickStatus
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 from dagster._core.test_utils import create_run_for_test
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.cli import cli as daemon_cli
 
 __all__ = [
     "BulkActionStatus",  # how a backfill ended, which `instance.get_backfill` returns
     "EngineEventData",  # the event by which a code server notes the process of a run
-    "InProcessCodeLocationOrigin",  # part of RemoteRepositoryOrigin
     "InstigatorState",  # turns a schedule on without a webserver
     "InstigatorStatus",  # part of InstigatorState
-    "LoadableTargetOrigin",  # part of InProcessCodeLocationOrigin
     "RemoteInstigatorOrigin",  # names the schedule in an InstigatorState
-    "RemoteJobOrigin",  # marks a run as started by a code location, which `create_run_for_job` does not
-    "RemoteRepositoryOrigin",  # part of the other origins
     "StepFailureData",  # a failed step without a run that executes
     "TickData",  # an evaluation of a schedule at a time of the test's choice
     "TickStatus",  # part of TickData

@@ -24,6 +24,18 @@ mutation($p: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $p) { __typename ... on LaunchBackfillSuccess { backfillId }
     ... on Error { message } }
 }"""
+_LAUNCHED = "__typename ... on LaunchRunSuccess { run { runId } } ... on Error { message }"
+_REEXECUTE = f"mutation($p: ReexecutionParams!) {{ launchRunReexecution(reexecutionParams: $p) {{ {_LAUNCHED} }} }}"
+_LAUNCH = f"mutation($p: ExecutionParams!) {{ launchRun(executionParams: $p) {{ {_LAUNCHED} }} }}"
+_TERMINATE = """
+mutation($run: String!) { terminateRun(runId: $run) { __typename ... on Error { message }
+    ... on TerminateRunFailure { message } } }"""
+_RUNS_OF_JOB = """
+query($s: PipelineSelector!) {
+  pipelineOrError(params: $s) { __typename ... on Pipeline { runs(limit: 9) { runId } } } }"""
+_TIMELINE = """
+query($f: RunsFilter!) { runsOrError(filter: $f, limit: 99) { __typename ... on Runs {
+    results { runId pipelineName repositoryOrigin { repositoryName repositoryLocationName } } } } }"""
 _START_SCHEDULE = """
 mutation($s: ScheduleSelector!) { startSchedule(scheduleSelector: $s) { __typename ... on Error { message } } }"""
 
@@ -114,3 +126,35 @@ class Services:
         """Turn a schedule on as its page does."""
         said = self.ask(_START_SCHEDULE, {"s": {**_LOCATION, "scheduleName": schedule}})
         assert said["__typename"] == "ScheduleStateResult", said
+
+    def reexecute(self, run_id: str) -> str:
+        """Re-execute a run from failure as its page does, and return the new run's id."""
+        said = self.ask(_REEXECUTE, {"p": {"parentRunId": run_id, "strategy": "FROM_FAILURE"}})
+        assert said["__typename"] == "LaunchRunSuccess", said
+        return str(said["run"]["runId"])
+
+    def execute_check(self, asset: str, check: str, week: Week) -> str:
+        """Execute one check of a week as the asset's Checks tab does, and return the run's id."""
+        handle = {"assetKey": {"path": asset.split("/")}, "name": check}
+        selector = {**_LOCATION, "pipelineName": "__ASSET_JOB", "assetSelection": [], "assetCheckSelection": [handle]}
+        tags = [{"key": "dagster/partition", "value": week.key}]
+        params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}, "runConfigData": {}}
+        said = self.ask(_LAUNCH, {"p": params})
+        assert said["__typename"] == "LaunchRunSuccess", said
+        return str(said["run"]["runId"])
+
+    def terminate(self, run_id: str) -> None:
+        """Terminate a run as its page does."""
+        said = self.ask(_TERMINATE, {"run": run_id})
+        assert said["__typename"] == "TerminateRunSuccess", said
+
+    def runs_of(self, job: str) -> list[str]:
+        """Return the ids of the runs on a job's page, latest first."""
+        said = self.ask(_RUNS_OF_JOB, {"s": {**_LOCATION, "pipelineName": job}})
+        return [run["runId"] for run in said["runs"]]
+
+    def timeline(self, status: str) -> list[tuple[str, str]]:
+        """Return job and id of the runs of our code location on the home page's timeline."""
+        found = self.ask(_TIMELINE, {"f": {"statuses": [status]}})["results"]
+        ours = [run for run in found if run["repositoryOrigin"] == _LOCATION]
+        return [(run["pipelineName"], run["runId"]) for run in ours]

@@ -12,7 +12,11 @@ from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 # What Dagster's own Pipes clients raise when the external work fails, so that one `except` covers all of them.
 from dagster._core.errors import DagsterPipesExecutionError
 
+# Delays interrupts, so that a second one (of the executor, after that of the terminal) cannot keep a job from being
+# stopped.
+from dagster._utils.interrupts import capture_interrupts
+
 # Name, tags, pool and backfill policy of a component's step, as Dagster's own components take them in YAML.
 from dagster.components.resolved.core_models import OpSpec
 
-__all__ = ["DagsterPipesExecutionError", "OpSpec", "TreatAsResourceParam"]
+__all__ = ["DagsterPipesExecutionError", "OpSpec", "TreatAsResourceParam", "capture_interrupts"]

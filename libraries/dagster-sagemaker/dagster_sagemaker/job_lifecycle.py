@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from dagster import AssetExecutionContext, DagsterExecutionInterruptedError, OpExecutionContext
 
+from dagster_sagemaker._dagster import capture_interrupts
 from dagster_sagemaker.job_api import Description, is_name_taken, job_api
 from dagster_sagemaker.job_kinds import TERMINAL_STATUSES, JobKind
 from dagster_sagemaker.job_logs import LogTail
@@ -144,7 +145,8 @@ class JobLifecycle:
             return self._follow(attempt.name, time_limit)
         except DagsterExecutionInterruptedError:
             if self._following.forward_termination:
-                self._cancel(attempt.name)
+                with capture_interrupts():
+                    self._cancel(attempt.name)
             raise
 
     def metadata(self, attempt: Attempt, description: Description) -> dict[str, Any]:

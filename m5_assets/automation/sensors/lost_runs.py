@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from m5_assets.automation.jobs import accuracy, weekly_forecast
+from m5_assets.automation.run_launcher import is_of_command
 from m5_assets.dagster_internals import PARTITION_NAME_TAG, WILL_RETRY_TAG
 
 TIMES_TAG = "m5/lost_runs"
@@ -68,8 +69,8 @@ def requests_of(instance: dg.DagsterInstance, job: str, now: dt.datetime) -> Ite
 def _is_given_up(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Return whether a run was lost without a failed step and Dagster will not retry it.
 
-    Runs that the command line executes itself are left to its caller; they have no code location.
+    Runs that the command line executes itself are left to its caller.
     """
     if run.status != dg.DagsterRunStatus.FAILURE or run.tags.get(WILL_RETRY_TAG) != "false":
         return False
-    return run.remote_job_origin is not None and instance.get_run_stats(run.run_id).steps_failed == 0
+    return not is_of_command(run) and instance.get_run_stats(run.run_id).steps_failed == 0

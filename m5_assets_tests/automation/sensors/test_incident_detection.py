@@ -13,6 +13,7 @@ from dagster_shared.error import SerializableErrorInfo
 from m5_assets.automation.sensors import incident_detection
 from m5_assets.automation.sensors.incident_alerts import alerts
 from m5_assets.checks.recording import Check, Finding, weekly_checks
+from m5_assets.cli.runs import CODE_LOCATION
 from m5_assets.dagster_internals import InstigatorType, ScheduleInstigatorData
 from m5_assets.partitions import WEEKS
 from m5_assets.resources.lake import Lake
@@ -22,12 +23,9 @@ from m5_assets.sample import write_sample
 from m5_assets.settings import Settings
 from m5_assets.weeks import Week
 from m5_assets_tests.support.dagster_internals import (
-    InProcessCodeLocationOrigin,
     InstigatorState,
     InstigatorStatus,
-    LoadableTargetOrigin,
     RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
     TickData,
     TickStatus,
 )
@@ -192,8 +190,7 @@ def test_a_schedule_turned_on_later_has_missed_nothing(on_disk: dg.DagsterInstan
 
 
 def _schedule_state(started: dt.datetime) -> InstigatorState:
-    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="m5_assets.definitions"))
-    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), "weekly")
+    origin = RemoteInstigatorOrigin(CODE_LOCATION, "weekly")
     data = ScheduleInstigatorData("0 2 * * 1", started.timestamp())
     return InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
 

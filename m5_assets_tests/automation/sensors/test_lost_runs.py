@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 
 from m5_assets.automation.jobs import weekly_forecast
+from m5_assets.automation.run_launcher import COMMAND_TAG, command_tag
 from m5_assets.automation.sensors.lost_runs import PATIENCE, TIMES_TAG, lost_runs, requests_of
+from m5_assets.cli.runs import CODE_LOCATION
 from m5_assets.dagster_internals import MAX_RETRIES_TAG, PARTITION_NAME_TAG
-from m5_assets_tests.support.dagster_internals import (
-    InProcessCodeLocationOrigin,
-    LoadableTargetOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-    StepFailureData,
-    create_run_for_test,
-)
+from m5_assets_tests.support.dagster_internals import StepFailureData, create_run_for_test
 
 JOB = weekly_forecast.name
 WEEK, NEXT = "2016-05-09", "2016-05-16"
-LOCATION = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="m5_assets.definitions"))
-ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(LOCATION, "__repository__"), JOB)
+ORIGIN = CODE_LOCATION.get_job_origin(JOB)
 
 
 @pytest.fixture
@@ -34,12 +29,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def lose(
-    instance: dg.DagsterInstance, week: str = WEEK, *, tags: dict[str, str] | None = None, step: bool = False
+    instance: dg.DagsterInstance,
+    week: str = WEEK,
+    *,
+    run_id: str | None = None,
+    tags: dict[str, str] | None = None,
+    step: bool = False,
 ) -> dg.DagsterRun:
     """Return a failed run that Dagster does not retry; with `step`, it failed because of a step."""
     tags = {PARTITION_NAME_TAG: week, MAX_RETRIES_TAG: "0", "m5/order": "weekly"} | (tags or {})
     started = dg.DagsterRunStatus.STARTED
-    run = create_run_for_test(instance, job_name=JOB, tags=tags, status=started, remote_job_origin=ORIGIN)
+    run = create_run_for_test(
+        instance, job_name=JOB, run_id=run_id, tags=tags, status=started, remote_job_origin=ORIGIN
+    )
     if step:
         failure = StepFailureData(error=None, user_failure_data=None)  # type: ignore[no-untyped-call]  # Dagster's
         event = dg.DagsterEvent("STEP_FAILURE", JOB, step_key="features", event_specific_data=failure)
@@ -107,12 +109,9 @@ def test_it_waits_longer_each_time_and_gives_up(instance: dg.DagsterInstance) ->
     assert requested(instance, dt.timedelta(hours=20)) == []
 
 
-def test_runs_of_the_command_line_are_left_to_their_caller(instance: dg.DagsterInstance) -> None:
-    run = create_run_for_test(
-        instance,
-        job_name=JOB,
-        tags={PARTITION_NAME_TAG: WEEK, MAX_RETRIES_TAG: "0"},
-        status=dg.DagsterRunStatus.STARTED,
-    )
-    instance.report_run_failed(run)
+def test_a_run_of_a_command_is_left_to_its_caller_and_a_re_execution_is_not(instance: dg.DagsterInstance) -> None:
+    run_id = str(uuid.uuid4())
+    run = lose(instance, run_id=run_id, tags={COMMAND_TAG: command_tag(run_id)})
     assert requested(instance) == []
+    lose(instance, tags=dict(run.tags))
+    assert [request.partition_key for request in requested(instance)] == [WEEK]
