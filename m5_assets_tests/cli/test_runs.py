@@ -150,16 +150,21 @@ def running(path: Path, services: Services) -> Iterator[Callable[[], subprocess.
         command.communicate()
 
 
-def _jobs(path: Path) -> dict[str, str]:
-    found = (path / "sagemaker" / "jobs" / "processing").glob("*/state.json")
-    return {file.parent.name: json.loads(file.read_text())["status"] for file in found}
+def _until_a_job_runs(path: Path, services: Services) -> Path:
+    """Wait until a job's program runs and return the job's folder."""
+
+    def running() -> list[Path]:
+        folders = (path / "sagemaker" / "jobs" / "processing").glob("features-*")
+        states = {folder: json.loads((folder / "state.json").read_text()) for folder in folders}
+        return [folder for folder, state in states.items() if state["status"] == "InProgress" and "started" in state]
+
+    services.until(running, 400, "the features' job runs")
+    (folder,) = running()
+    return folder
 
 
-def _until_a_job_runs(path: Path, services: Services) -> str:
-    """Wait until a job runs and return its name."""
-    services.until(lambda: "InProgress" in _jobs(path).values(), 400, "the features' job runs")
-    (name,) = [name for name, status in _jobs(path).items() if status == "InProgress"]
-    return name
+def _status(job: Path) -> str:
+    return str(json.loads((job / "state.json").read_text())["status"])
 
 
 def _assert_cancelled(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -182,7 +187,7 @@ def test_ctrl_c_cancels_the_run_and_stops_its_job(
         "the same command resumes, finished jobs are reused"
     )
     _assert_cancelled(instance, run)
-    assert _jobs(path)[job] == "Stopped"
+    assert _status(job) == "Stopped"
 
 
 def test_terminate_cancels_a_run_of_the_daemon_and_stops_its_job(
@@ -192,7 +197,7 @@ def test_terminate_cancels_a_run_of_the_daemon_and_stops_its_job(
     job = _until_a_job_runs(path, services)
     services.terminate(run_id)
     _assert_cancelled(instance, _ended(instance, services, run_id))
-    assert _jobs(path)[job] == "Stopped"
+    assert _status(job) == "Stopped"
 
 
 def test_terminate_cancels_a_run_of_a_command_and_stops_its_job(
@@ -204,4 +209,4 @@ def test_terminate_cancels_a_run_of_a_command_and_stops_its_job(
     services.terminate(run.run_id)
     _assert_cancelled(instance, _ended(instance, services, run.run_id))
     assert command.wait(60) == 130
-    assert _jobs(path)[job] == "Stopped"
+    assert _status(job) == "Stopped"

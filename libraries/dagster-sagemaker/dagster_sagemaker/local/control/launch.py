@@ -56,9 +56,17 @@ def _store(target: Path, request: Mapping[str, Any], runner: Mapping[str, Any]) 
     # Locked before the job becomes visible, so that it is never taken for a dead one.
     lock = lock_for_life(folder / "supervisor.lock")
     try:
+        _put_in_place(folder, target)
+    except BaseException:  # an interrupt, too: with its lock held, a job without a supervisor would look alive
+        os.close(lock)
+        raise
+    return lock
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    try:
         folder.rename(target)
     except OSError as error:
-        os.close(lock)
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
@@ -66,7 +74,6 @@ def _store(target: Path, request: Mapping[str, Any], runner: Mapping[str, Any]) 
             raise
         raise FileExistsError(target) from error
     sync(target.parent)
-    return lock
 
 
 def _environment(settings: RunnerSettings) -> dict[str, str]:
