@@ -98,6 +98,7 @@ def test_a_blocking_check_that_fails_is_named_with_what_it_found(failed: subproc
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_a_run_of_a_command_is_on_the_home_page_and_on_its_jobs_page(
     instance: dg.DagsterInstance, services: Services
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_run_of_a_command_is_on_the_home_page_and_on_its_jobs_page(
     assert run.run_id in services.runs_of("back_history")
 
 
+@pytest.mark.long
 def test_a_check_whose_limit_was_widened_is_executed_alone(instance: dg.DagsterInstance, services: Services) -> None:
     run = _ended(instance, services, services.execute_check("raw_sales", "units_in_range", BAD))
     assert run.status == SUCCESS
@@ -116,6 +118,7 @@ def test_a_check_whose_limit_was_widened_is_executed_alone(instance: dg.DagsterI
     assert not [event for event in events if event.is_step_materialization]
 
 
+@pytest.mark.long
 def test_a_failed_run_of_a_command_is_re_executed_from_failure(
     instance: dg.DagsterInstance, services: Services
 ) -> None:
@@ -173,6 +176,7 @@ def _assert_cancelled(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     assert not kinds & {dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.RUN_FAILURE}
 
 
+@pytest.mark.long
 def test_ctrl_c_cancels_the_run_and_stops_its_job(
     path: Path, instance: dg.DagsterInstance, services: Services, running: Callable[[], subprocess.Popen[str]]
 ) -> None:
@@ -190,6 +194,7 @@ def test_ctrl_c_cancels_the_run_and_stops_its_job(
     assert _status(job) == "Stopped"
 
 
+@pytest.mark.long
 def test_terminate_cancels_a_run_of_the_daemon_and_stops_its_job(
     path: Path, instance: dg.DagsterInstance, services: Services
 ) -> None:
@@ -200,6 +205,7 @@ def test_terminate_cancels_a_run_of_the_daemon_and_stops_its_job(
     assert _status(job) == "Stopped"
 
 
+@pytest.mark.long
 def test_terminate_cancels_a_run_of_a_command_and_stops_its_job(
     path: Path, instance: dg.DagsterInstance, services: Services, running: Callable[[], subprocess.Popen[str]]
 ) -> None:

@@ -206,6 +206,24 @@ def test_a_dead_supervisor_fails_the_job_and_takes_its_processes_along(running: 
     assert all(is_gone(pid) for pid in started)
 
 
+def test_a_job_whose_creation_was_interrupted_has_failed(running: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise whoever waits for its end would wait for a supervisor that was never started."""
+    fsync, jobs = os.fsync, running.root / "home" / "jobs" / "processing"
+
+    def interrupted(descriptor: int) -> None:
+        fsync(descriptor)
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == jobs:  # the job's folder is in place
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            running.create("processing", "job", running.processing(running.image("nop", "")))
+    description = running.finish("processing", "job")
+    assert description["ProcessingJobStatus"] == "Failed"
+    assert description["FailureReason"].startswith("InternalServerError: the job's supervisor process died")
+
+
 def test_a_job_outlives_the_process_that_created_it(running: Lab) -> None:
     image = running.image("slow", 'print("ready"); (base / "processing/out/x.txt").write_text("x")')
     code = f"""

@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -230,6 +231,18 @@ def test_a_cancelled_run_stops_its_job(reporting: Lab) -> None:
     reporting.await_log("processing", name, "waiting")
     process.send_signal(signal.SIGINT)
     process.wait(timeout=30)
+    assert reporting.describe("processing", name)["ProcessingJobStatus"] == "Stopped"
+
+
+def test_a_run_that_is_interrupted_again_and_again_stops_its_job(reporting: Lab) -> None:
+    """Ctrl-C reaches a step twice: from the terminal, and from the executor."""
+    reporting.image("report", "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('waiting'); time.sleep(2)")
+    process = start_orchestrator(reporting)
+    (name,) = eventually(lambda: reporting.jobs("processing"))
+    reporting.await_log("processing", name, "waiting")
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
     assert reporting.describe("processing", name)["ProcessingJobStatus"] == "Stopped"
 
 
