@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets import asset_groups
 from m5_assets.assets.presentation import bars_plot, column_schema, grouped_bars_plot, markdown_table
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.history import DailyUnits
@@ -56,7 +57,7 @@ Units = npt.NDArray[np.floating]
             ),
         ),
     ],
-    group_name="accuracy",
+    group_name=asset_groups.ACCURACY,
     kinds={"parquet"},
     description="WRMSSE, RMSSE, mean absolute error and bias of each model's forecast of this week, at all twelve "
     "levels, for each week of the horizon and for each aggregate, with the seasonal naive for comparison. Can be "

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets import asset_groups
 from m5_assets.assets.ensemble_weights import read_weights
 from m5_assets.assets.presentation import column_schema, lines_plot, preview
 from m5_assets.forecasting.alignment import align
@@ -33,7 +34,7 @@ Units = npt.NDArray[np.float32]
 @dg.asset(
     partitions_def=WEEKS,
     deps=[*PREDICTIONS, "ensemble_weights"],
-    group_name="forecast",
+    group_name=asset_groups.FORECAST,
     kinds={"parquet"},
     description="The week's forecast for every product in every store and each of the next 28 days: the members' "
     "weighted average, aligned to the totals. Also holds the unaligned average and each member's own forecast.",

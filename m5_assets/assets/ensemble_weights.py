@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets import asset_groups
 from m5_assets.assets.presentation import lines_plot, markdown_table
 from m5_assets.forecasting.ensemble import ALIGNMENTS, Floats, PastWeek, Weights, fit_weights, score_grid, share_grid
 from m5_assets.forecasting.history import DailyUnits
@@ -50,7 +51,7 @@ _UP_TO_NOW = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_
         "sell_prices",
         "calendar",
     ],
-    group_name="forecast",
+    group_name=asset_groups.FORECAST,
     kinds={"parquet"},
     description="The members' shares in the ensemble and the strength of the alignment to the totals: the values that "
     "scored best over the past weeks whose 28 days are known at the origin, shrunk towards the settings' defaults.",

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from m5_assets import asset_groups
 from m5_assets.partitions import WEEKS
 from m5_assets.readers.known_inputs import CLOSED_DAYS, OPEN_DAYS, Known, KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
@@ -51,7 +52,7 @@ def are_computed(lake: Lake, known: Known, image: str) -> bool:
         "calendar",
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="features",
+    group_name=asset_groups.FEATURES,
     kinds={"sagemaker", "parquet", "numba"},
     pool=HEAVY,
     description="What is known at the week's origin: the dense panel of sales, prices and events, and the features of "

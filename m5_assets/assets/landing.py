@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m5_assets import asset_groups
 from m5_assets.assets.presentation import column_schema, preview
 from m5_assets.forecasting.history import DailyUnits, write_by_store
 from m5_assets.partitions import WEEKS
@@ -30,7 +31,7 @@ def _rejected(problem: BadInput) -> dg.Failure:
 @dg.asset(
     partitions_def=WEEKS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="landing",
+    group_name=asset_groups.LANDING,
     kinds={"csv", "parquet"},
     description="The week's daily unit sales of every product in every store, from the landed sales file. "
     "The whole back-history loads in one run and one pass over the file.",
@@ -95,7 +96,7 @@ def raw_sales(context: dg.AssetExecutionContext, landing: LandingFolder, lake: L
     partitions_def=WEEKS,
     deps=["raw_sales"],
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="landing",
+    group_name=asset_groups.LANDING,
     kinds={"csv", "parquet"},
     description="The week's daily totals per store-department: summed from the week's item sales if they are loaded, "
     "else from the optional file of older totals, else from the landed sales file. Where both sources exist, they "
@@ -232,7 +233,7 @@ def _whole_table(
 
 
 @dg.asset(
-    group_name="landing",
+    group_name=asset_groups.LANDING,
     kinds={"csv", "parquet"},
     description="The price of every product in every store and calendar week, including the next four weeks.",
 )
@@ -250,7 +251,7 @@ def sell_prices(landing: LandingFolder, lake: Lake) -> dg.MaterializeResult[Any]
 
 
 @dg.asset(
-    group_name="landing",
+    group_name=asset_groups.LANDING,
     kinds={"csv", "parquet"},
     description="Days, Walmart's weeks, events and SNAP days by state; known in advance.",
 )

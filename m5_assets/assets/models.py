@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from m5_assets import asset_groups
 from m5_assets.assets.model_config import launchpad_config, training_hyperparameters
 from m5_assets.assets.presentation import bars_plot, lines_plot
 from m5_assets.model_specs import MODELS, ModelSpec
@@ -71,7 +72,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         partitions_def=WEEKS,
         # The previous week, so that a backfill runs in order and each week can carry the last model forward.
         deps=["features", dg.AssetDep(spec.model, partition_mapping=_PREVIOUS_WEEK)],
-        group_name="models",
+        group_name=asset_groups.MODELS,
         pool=HEAVY,
         kinds={"sagemaker", spec.framework},
         description=f"{spec.about} in force for the week: trained every few weeks, carried forward in between.",

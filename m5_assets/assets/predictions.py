@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from m5_assets import asset_groups
 from m5_assets.assets.models import model_file
 from m5_assets.assets.presentation import column_schema, lines_plot, markdown_table, preview
 from m5_assets.model_specs import MEMBERS, TOTALS, ModelSpec
@@ -34,7 +35,7 @@ def predictions_asset(
         name=spec.predictions,
         partitions_def=WEEKS,
         deps=["features", spec.model],
-        group_name="predictions",
+        group_name=asset_groups.PREDICTIONS,
         kinds={"sagemaker", spec.framework},
         description=f"{spec.about}: forecast of the next 28 days, {spec.reads}. A Batch Transform job.",
     )

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import Engine, Table
 
+from m5_assets import asset_groups
 from m5_assets.forecasting.outlook import outlook
 from m5_assets.forecasting.panel import HORIZON
 from m5_assets.model_specs import FORECASTS
@@ -77,7 +78,7 @@ def _rds_asset(
 
     @dg.asset(
         name=f"rds_{name}",
-        group_name="rds",
+        group_name=asset_groups.RDS,
         kinds={"postgres"},
         deps=deps,
         description=f"{description} In PostgreSQL.",

@@ -5,6 +5,7 @@ import sys
 
 import dagster as dg
 
+from m5_assets import asset_groups
 from m5_assets.automation import housekeeping as cleaning
 from m5_assets.automation.due_weeks import earliest_week
 from m5_assets.dagster_internals import UnresolvedAssetJobDefinition
@@ -38,13 +39,13 @@ Dagster does not retry failed checks, nor a `dg.Failure` with `allow_retries=Fal
 SageMaker jobs decide themselves whether a retry can help (`m5_assets.resources.sagemaker_jobs`).
 """
 
-LANDING = dg.AssetSelection.groups("landing")
-FEATURES = dg.AssetSelection.groups("features")
-FORECAST = FEATURES | dg.AssetSelection.groups("models", "predictions", "forecast")
+LANDING = dg.AssetSelection.groups(asset_groups.LANDING)
+FEATURES = dg.AssetSelection.groups(asset_groups.FEATURES)
+FORECAST = FEATURES | dg.AssetSelection.groups(asset_groups.MODELS, asset_groups.PREDICTIONS, asset_groups.FORECAST)
 RDS_HISTORY = dg.AssetSelection.assets("rds_calendar", "rds_sales", "rds_store_dept_sales")
 RDS_FORECAST = dg.AssetSelection.assets("rds_forecast", "rds_series_outlook", "rds_store_dept_forecast")
 ACCURACY = dg.AssetSelection.assets("forecast_accuracy", "rds_accuracy", "rds_aggregate_accuracy")
-DASHBOARDS = dg.AssetSelection.groups("dashboards")
+DASHBOARDS = dg.AssetSelection.groups(asset_groups.DASHBOARDS)
 
 weekly_forecast = dg.define_asset_job(
     "weekly_forecast",

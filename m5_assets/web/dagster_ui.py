@@ -11,6 +11,7 @@ import uvicorn
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
+from m5_assets.asset_groups import LINEAGE_PATH
 from m5_assets.dagster_internals import WorkspaceFileTarget, WorkspaceProcessContext
 from m5_assets.web.guard import Guard
 from m5_assets.web.listening import listen
@@ -44,6 +45,7 @@ def serve(workspace: Path, host: str, port: int, hosts: Collection[str]) -> None
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = guarded(context, hosts)
             _log.info("Dagster's UI: http://%s:%d (Ctrl-C to stop)", host, port)
+            _log.info("Its asset graph, all groups open: http://%s:%d%s", host, port, LINEAGE_PATH)
             config = uvicorn.Config(
                 app,
                 host=host,

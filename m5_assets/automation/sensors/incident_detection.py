@@ -11,6 +11,7 @@ from itertools import islice
 
 import dagster as dg
 
+from m5_assets import asset_groups
 from m5_assets.alerts import Incident
 from m5_assets.checks.landing import landed_is_fresh
 from m5_assets.checks.models import age
@@ -155,10 +156,11 @@ def failed_checks(instance: dg.DagsterInstance, repository: dg.RepositoryDefinit
 
 
 _REMEDIES = {
-    "landing": "correct the landed file and land it again; the landing sensor or `m5 forecast` loads it again. If the "
-    "figure is true, widen the limit by the setting that the finding names",
-    "accuracy": "compare the models in the accuracy table; if it persists, shorten M5_CADENCE_WEEKS or retrain",
-    "rds": "materialize the rds asset's week again: a load replaces the week in one transaction",
+    asset_groups.LANDING: "correct the landed file and land it again; the landing sensor or `m5 forecast` loads it "
+    "again. If the figure is true, widen the limit by the setting that the finding names",
+    asset_groups.ACCURACY: "compare the models in the accuracy table; if it persists, "
+    "shorten M5_CADENCE_WEEKS or retrain",
+    asset_groups.RDS: "materialize the rds asset's week again: a load replaces the week in one transaction",
 }
 _REMATERIALIZE = (
     "look at the finding; if the input is right, materialize the asset's week again; see docs/operations.md"

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from m5_assets import asset_groups
 from m5_assets.extras.quicksight.ingestion import Ingestion, read_loads, refresh
 from m5_assets.extras.quicksight.quicksight_api import QuickSight, QuickSightError, Refused
 from m5_assets.partitions import WEEKS
@@ -14,7 +15,7 @@ _CANNOT_PASS = {"AccessDeniedException", "UnsupportedUserEditionException", "Inv
 
 
 @dg.asset(
-    group_name="dashboards",
+    group_name=asset_groups.DASHBOARDS,
     kinds={"quicksight"},
     partitions_def=WEEKS,
     deps=[
