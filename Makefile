@@ -105,6 +105,7 @@ prose: dev ## Spelling, and the phrases of our word list
 
 docs: install ## The docs that are generated from the code
 	$(BIN)/m5 features --markdown > docs/features.md
+	$(BIN)/m5 features --json > m5_assets/assets/feature_catalogue.json
 
 $(VENV)/.documented: $(VENV)/.installed
 	$(call install_project,docs)

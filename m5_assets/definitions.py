@@ -7,7 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from m5_assets import asset_groups
 from m5_assets.assets import accuracy, ensemble, ensemble_weights, features, landing, models, predictions, rds
+from m5_assets.assets.columns import column_schemas
 from m5_assets.automation.jobs import JOBS
 from m5_assets.automation.schedules import SCHEDULES
 from m5_assets.automation.sensors import SENSORS
@@ -33,6 +35,24 @@ STEP_MODULES = ["m5_assets.definitions", "dagster_postgres", "upath.core"]
 The shortest steps then take 0.6 s of CPU; with the code alone they take 1.1 s, with neither 4 s.
 """
 
+CODE = {
+    key.to_user_string(): stage.__name__
+    for stage in STAGES
+    for assets in dg.load_assets_from_modules([stage])
+    if isinstance(assets, dg.AssetsDefinition)
+    for key in assets.keys
+}
+"""The module that defines each asset."""
+COLUMNS = column_schemas()
+_DOCS = {
+    asset_groups.LANDING: "docs/data.md",
+    asset_groups.FEATURES: "docs/features.md",
+    asset_groups.PREDICTIONS: "docs/sagemaker.md",
+    asset_groups.ACCURACY: "docs/accuracy.md",
+    asset_groups.RDS: "docs/database.md",
+    asset_groups.DASHBOARDS: "docs/quicksight.md",
+}
+
 
 def resources(source: Settings) -> dict[str, Any]:
     """Return the resources for these settings, by name."""
@@ -48,6 +68,16 @@ def resources(source: Settings) -> dict[str, Any]:
         "postgres": PostgresResource.from_environment(source),
         "quicksight": QuickSight.of(source.quicksight),
     }
+
+
+def _described(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Return an asset's specification with its owners, the meaning of its columns and where its code is."""
+    name = spec.key.to_user_string()
+    docs = _DOCS.get(spec.group_name or "", "docs/architecture.md")
+    added: dict[str, Any] = {"code": f"{CODE[name].replace('.', '/')}.py", "docs": docs}
+    if name in COLUMNS:
+        added["dagster/column_schema"] = COLUMNS[name]
+    return spec.replace_attributes(owners=OWNERS, metadata={**spec.metadata, **added})
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -67,7 +97,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         executor=dg.multiprocess_executor.configured(
             {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": STEP_MODULES}}}
         ),
-    ).map_asset_specs(func=lambda spec: spec.replace_attributes(owners=OWNERS))
+    ).map_asset_specs(func=_described)
 
 
 defs = build_defs()

@@ -9,8 +9,11 @@ import dagster as dg
 import pytest
 import yaml
 
+from m5_assets.asset_groups import GROUPS
+from m5_assets.cli.features import as_json
 from m5_assets.definitions import defs
 
+REPOSITORY = Path(__file__).parents[1]
 LINEAGE = Path(__file__).parent / "support" / "lineage.json"
 
 
@@ -86,6 +89,36 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[st
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded, of_instance = json.loads(done.stdout)
     return set(loaded), set(of_instance)
+
+
+def test_every_table_has_columns_that_are_described_and_every_asset_says_where_its_code_is() -> None:
+    without = set()
+    for key in defs.resolve_asset_graph().get_all_asset_keys():
+        node = defs.resolve_asset_graph().get(key)
+        assert (REPOSITORY / node.metadata["code"]).is_file()
+        assert (REPOSITORY / node.metadata["docs"]).is_file()
+        if found := node.metadata.get("dagster/column_schema"):
+            assert all(column.description for column in found.columns), key
+        else:
+            without.add(key.to_user_string())
+    assert without == {"gbm_model", "lstm_model", "totals_model", "quicksight_refresh"}
+
+
+def test_the_schema_of_the_features_is_their_catalogue() -> None:
+    """If it has changed, run `make docs`."""
+    copied = REPOSITORY / "m5_assets" / "assets" / "feature_catalogue.json"
+    assert copied.read_text(encoding="utf-8") == as_json() + "\n"
+
+
+def test_no_two_nodes_of_the_graph_have_the_same_name() -> None:
+    names = [key.path[-1] for key in defs.resolve_asset_graph().get_all_asset_keys()]
+    assert len(names) == len(set(names))
+
+
+def test_the_groups_are_those_that_the_address_of_the_graph_opens() -> None:
+    graph = defs.resolve_asset_graph()
+    assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == set(GROUPS)
+    assert list(GROUPS) == sorted(GROUPS)
 
 
 def test_loading_it_imports_nothing_that_is_only_needed_by_runs(imported: tuple[set[str], set[str]]) -> None:
