@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5_assets import asset_groups
-from m5_assets.assets.presentation import bars_plot, column_schema, grouped_bars_plot, markdown_table
+from m5_assets.assets.presentation import bars_plot, column_schema, grouped_bars_plot, shown_table
 from m5_assets.forecasting.alignment import align
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import AVERAGE, ENSEMBLE, FORECASTS, MEMBER_NAMES
@@ -142,8 +142,8 @@ def _shown(week: Week, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         **{f"wrmsse_{model}": value for model, value in scores.items()},
         **{f"bias_{model}": float(value) for model, value in totals["bias"].items()},
-        "levels": markdown_table(levels),
-        "horizon_weeks": markdown_table(weekly),
+        "levels": shown_table(levels),
+        "horizon_weeks": shown_table(weekly),
         "wrmsse": bars_plot(scores, f"WRMSSE of week {week}"),
         "error_by_level": grouped_bars_plot(drawn.droplevel("name"), f"WRMSSE of week {week} by level"),
     }

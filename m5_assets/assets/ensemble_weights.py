@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5_assets import asset_groups
-from m5_assets.assets.presentation import lines_plot, markdown_table
+from m5_assets.assets.presentation import lines_plot, shown_table
 from m5_assets.forecasting.ensemble import ALIGNMENTS, Floats, PastWeek, Weights, fit_weights, score_grid, share_grid
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import MEMBER_NAMES, MEMBERS, PREDICTIONS
@@ -228,7 +228,7 @@ def _shown(scores: pd.DataFrame) -> dict[str, Any]:
     first = mean.groupby(level=0).min()
     lines = {f"alignment {strength}": first[strength] for strength in ALIGNMENTS[::2]}
     return {
-        "weeks": markdown_table(best),
-        "mean_wrmsse": markdown_table(mean.rename_axis(list(labels.values())).reset_index()),
+        "weeks": shown_table(best),
+        "mean_wrmsse": shown_table(mean.rename_axis(list(labels.values())).reset_index()),
         "calibration": lines_plot(lines, f"Mean WRMSSE of the past weeks by the {next(iter(labels.values()))}"),
     }

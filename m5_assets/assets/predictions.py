@@ -10,7 +10,7 @@ import dagster as dg
 
 from m5_assets import asset_groups
 from m5_assets.assets.models import model_file
-from m5_assets.assets.presentation import column_schema, lines_plot, markdown_table, preview
+from m5_assets.assets.presentation import column_schema, lines_plot, preview, shown_table
 from m5_assets.model_specs import MEMBERS, TOTALS, ModelSpec
 from m5_assets.partitions import WEEKS
 from m5_assets.readers.forecasts import predictions_by_store, read_totals_forecast
@@ -117,7 +117,7 @@ def _examine_totals(lake: Lake, manifest: Manifest, week: Week) -> dict[str, Any
         "dagster/row_count": len(frame),
         "units": float(frame["units"].sum()),
         "units_a_day_by_store": lines_plot(by_store, f"Units per day by store, origin {week.origin}"),
-        "preview": markdown_table(frame.head(8)),
+        "preview": shown_table(frame.head(8)),
     }
 
 

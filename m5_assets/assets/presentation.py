@@ -21,19 +21,26 @@ def column_schema(table: pa.Table) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(name, str(kind)) for name, kind in types.items()])
 
 
-def preview(table: pa.Table, rows: int = 8) -> dg.MarkdownMetadataValue:
-    """Return the first rows of a table as Markdown."""
-    return markdown_table(table.slice(0, rows).to_pandas())
+def preview(table: pa.Table, rows: int = 8) -> dg.TableMetadataValue:
+    """Return the first rows of a table."""
+    return shown_table(table.slice(0, rows).to_pandas())
+
+
+def shown_table(frame: pd.DataFrame) -> dg.TableMetadataValue:
+    """Return a small frame as a table, which Dagster's UI shows at once; Markdown of that length takes a click."""
+    names = [str(name) for name in frame.columns]
+    records = [dg.TableRecord(dict(zip(names, map(_text, row), strict=True))) for row in frame.itertuples(index=False)]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in names]))
+
+
+def _text(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def markdown_table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
     """Return a small frame as a Markdown table."""
-
-    def text(value: object) -> str:
-        return f"{value:,.4g}" if isinstance(value, float) else str(value)
-
     lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
-    lines += ["| " + " | ".join(text(v) for v in row) + " |" for row in frame.itertuples(index=False)]
+    lines += ["| " + " | ".join(map(_text, row)) + " |" for row in frame.itertuples(index=False)]
     return dg.MetadataValue.md("\n".join(lines))
 
 
