@@ -94,7 +94,8 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             lake.verify(last.files)
             lake.commit(Manifest(spec.model, week.key, last.files, last.inputs, last.attributes))
             context.log.info(f"carried forward: the model trained in week {last.attributes['trained_week']}")
-            return dg.MaterializeResult(metadata={"trained": False, **_facts(last.attributes)})
+            trained = shown_when_trained(context.instance, context.asset_key, last.attributes["trained_week"])
+            return dg.MaterializeResult(metadata={**trained, "trained": False, **_facts(last.attributes)})
         context.log.info(f"training: {reason}")
         lake.verify(features.under(spec.training_part))
         outcome = sagemaker.train(
@@ -113,6 +114,13 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata=shown)
 
     return model
+
+
+def shown_when_trained(instance: dg.DagsterInstance, model: dg.AssetKey, week: str) -> dict[str, Any]:
+    """Return the metadata of the week in which a model was trained: its figures and plots; empty if it has no event."""
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(model, asset_partitions=[week]), limit=1).records
+    event = found[0].asset_materialization if found else None
+    return dict(event.metadata) if event else {}
 
 
 def _facts(attributes: Mapping[str, Any]) -> dict[str, Any]:

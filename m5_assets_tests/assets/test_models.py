@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 
-from m5_assets.assets.models import last_model, why_train
+from m5_assets.assets.models import last_model, shown_when_trained, why_train
 from m5_assets.forecasting.totals.daily_totals import TotalsHistory, write_totals
 from m5_assets.model_specs import MODELS
 from m5_assets.readers.groups import Groups, groups_of
@@ -95,3 +96,12 @@ def test_only_models_of_earlier_weeks_are_considered(lake: Lake) -> None:
     assert last is not None
     assert last.partition == WEEK.shift(-2).key
     assert last_model(lake, "gbm_model", WEEK.shift(-2)) is None
+
+
+def test_a_model_carried_forward_shows_the_figures_of_its_training() -> None:
+    key = dg.AssetKey("gbm_model")
+    with dg.DagsterInstance.ephemeral() as instance:
+        for week, rmse in (("2016-04-18", 1.5), ("2016-05-16", 2.5)):
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=week, metadata={"rmse": rmse}))
+        assert shown_when_trained(instance, key, "2016-04-18") == {"rmse": dg.FloatMetadataValue(1.5)}
+        assert shown_when_trained(instance, key, "2016-04-25") == {}
