@@ -18,7 +18,7 @@ from m5_assets.resources.postgres.load import loaded_weeks, read_forecast
 from m5_assets.resources.postgres.schema import forecast
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
-from m5_assets_tests.support.home import Home
+from m5_assets_tests.support.home import HISTORY_WEEKS, Home
 
 pytestmark = pytest.mark.long
 FIRST, LAST = Week.parse("2016-04-11"), Week.parse("2016-04-18")
@@ -27,7 +27,7 @@ BACKFILL = ("backfill", "--from", FIRST.key, "--to", LAST.key)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    write_sample(tmp_path / "landing", items=7, weeks=57, seed=4)
+    write_sample(tmp_path / "landing", items=7, weeks=HISTORY_WEEKS + 5, seed=4)
     server = EmbeddedServer(tmp_path / "elsewhere")
     yield Home(tmp_path, server.ensure_running().render_as_string(hide_password=False))
     server.stop()

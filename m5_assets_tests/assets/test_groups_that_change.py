@@ -76,7 +76,7 @@ def _land(whole: Path, target: Path, number: int) -> None:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Return a home in which the schedule forecast two weeks and a backfill the third."""
-    home = Home(tmp_path_factory.mktemp("groups"), others={"M5_MIN_HISTORY_WEEKS": "53"})
+    home = Home(tmp_path_factory.mktemp("groups"), others={"M5_HISTORY_WEEKS": "56", "M5_MIN_HISTORY_WEEKS": "53"})
     write_sample(home.path / "whole", items=16, weeks=58, seed=6)
     for number, week in enumerate(WEEKS):
         landing = home.path / f"landing-{number}"

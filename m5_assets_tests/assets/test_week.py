@@ -15,7 +15,7 @@ from m5_assets.resources.lake_manifests import DamagedFile, LakeFile
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
-from m5_assets_tests.support.home import DATASETS, Home, cut_off
+from m5_assets_tests.support.home import DATASETS, HISTORY_WEEKS, Home, cut_off
 
 WEEK = Week.parse("2016-04-18")
 
@@ -24,7 +24,7 @@ WEEK = Week.parse("2016-04-18")
 def later(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Return a home with four landed weeks after the forecast week."""
     home = Home(tmp_path_factory.mktemp("later"))
-    write_sample(home.path / "landing", items=8, weeks=57, seed=3)
+    write_sample(home.path / "landing", items=8, weeks=HISTORY_WEEKS + 4, seed=3)
     home.run("forecast", "--week", WEEK.key)
     yield home
     EmbeddedServer(home.path).stop()

@@ -17,11 +17,10 @@ import pytest
 from m5_assets.resources.postgres.embedded_server import EmbeddedServer
 from m5_assets.sample import write_sample
 from m5_assets.weeks import Week
-from m5_assets_tests.support.home import DATASETS, Home, cut_off
+from m5_assets_tests.support.home import DATASETS, HISTORY_WEEKS, Home, cut_off
 
 pytestmark = pytest.mark.long
-FIRST_LANDED, WEEKS_LANDED, HISTORY = Week.parse("2015-04-20"), 57, 30
-SETTINGS = {"M5_HISTORY_WEEKS": str(HISTORY), "M5_MIN_HISTORY_WEEKS": str(HISTORY)}
+FIRST_LANDED, WEEKS_LANDED = Week.parse("2015-04-20"), 57
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
     made = []
 
     def make(name: str) -> Home:
-        made.append(Home(tmp_path / name, others=SETTINGS))
+        made.append(Home(tmp_path / name))
         return made[-1]
 
     yield make
@@ -39,7 +38,7 @@ def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
 
 def test_weeks_depend_on_nothing_after_their_origin(make_home: Callable[[str], Home]) -> None:
     draw = random.SystemRandom()  # different weeks in every run
-    seed, first = draw.randrange(2**16), draw.randrange(HISTORY - 1, WEEKS_LANDED - 8)
+    seed, first = draw.randrange(2**16), draw.randrange(HISTORY_WEEKS - 1, WEEKS_LANDED - 8)
     weeks = [FIRST_LANDED.shift(first), FIRST_LANDED.shift(first + draw.randint(1, 6))]
     drawn = f"{weeks[0]}-{weeks[1]}-sample-{seed}"  # part of every path, so that errors show it
     looking_back, lived = make_home(f"looking-back-{drawn}"), make_home(f"lived-{drawn}")

@@ -47,7 +47,7 @@ ALONE = {
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Return a platform with one week that is forecast, loaded and scored."""
-    home = Home(tmp_path_factory.mktemp("benchmarks"))
+    home = Home(tmp_path_factory.mktemp("benchmarks"), others={"M5_HISTORY_WEEKS": "56"})
     home.run("sample", str(home.path / "landing"), "--items", "8", "--weeks", "62", "--seed", "3")
     home.run("forecast", "--week", WEEK)
     home.run("score", "--week", WEEK)

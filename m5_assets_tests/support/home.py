@@ -29,6 +29,8 @@ DATASETS = (
     "ensemble_forecast",
 )
 """Every dataset that a week writes to the lake."""
+HISTORY_WEEKS = 30
+"""The history that a home's weeks use and need, unless a test says otherwise: every landed week costs its checks."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Home:
             "M5_HOME": str(self.path),
             "M5_DATABASE_URL": self.database_url,
             "M5_LAST_WEEK": "2016-05-16",
-            "M5_HISTORY_WEEKS": "56",
+            "M5_HISTORY_WEEKS": str(HISTORY_WEEKS),
+            "M5_MIN_HISTORY_WEEKS": str(HISTORY_WEEKS),
             "M5_ALIGNMENT": "1",
             "M5_GBM_HYPERPARAMETERS": '{"iterations": "5", "department_iterations": "5"}',
             "M5_TOTALS_HYPERPARAMETERS": '{"trees_iterations": "5", "stack_iterations": "5"}',
