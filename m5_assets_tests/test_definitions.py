@@ -50,10 +50,24 @@ def test_a_backfill_in_the_ui_runs_loads_and_features_at_once_and_forecasts_week
         for name in ("weekly_forecast", "back_history", "feature_weeks", "accuracy")
     }
     assert weeks_a_run == {"weekly_forecast": 1, "back_history": None, "feature_weeks": None, "accuracy": 1}
-    in_force = yaml.safe_load((Path(__file__).parents[1] / "dagster.yaml").read_text())["concurrency"]["runs"]
-    (limit,) = in_force["tag_concurrency_limits"]
-    assert limit["limit"] == 1
-    assert limit["key"] in defs.resolve_job_def("weekly_forecast").tags
+
+
+@pytest.mark.parametrize("folder", ["", "docker", "infrastructure"])
+def test_the_runs_of_a_backfill_and_the_weekly_runs_are_one_at_a_time_everywhere(folder: str) -> None:
+    text = (Path(__file__).parents[1] / folder / "dagster.yaml").read_text()
+    limits = {each.pop("key"): each for each in yaml.safe_load(text)["concurrency"]["runs"]["tag_concurrency_limits"]}
+    assert limits == {
+        "m5/order": {"limit": 1},
+        "dagster/backfill": {"limit": 1, "value": {"applyLimitPerUniqueValue": True}},
+    }
+    assert "m5/order" in defs.resolve_job_def("weekly_forecast").tags
+
+
+def test_no_edge_joins_other_weeks_or_a_backfill_of_one_week_would_grow() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        assert key not in graph.get(key).parent_keys
+        assert not graph.get(key).partition_mappings, key
 
 
 def test_every_asset_is_described_owned_and_grouped() -> None:

@@ -21,6 +21,7 @@ from m5_assets.readers.forecasts import read_forecast, read_totals_forecast, tot
 from m5_assets.readers.known_inputs import digest_of
 from m5_assets.readers.sales import read_known_sales, read_sales_weeks, units_of
 from m5_assets.readers.scoring import Measure, day_number, landed_official, measure_of
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.resources.lake_manifests import Manifest, MissingInput
 from m5_assets.resources.landing_files import OFFICIAL
@@ -47,24 +48,19 @@ Units = npt.NDArray[np.floating]
 
 @dg.asset(
     partitions_def=WEEKS,
-    deps=[
-        "ensemble_forecast",
-        "totals_forecast",
-        dg.AssetDep(
-            "raw_sales",
-            partition_mapping=dg.TimeWindowPartitionMapping(
-                start_offset=1, end_offset=_HORIZON_WEEKS, allow_nonexistent_upstream_partitions=True
-            ),
-        ),
-    ],
+    deps=["ensemble_forecast", "totals_forecast", "raw_sales"],
     group_name=asset_groups.ACCURACY,
     kinds={"parquet"},
+    metadata={
+        "sees": f"the week's forecast, the sales of the {_HORIZON_WEEKS} weeks after the week, all sales through the "
+        "week that have been loaded"
+    },
     description="WRMSSE, RMSSE, mean absolute error and bias of each model's forecast of this week, at all twelve "
     "levels, for each week of the horizon and for each aggregate, with the seasonal naive for comparison. Can be "
     "computed once the sales of the four forecast weeks are known.",
 )
 def forecast_accuracy(
-    context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake
+    context: dg.AssetExecutionContext, landing: LandingFolder, lake: Lake, policy: ForecastPolicy
 ) -> dg.MaterializeResult[Any]:
     """Score the week's forecast."""
     week = Week.parse(context.partition_key)
@@ -76,7 +72,7 @@ def forecast_accuracy(
         raise MissingInput("raw_sales", unknown[0], remedy)
     official = landed_official(landing)
     made = read_forecast(lake, week)
-    history = forecast_series(read_known_sales(lake, week), made)
+    history = forecast_series(read_known_sales(lake, week, policy), made)
     origin_day = day_number(lake, week)
     measure = measure_of(context, lake, history, origin_day, official)
     forecast, totals = _inputs(lake, week)
@@ -109,6 +105,7 @@ def forecast_accuracy(
             "dagster/column_schema": column_schema(table),
             "aggregates": len(aggregates),
             "weights_and_scales": measure.source,
+            "sees_raw_sales": f"{history.first_day} to {ahead[-1].origin}",
             **_shown(week, levels),
         }
     )

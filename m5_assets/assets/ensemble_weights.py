@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5_assets import asset_groups
-from m5_assets.assets.presentation import lines_plot, shown_table
+from m5_assets.assets.presentation import lines_plot, seen, shown_table
 from m5_assets.forecasting.ensemble import ALIGNMENTS, Floats, PastWeek, Weights, fit_weights, score_grid, share_grid
 from m5_assets.forecasting.history import DailyUnits
 from m5_assets.model_specs import MEMBER_NAMES, MEMBERS, PREDICTIONS
 from m5_assets.partitions import WEEKS
 from m5_assets.readers.forecasts import read_predictions, read_totals_forecast, totals_of
 from m5_assets.readers.known_inputs import CALENDAR, PRICES, KnownInputs, digest_of
-from m5_assets.readers.sales import read_sales_weeks, unbroken_weeks, units_of
+from m5_assets.readers.sales import known_weeks, read_sales_weeks, units_of
 from m5_assets.readers.scoring import day_number, landed_official, measure_of
 from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
@@ -37,22 +37,16 @@ _OTHERS = MEMBERS[1:]
 _GRID = share_grid(MEMBER_NAMES)
 _WEIGHTS_FILE, _SCORES_FILE = "weights.json", "scores.parquet"
 
-_MATURED = dg.TimeWindowPartitionMapping(
-    start_offset=-_LOOKBACK_WEEKS, end_offset=-_HORIZON_WEEKS, allow_nonexistent_upstream_partitions=True
-)
-_UP_TO_NOW = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_upstream_partitions=True)
-
 
 @dg.asset(
     partitions_def=WEEKS,
-    deps=[
-        *(dg.AssetDep(name, partition_mapping=_MATURED) for name in PREDICTIONS),
-        dg.AssetDep("raw_sales", partition_mapping=_UP_TO_NOW),
-        "sell_prices",
-        "calendar",
-    ],
+    deps=[*PREDICTIONS, "raw_sales", "sell_prices", "calendar"],
     group_name=asset_groups.FORECAST,
     kinds={"parquet"},
+    metadata={
+        "sees": f"the predictions of the {_LOOKBACK_WEEKS} weeks before the week whose 28 days end by its origin, not "
+        "the week's own; all sales through the week that have been loaded"
+    },
     description="The members' shares in the ensemble and the strength of the alignment to the totals: the values that "
     "scored best over the past weeks whose 28 days are known at the origin, shrunk towards the settings' defaults.",
 )
@@ -61,7 +55,7 @@ def ensemble_weights(
 ) -> dg.MaterializeResult[Any]:
     """Fit the week's weights."""
     week, prior = Week.parse(context.partition_key), policy.prior
-    known = unbroken_weeks(lake, week)
+    known = known_weeks(lake, week, policy)
     past, official = matured_weeks(lake, week, known), landed_official(landing)
     sources = _sources(lake, official, past, known)
     kept = _kept_grids(lake, week, sources)
@@ -87,6 +81,7 @@ def ensemble_weights(
             "alignment": weights.alignment,
             **{f"{name}_prior": share for name, share in _named(prior).items()},
             "alignment_prior": prior.alignment,
+            **seen(predictions=[each.key for each in past], raw_sales=[each.key for each in known]),
             "past_weeks": len(past),
             "past_weeks_scored_now": len(missing),
             **_shown(scores),

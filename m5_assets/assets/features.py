@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from m5_assets import asset_groups
+from m5_assets.assets.presentation import seen
 from m5_assets.partitions import WEEKS
 from m5_assets.readers.known_inputs import CLOSED_DAYS, OPEN_DAYS, Known, KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
@@ -20,10 +21,6 @@ from m5_assets.resources.lake_manifests import Manifest
 from m5_assets.resources.sagemaker_jobs import HEAVY, JOB_NAME, JobInput, SageMakerJobs
 from m5_assets.settings import settings
 from m5_assets.weeks import Week
-
-# Back to the very first week; partitions before the landed history do not exist.
-_ALL_EARLIER = dg.TimeWindowPartitionMapping(start_offset=-520, allow_nonexistent_upstream_partitions=True)
-
 
 WEEKS_PER_JOB = 10
 """Each week is a separate output, and SageMaker allows a Processing job ten."""
@@ -39,22 +36,15 @@ def are_computed(lake: Lake, known: Known, image: str) -> bool:
 
 @dg.asset(
     partitions_def=WEEKS,
-    deps=[
-        dg.AssetDep(
-            "raw_sales",
-            # Weeks before the landed history do not exist; `KnownInputs` reports any other missing week.
-            partition_mapping=dg.TimeWindowPartitionMapping(
-                start_offset=1 - settings().history_weeks, allow_nonexistent_upstream_partitions=True
-            ),
-        ),
-        dg.AssetDep("store_dept_sales", partition_mapping=_ALL_EARLIER),
-        "sell_prices",
-        "calendar",
-    ],
+    deps=["raw_sales", "store_dept_sales", "sell_prices", "calendar"],
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name=asset_groups.FEATURES,
     kinds={"sagemaker", "parquet", "numba"},
     pool=HEAVY,
+    metadata={
+        "sees": f"the sales of the {settings().history_weeks} weeks through the week, all earlier totals, prices and "
+        "calendar through the 28 days after it"
+    },
     description="What is known at the week's origin: the dense panel of sales, prices and events, and the features of "
     "each of the next 28 days for every product in every store. One file per store; jobs of up to ten weeks.",
 )
@@ -73,18 +63,30 @@ def features(
     if len(todo) < len(known):
         context.log.info(f"{len(known) - len(todo)} of {len(known)} weeks reused: their inputs have not changed")
     manifests = [lake.get("features", each.week.key) for each in known]
-    newest = known[-1]
+    for each in known:
+        context.add_asset_metadata(_seen(each), partition_key=each.week.key)
     return dg.MaterializeResult(
         metadata={
             **shown,
             "weeks_computed": len(todo),
-            "origin": newest.week.origin.isoformat(),
-            "weeks_of_history": len(newest.sales),
-            "weeks_of_totals": len(newest.totals),
             "bytes": sum(manifest.bytes for manifest in manifests),
             "files": sum(len(manifest.files) for manifest in manifests),
         }
     )
+
+
+def _seen(known: Known) -> dict[str, Any]:
+    """Return what a week sees, for its metadata."""
+    return {
+        "origin": known.week.origin.isoformat(),
+        **seen(
+            raw_sales=[str(each.partition) for each in known.sales],
+            store_dept_sales=[str(each.partition) for each in known.totals],
+        ),
+        "weeks_of_history": len(known.sales),
+        "weeks_of_totals": len(known.totals),
+        "prices_and_calendar_through": known.week.last_forecast_day.isoformat(),
+    }
 
 
 def _compute(

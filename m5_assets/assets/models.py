@@ -25,10 +25,6 @@ from m5_assets.resources.sagemaker_jobs import HEAVY, SageMakerJobs
 from m5_assets.settings import settings
 from m5_assets.weeks import Week
 
-_PREVIOUS_WEEK = dg.TimeWindowPartitionMapping(
-    start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
-)
-
 
 def last_model(lake: Lake, dataset: str, week: Week) -> Manifest | None:
     """Return the manifest of the last model before this week."""
@@ -70,11 +66,14 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     @dg.asset(
         name=spec.model,
         partitions_def=WEEKS,
-        # The previous week, so that a backfill runs in order and each week can carry the last model forward.
-        deps=["features", dg.AssetDep(spec.model, partition_mapping=_PREVIOUS_WEEK)],
+        deps=["features"],
         group_name=asset_groups.MODELS,
         pool=HEAVY,
         kinds={"sagemaker", spec.framework},
+        metadata={
+            "sees": "the week's features, and the last model of an earlier week: carried forward until it is "
+            f"{settings().cadence_weeks} weeks old"
+        },
         description=f"{spec.about} in force for the week: trained every few weeks, carried forward in between.",
     )
     def model(

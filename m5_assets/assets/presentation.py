@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -35,6 +35,11 @@ def shown_table(frame: pd.DataFrame) -> dg.TableMetadataValue:
 
 def _text(value: object) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def seen(**weeks: Sequence[str]) -> dict[str, str]:
+    """Return the first and last week that an asset's week has seen of each input: an edge shows only the week's own."""
+    return {f"sees_{name}": f"{keys[0]} to {keys[-1]}" if keys else "none" for name, keys in weeks.items()}
 
 
 def markdown_table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:

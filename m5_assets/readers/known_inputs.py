@@ -66,7 +66,13 @@ class KnownInputs:
             MissingInput: something that landed has not been loaded.
             dg.Failure: the landed history is shorter than `M5_MIN_HISTORY_WEEKS`, or a setting names an unknown store.
         """
-        sales, totals = self._sales(week, policy), self._totals(week)
+        sales, totals = self.sales(week, policy), self._totals(week)
+        if len(sales) < policy.min_history_weeks:
+            raise dg.Failure(
+                f"week {week} has {len(sales)} weeks of sales behind it, fewer than M5_MIN_HISTORY_WEEKS="
+                f"{policy.min_history_weeks}; land a longer history or forecast a later week",
+                allow_retries=False,
+            )
         for fault in self.unknown_stores(week, policy):
             raise dg.Failure(f"{fault}; {STORES_REMEDY}", allow_retries=False)
         inputs = {
@@ -121,16 +127,14 @@ class KnownInputs:
     def _digest(self, dataset: str, keys: Sequence[str]) -> str:
         return digest_of([self._get(dataset, key) for key in keys])
 
-    def _sales(self, week: Week, policy: ForecastPolicy) -> list[Manifest]:
+    def sales(self, week: Week, policy: ForecastPolicy) -> list[Manifest]:
+        """Return the manifests of the weeks of sales that the week sees, oldest first.
+
+        Raises:
+            MissingInput: one of them has not been loaded.
+        """
         landed = self._landed_since("raw_sales", week)
-        window = weeks_between(max(landed, week.shift(1 - policy.history_weeks)), week)
-        if len(window) < policy.min_history_weeks:
-            raise dg.Failure(
-                f"week {week} has {len(window)} weeks of sales behind it, fewer than M5_MIN_HISTORY_WEEKS="
-                f"{policy.min_history_weeks}; land a longer history or forecast a later week",
-                allow_retries=False,
-            )
-        return self._present("raw_sales", window)
+        return self._present("raw_sales", weeks_between(max(landed, week.shift(1 - policy.history_weeks)), week))
 
     def _totals(self, week: Week) -> list[Manifest]:
         return self._present("store_dept_sales", weeks_between(self._landed_since("store_dept_sales", week), week))

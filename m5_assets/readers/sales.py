@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from m5_assets.forecasting.history import DailyUnits, join_current, join_weeks, read_weeks
+from m5_assets.readers.known_inputs import KnownInputs
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
 from m5_assets.weeks import Week
 
@@ -37,13 +39,23 @@ def _read(lake: Lake, weeks: list[Week]) -> list[DailyUnits]:
     return read_weeks(lake.open(file) for file in files)
 
 
-def read_known_sales(lake: Lake, week: Week) -> DailyUnits:
-    """Return the sales of the week's series, from the first week that is in the lake without a gap through this one.
+def known_weeks(lake: Lake, week: Week, policy: ForecastPolicy) -> list[Week]:
+    """Return the consecutive weeks of sales through this week, its history window and what the lake has before.
 
     Raises:
-        MissingInput: the week has not been loaded.
+        MissingInput: a week of the window has not been loaded.
     """
-    return join_current(_read(lake, unbroken_weeks(lake, week)))
+    KnownInputs(lake).sales(week, policy)
+    return unbroken_weeks(lake, week)
+
+
+def read_known_sales(lake: Lake, week: Week, policy: ForecastPolicy) -> DailyUnits:
+    """Return the sales of the week's series in its `known_weeks`.
+
+    Raises:
+        MissingInput: a week has not been loaded.
+    """
+    return join_current(_read(lake, known_weeks(lake, week, policy)))
 
 
 def units_a_day(lake: Lake, weeks: list[Week]) -> pd.Series[float]:

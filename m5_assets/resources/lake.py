@@ -181,7 +181,8 @@ class Lake(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         found = self.find(dataset, partition)
         if found is None:
-            raise MissingInput(dataset, partition, remedy or f"materialise {dataset} first")
+            first = f"materialize {dataset} for this week first" if partition else f"materialize {dataset} first"
+            raise MissingInput(dataset, partition, remedy or first)
         return found
 
     def partitions(self, dataset: str) -> list[str]:

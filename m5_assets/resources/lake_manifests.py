@@ -22,7 +22,7 @@ class DamagedFile(dg.Failure):
         whose = f"{dataset}, week {week}" if week else dataset
         super().__init__(
             description=f"{file.key} in the lake is damaged: {found}, its manifest says {file.bytes} bytes with "
-            f"SHA-256 {file.sha256}; restore the file from a backup, or materialise {whose} again",
+            f"SHA-256 {file.sha256}; restore the file from a backup, or materialize {whose} again",
             allow_retries=False,
         )
 
@@ -34,7 +34,7 @@ class ChangedMeanwhile(dg.Failure):
         name = f"{dataset}, week {partition}," if partition else dataset
         super().__init__(
             description=f"{name} was replaced by another process while this one was building it, and keeps what that "
-            "one wrote; if two orchestrators use this lake, stop one, then materialise it again"
+            "one wrote; if two orchestrators use this lake, stop one, then materialize it again"
         )
 
 

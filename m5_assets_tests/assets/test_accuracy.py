@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +21,19 @@ from m5_assets.assets.ensemble import forecast_table
 from m5_assets.forecasting.hierarchy import LEVELS
 from m5_assets.forecasting.history import DailyUnits, join_stores, read_daily
 from m5_assets.readers.accuracy_tables import read_accuracy, read_aggregate_accuracy
+from m5_assets.resources.forecast_policy import ForecastPolicy
 from m5_assets.resources.lake import Lake
+from m5_assets.resources.lake_manifests import MissingInput
 from m5_assets.resources.landing_files import OFFICIAL, LandedSales, Landing
 from m5_assets.resources.landing_files.landing_resource import LandingFolder
 from m5_assets.sample import write_sample
+from m5_assets.settings import settings
 from m5_assets.weeks import Week
 from m5_assets_tests.forecasting.test_wrmsse import naive_wrmsse
 
 WEEK, ORIGIN_DAY = Week.parse("2016-04-18"), 1913
 HISTORY_WEEKS, ALIGNMENT = 8, 0.5
+POLICY = ForecastPolicy.of(settings())
 MODELS = ("gbm", "lstm", "average", "gbm_aligned", "lstm_aligned", "ensemble", "seasonal_naive")
 
 Units = npt.NDArray[np.float64]
@@ -49,7 +55,7 @@ class Platform:
         done = dg.materialize(
             [forecast_accuracy],
             partition_key=WEEK.key,
-            resources={"landing": LandingFolder(root=str(self.landing)), "lake": self.lake},
+            resources={"landing": LandingFolder(root=str(self.landing)), "lake": self.lake, "policy": POLICY},
         )
         assert done.success
         return read_accuracy(self.lake, WEEK).set_index(["model", "level", "horizon_week"])
@@ -63,7 +69,7 @@ def _publish(
     dataset: str,
     week: str | None,
     table: pa.Table,
-    attributes: dict[str, object] | None = None,
+    attributes: Mapping[str, object] | None = None,
     inputs: dict[str, str] | None = None,
 ) -> str:
     with lake.staging() as staged:
@@ -107,7 +113,8 @@ def platform(landed: Path, tmp_path: Path) -> Platform:
     for number in range(HISTORY_WEEKS + 4):
         week = WEEK.shift(number - HISTORY_WEEKS + 1)
         units = DailyUnits(sales.series, week.first_day, np.ascontiguousarray(sales.units[:, number * 7 :][:, :7]))
-        _publish(lake, "raw_sales", week.key, units.table())
+        landed_since = WEEK.shift(1 - HISTORY_WEEKS).first_day.isoformat()
+        _publish(lake, "raw_sales", week.key, units.table(), {"landed_first_day": landed_since})
     rng = np.random.default_rng(7)
     gbm, lstm, average, ensemble = rng.gamma(2.0, 1.0, (4, len(sales.series), 28)).astype(np.float32)
     first = DailyUnits(sales.series, WEEK.shift(1).first_day, gbm)
@@ -299,7 +306,7 @@ def _add_store(platform: Platform, store: str, weeks: list[Week], units: int) ->
         known = read_daily(platform.lake.path(manifest.files[0].key))
         own = known.series[known.series["store_id"] == "CA_1"].assign(store_id=store, state_id=store[:2])
         added = DailyUnits(own.reset_index(drop=True), week.first_day, np.full((len(own), 7), units, np.int32))
-        _publish(platform.lake, "raw_sales", week.key, join_stores([known, added]).table())
+        _publish(platform.lake, "raw_sales", week.key, join_stores([known, added]).table(), manifest.attributes)
 
 
 def test_stores_that_open_after_the_origin_or_have_left_before_it_are_not_scored(platform: Platform) -> None:
@@ -314,4 +321,10 @@ def test_stores_that_open_after_the_origin_or_have_left_before_it_are_not_scored
 def test_a_store_with_sales_and_without_a_forecast_is_an_error(platform: Platform) -> None:
     _add_store(platform, "WI_3", [WEEK], units=1)
     with pytest.raises(dg.Failure, match="7 series with sales have no forecast"):
+        platform.score()
+
+
+def test_a_gap_in_the_history_is_named_instead_of_shortening_it(platform: Platform) -> None:
+    shutil.rmtree(platform.lake.path(f"raw_sales/week={WEEK.shift(-3)}"))
+    with pytest.raises(MissingInput, match=f"raw_sales, week {WEEK.shift(-3)}, is not in the lake"):
         platform.score()

@@ -34,6 +34,7 @@ from m5_assets.weeks import Week
 
 WEEK = Week.parse("2016-04-18")
 WEEKS_LANDED = 20
+LANDED = {"landed_first_day": WEEK.shift(5 - WEEKS_LANDED).first_day.isoformat()}
 POLICY = ForecastPolicy.of(settings())
 PRIOR = POLICY.prior
 
@@ -111,7 +112,7 @@ def platform(landed: Path, tmp_path: Path) -> Platform:
     for number in range(WEEKS_LANDED):
         week = WEEK.shift(number - WEEKS_LANDED + 5)
         units = DailyUnits(series, week.first_day, np.ascontiguousarray(sales.units[:, number * 7 :][:, :7]))
-        platform.publish("raw_sales", week.key, units.table())
+        platform.publish("raw_sales", week.key, units.table(), LANDED)
     return platform
 
 
@@ -179,7 +180,10 @@ def test_the_same_lake_gives_the_same_bytes_and_later_weeks_change_nothing(platf
     platform.forecast(WEEK, _random(platform, 3), _random(platform, 4))
     last = WEEK.shift(4)
     platform.publish(
-        "raw_sales", last.key, DailyUnits(platform.sales.series, last.first_day, platform.sales.units[:, :7]).table()
+        "raw_sales",
+        last.key,
+        DailyUnits(platform.sales.series, last.first_day, platform.sales.units[:, :7]).table(),
+        LANDED,
     )
     assert platform.fit() == before
 
@@ -233,6 +237,12 @@ def test_the_ensemble_uses_its_own_weeks_weights(platform: Platform) -> None:
     np.testing.assert_allclose(table["ensemble"].to_numpy().reshape(-1, 28), aligned, rtol=1e-4)
     written = platform.lake.path(next(f.key for f in fitted.files if f.key.endswith("weights.json")))
     assert json.loads(Path(written).read_text())["weeks"] == [WEEK.shift(-4).key]
+
+
+def test_a_gap_in_the_history_is_named_instead_of_shortening_it(platform: Platform) -> None:
+    shutil.rmtree(platform.lake.path(f"raw_sales/week={WEEK.shift(-3)}"))
+    with pytest.raises(MissingInput, match=f"raw_sales, week {WEEK.shift(-3)}, is not in the lake"):
+        platform.fit()
 
 
 def test_a_forecast_of_an_earlier_version_is_rejected(platform: Platform) -> None:

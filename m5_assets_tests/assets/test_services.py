@@ -1,6 +1,7 @@
-"""Tests with a real webserver, daemon, runs, jobs and database: a backfill from the UI, three weeks without a daemon.
+"""Tests with a real webserver, daemon, runs, jobs and database: three weeks without a daemon, a backfill from the UI.
 
-Not here: backfills from the command line (`test_backfill`).
+Not here: backfills from the command line (`test_backfill`), and which runs a backfill from the UI consists of
+(`automation/test_backfills`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -24,8 +24,7 @@ from m5_assets_tests.support.dagster_internals import BulkActionStatus, Instigat
 from m5_assets_tests.support.home import Home
 from m5_assets_tests.support.services import Services
 
-LANDED = Week.parse("2015-04-20")
-FIRST, LAST = Week.parse("2016-04-18"), Week.parse("2016-04-25")
+LAST = Week.parse("2016-04-25")
 MISSED = weeks_between(LAST.shift(1), LAST.shift(3))
 """Landed while the daemon is off."""
 
@@ -34,16 +33,14 @@ MISSED = weeks_between(LAST.shift(1), LAST.shift(3))
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     home = Home(tmp_path_factory.mktemp("services"), others={"M5_CADENCE_WEEKS": "8"})  # one training is enough
     write_sample(home.path / "landing", items=7, weeks=57, seed=4)
+    home.run("forecast", "--week", LAST.key)
     yield home
     EmbeddedServer(home.path).stop()
 
 
 @pytest.fixture(scope="module")
 def instance(home: Home) -> Iterator[dg.DagsterInstance]:
-    folder = home.path / "dagster"
-    folder.mkdir()
-    (folder / "dagster.yaml").symlink_to(Path(__file__).parents[2] / "dagster.yaml")
-    with dg.DagsterInstance.from_config(str(folder)) as found:
+    with dg.DagsterInstance.from_config(str(home.path / "dagster")) as found:
         yield found
 
 
@@ -53,7 +50,6 @@ def services(home: Home, instance: dg.DagsterInstance) -> Iterator[Services]:
         home.path, home.environment | {"DAGSTER_HOME": str(home.path / "dagster"), "M5_LAST_WEEK": "live"}
     )
     services.start("webserver")
-    services.start("daemon")
     yield services
     services.close()
 
@@ -66,42 +62,6 @@ def _weeks_run(instance: dg.DagsterInstance) -> list[str]:
     for one, following in pairwise(ended):
         assert (one.end_time or 0.0) <= (following.start_time or 0.0)
     return [record.dagster_run.tags[PARTITION_NAME_TAG] for record in ended]
-
-
-def _kinds(home: Home) -> dict[str, int]:
-    names = [path.name.split("-2016")[0] for path in (home.path / "sagemaker" / "jobs").glob("*/*")]
-    return {name: names.count(name) for name in names}
-
-
-@pytest.mark.long
-def test_a_backfill_from_the_ui_runs_exactly_the_requested_weeks(
-    home: Home, instance: dg.DagsterInstance, services: Services
-) -> None:
-    def launch(job: str, weeks: list[Week]) -> int:
-        """Launch a backfill, wait for its end and return how many runs it took."""
-        name = services.backfill(job, weeks)
-
-        def status() -> BulkActionStatus:
-            backfill = instance.get_backfill(name)
-            assert backfill is not None
-            return backfill.status
-
-        services.until(lambda: status() != BulkActionStatus.REQUESTED, 500, f"the backfill of {job} ends")
-        assert status() == BulkActionStatus.COMPLETED_SUCCESS
-        return len(instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: name})))
-
-    assert launch("back_history", weeks_between(LANDED, LAST)) == 1
-    assert launch("feature_weeks", [FIRST, LAST]) == 1
-    assert launch("weekly_forecast", [FIRST, LAST]) == 2
-    assert _weeks_run(instance) == [FIRST.key, LAST.key]
-    assert _kinds(home) == {
-        "features": 1,
-        **dict.fromkeys(("gbm-model", "lstm-model", "totals-model"), 1),
-        **dict.fromkeys(("gbm-predictions", "lstm-predictions", "totals-forecast"), 2),
-    }
-    engine = PostgresResource(home=str(home.path)).engine()
-    assert loaded_weeks(engine, forecast) == {FIRST.first_day, LAST.first_day}
-    assert [read_forecast(engine, week.first_day).num_rows for week in (FIRST, LAST)] == [7 * 10 * 28] * 2
 
 
 def _turned_on_before(instance: dg.DagsterInstance, services: Services, ago: dt.timedelta) -> InstigatorState:
@@ -123,11 +83,9 @@ def _turned_on_before(instance: dg.DagsterInstance, services: Services, ago: dt.
 def test_a_daemon_that_was_off_for_three_weeks_catches_up_in_order_once(
     home: Home, instance: dg.DagsterInstance, services: Services
 ) -> None:
-    services.kill("daemon")
     state = _turned_on_before(instance, services, dt.timedelta(weeks=3))
-
     services.start("daemon")
-    made = [week.key for week in (FIRST, LAST, *MISSED)]
+    made = [week.key for week in (LAST, *MISSED)]
     services.until(lambda: len(_weeks_run(instance)) == len(made), 500, "the three weeks are made")
     assert _weeks_run(instance) == made
     # Dagster evaluates only the last of the missed ticks, once.
@@ -135,5 +93,26 @@ def test_a_daemon_that_was_off_for_three_weeks_catches_up_in_order_once(
     assert tick.status == TickStatus.SUCCESS
     assert [key.partition("@")[0] for key in tick.run_keys or ()] == [week.key for week in MISSED]
     engine = PostgresResource(home=str(home.path)).engine()
-    assert loaded_weeks(engine, forecast) == {week.first_day for week in (FIRST, LAST, *MISSED)}
+    assert loaded_weeks(engine, forecast) == {week.first_day for week in (LAST, *MISSED)}
+    assert [read_forecast(engine, week.first_day).num_rows for week in MISSED] == [7 * 10 * 28] * 3
     assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED]))
+
+
+def test_a_backfill_from_the_graph_rebuilds_these_assets_and_weeks_oldest_first(
+    instance: dg.DagsterInstance, services: Services
+) -> None:
+    assets, weeks = ["ensemble_weights", "ensemble_forecast"], [LAST, MISSED[1]]
+    name = services.backfill(assets, weeks)
+
+    def status() -> BulkActionStatus:
+        backfill = instance.get_backfill(name)
+        assert backfill is not None
+        return backfill.status
+
+    services.until(lambda: status() != BulkActionStatus.REQUESTED, 500, "the backfill ends")
+    assert status() == BulkActionStatus.COMPLETED_SUCCESS
+    runs = instance.get_run_records(dg.RunsFilter(tags={BACKFILL_ID_TAG: name}), ascending=True)
+    assert [record.dagster_run.tags[PARTITION_NAME_TAG] for record in runs] == [week.key for week in weeks]
+    assert [record.dagster_run.asset_selection for record in runs] == [{*map(dg.AssetKey, assets)}] * 2
+    first, second = runs
+    assert (first.end_time or 0.0) <= (second.start_time or 0.0)

@@ -51,7 +51,7 @@ def test_every_flipped_bit_of_a_file_is_found(
     path, draw = Path(lake.path(file.key)), np.random.default_rng(0)
     for bit in draw.choice(8 * file.bytes, 100, replace=False).tolist():
         _flip(path, bit)
-        with pytest.raises(DamagedFile, match="materialise raw_sales, week 2016-05-16 again"):
+        with pytest.raises(DamagedFile, match="materialize raw_sales, week 2016-05-16 again"):
             lake.open(file)
         _flip(path, bit)
     with lake.open(file) as stream:

@@ -115,10 +115,10 @@ class Services:
         found: dict[str, Any] = field
         return found
 
-    def backfill(self, job: str, weeks: Sequence[Week]) -> str:
-        """Launch a backfill of these weeks as the job's page does, and return its id."""
-        selector = {"repositorySelector": _LOCATION, "partitionSetName": f"{job}_partition_set"}
-        said = self.ask(_BACKFILL, {"p": {"selector": selector, "partitionNames": [week.key for week in weeks]}})
+    def backfill(self, assets: Sequence[str], weeks: Sequence[Week]) -> str:
+        """Launch a backfill of these assets and weeks as the asset graph does, and return its id."""
+        keys = [{"path": name.split("/")} for name in assets]
+        said = self.ask(_BACKFILL, {"p": {"assetSelection": keys, "partitionNames": [week.key for week in weeks]}})
         assert said["__typename"] == "LaunchBackfillSuccess", said
         return str(said["backfillId"])
 

@@ -1,0 +1,73 @@
+"""Backfills from the asset graph and from a job's page: the dialogue, the runs, and the weeks chosen are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from m5_assets.definitions import defs
+from m5_assets.weeks import Week, weeks_between
+from m5_assets_tests.support.launched_backfills import Orchestrator, Plan, orchestrator, planned
+
+ALL = sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys())
+WHOLE = {"sell_prices", "calendar", "rds/calendar"}
+MODELS = ("gbm_model", "lstm_model", "totals_model")
+LAST = Week.parse("2016-05-16")
+ONE = [LAST.key]
+SEVERAL = [week.key for week in weeks_between(LAST.shift(-3), LAST)]
+GAPS = [LAST.shift(-back).key for back in (30, 29, 12, 5, 4, 0)]
+
+
+@pytest.fixture(scope="module")
+def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
+    with orchestrator(tmp_path_factory.mktemp("backfills")) as found:
+        yield found
+
+
+def exactly(assets: Sequence[str], weeks: Sequence[str]) -> Plan:
+    return {name: [] if name in WHOLE else list(weeks) for name in assets}
+
+
+def upstream(name: str) -> list[str]:
+    graph = defs.resolve_asset_graph()
+    found, todo = set(), [next(key for key in graph.get_all_asset_keys() if key.to_user_string() == name)]
+    while todo:
+        key = todo.pop()
+        found.add(key.to_user_string())
+        todo += graph.get(key).parent_keys
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("assets", "weeks"),
+    [
+        (upstream("ensemble_forecast"), ONE),
+        (ALL, SEVERAL),
+        (ALL, GAPS),
+        (["features", *MODELS], SEVERAL),
+        ([*MODELS, "ensemble_weights"], GAPS),
+        (["raw_sales", "forecast_accuracy"], SEVERAL),
+        (["sell_prices", "ensemble_weights", "rds/forecast"], ONE),
+    ],
+    ids=["one week, all upstream", "all", "all, gaps", "no sales", "models", "ends of the graph", "with a whole table"],
+)
+def test_a_backfill_from_the_graph_is_these_assets_and_these_weeks_oldest_first(
+    dagster: Orchestrator, assets: list[str], weeks: list[str]
+) -> None:
+    wanted = exactly(assets, weeks)
+    assert dagster.preview(assets, weeks) == wanted
+    runs = dagster.carry_out(dagster.launch(assets, weeks))
+    assert planned(runs) == wanted
+
+
+@pytest.mark.parametrize(
+    ("job", "runs"), [("weekly_forecast", 4), ("back_history", 1), ("feature_weeks", 1), ("accuracy", 4)]
+)
+def test_a_backfill_from_a_jobs_page_is_what_its_dialogue_says(dagster: Orchestrator, job: str, runs: int) -> None:
+    keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
+    assets = sorted(key.to_user_string() for key in keys)
+    assert dagster.preview(assets, SEVERAL) == exactly(assets, SEVERAL)
+    started = dagster.carry_out(dagster.launch_job(job, SEVERAL))
+    assert planned(started) == exactly(assets, SEVERAL)
+    assert len(started) == runs
