@@ -39,7 +39,9 @@ def test_an_asset_alone_names_what_it_lacks_and_starts_no_job(name: str, tmp_pat
             instance=instance, partition_key=WEEK.key, asset_selection=[dg.AssetKey(name)], raise_on_error=False
         )
     (failed,) = [event for event in done.all_events if event.is_step_failure]
-    text = failed.step_failure_data.user_failure_data.description
+    problem = failed.step_failure_data.user_failure_data
+    assert problem is not None
+    text = str(problem.description)
     assert text.startswith(f"{missing}, week ")
     assert remedy in text
     assert not list(tmp_path.glob("sagemaker/jobs/*/*"))

@@ -15,8 +15,8 @@ WHOLE = {"sell_prices", "calendar", "rds/calendar"}
 MODELS = ("gbm_model", "lstm_model", "totals_model")
 LAST = Week.parse("2016-05-16")
 ONE = [LAST.key]
-SEVERAL = [week.key for week in weeks_between(LAST.shift(-3), LAST)]
-GAPS = [LAST.shift(-back).key for back in (30, 29, 12, 5, 4, 0)]
+SEVERAL = [week.key for week in weeks_between(LAST.shift(-2), LAST)]
+GAPS = [LAST.shift(-back).key for back in (30, 1, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -39,30 +39,32 @@ def upstream(name: str) -> list[str]:
     return sorted(found)
 
 
+@pytest.mark.parametrize("weeks", [ONE, SEVERAL, GAPS], ids=["one week", "several", "gaps"])
+@pytest.mark.parametrize("assets", [ALL, upstream("ensemble_forecast"), ["raw_sales", "forecast_accuracy"]])
+def test_the_dialogue_and_the_backfill_are_the_assets_and_weeks_chosen(
+    dagster: Orchestrator, assets: list[str], weeks: list[str]
+) -> None:
+    assert dagster.preview(assets, weeks) == exactly(assets, weeks)
+    assert dagster.target(dagster.launch(assets, weeks)) == exactly(assets, weeks)
+
+
 @pytest.mark.parametrize(
     ("assets", "weeks"),
     [
         (upstream("ensemble_forecast"), ONE),
-        (ALL, SEVERAL),
-        (ALL, GAPS),
-        (["features", *MODELS], SEVERAL),
-        ([*MODELS, "ensemble_weights"], GAPS),
-        (["raw_sales", "forecast_accuracy"], SEVERAL),
-        (["sell_prices", "ensemble_weights", "rds/forecast"], ONE),
+        (["features", *MODELS], GAPS),
+        (["sell_prices", "ensemble_weights", "ensemble_forecast", "rds/forecast"], SEVERAL),
     ],
-    ids=["one week, all upstream", "all", "all, gaps", "no sales", "models", "ends of the graph", "with a whole table"],
+    ids=["all upstream", "no sales", "with a whole table"],
 )
-def test_a_backfill_from_the_graph_is_these_assets_and_these_weeks_oldest_first(
+def test_the_runs_of_a_backfill_are_these_assets_and_weeks_one_at_a_time_oldest_first(
     dagster: Orchestrator, assets: list[str], weeks: list[str]
 ) -> None:
-    wanted = exactly(assets, weeks)
-    assert dagster.preview(assets, weeks) == wanted
-    runs = dagster.carry_out(dagster.launch(assets, weeks))
-    assert planned(runs) == wanted
+    assert planned(dagster.carry_out(dagster.launch(assets, weeks))) == exactly(assets, weeks)
 
 
 @pytest.mark.parametrize(
-    ("job", "runs"), [("weekly_forecast", 4), ("back_history", 1), ("feature_weeks", 1), ("accuracy", 4)]
+    ("job", "runs"), [("weekly_forecast", 3), ("back_history", 1), ("feature_weeks", 1), ("accuracy", 3)]
 )
 def test_a_backfill_from_a_jobs_page_is_what_its_dialogue_says(dagster: Orchestrator, job: str, runs: int) -> None:
     keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
@@ -71,3 +73,12 @@ def test_a_backfill_from_a_jobs_page_is_what_its_dialogue_says(dagster: Orchestr
     started = dagster.carry_out(dagster.launch_job(job, SEVERAL))
     assert planned(started) == exactly(assets, SEVERAL)
     assert len(started) == runs
+
+
+def test_dagster_leaves_out_what_lies_behind_a_hole_in_the_selection_and_its_dialogue_says_so(
+    dagster: Orchestrator,
+) -> None:
+    """A defect of Dagster 1.13, described in docs/operations.md; if this fails, it is fixed."""
+    assets = ["gbm_model", "ensemble_weights"]  # without the predictions in between
+    assert dagster.preview(assets, ONE) == exactly(["gbm_model"], ONE)
+    assert planned(dagster.carry_out(dagster.launch(assets, ONE))) == exactly(["gbm_model"], ONE)

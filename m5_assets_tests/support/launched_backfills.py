@@ -60,7 +60,7 @@ class NotingLauncher(RunLauncher, ConfigurableClass):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -127,6 +127,17 @@ class Orchestrator:
         said = self.ask(LAUNCH, {"p": params})
         assert said["__typename"] == "LaunchBackfillSuccess", said
         return str(said["backfillId"])
+
+    def target(self, backfill_id: str) -> Plan:
+        """Return what a launched backfill will materialize, and cancel it."""
+        backfill = self.instance.get_backfill(backfill_id)
+        assert backfill is not None
+        assert backfill.asset_backfill_data is not None
+        self.instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELED))  # type: ignore[no-untyped-call]
+        chosen = backfill.asset_backfill_data.target_subset
+        weekly = chosen.partitions_subsets_by_asset_key.items()
+        whole: dict[str, list[str]] = {key.to_user_string(): [] for key in chosen.non_partitioned_asset_keys}
+        return whole | {key.to_user_string(): sorted(weeks.get_partition_keys()) for key, weeks in weekly}
 
     def carry_out(self, backfill_id: str) -> list[Launched]:
         """Let the daemons carry a backfill out, and return its runs in the order in which they started.
