@@ -98,6 +98,7 @@ def test_a_daemon_that_was_off_for_three_weeks_catches_up_in_order_once(
     assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED]))
 
 
+@pytest.mark.long
 def test_a_backfill_from_the_graph_rebuilds_these_assets_and_weeks_oldest_first(
     instance: dg.DagsterInstance, services: Services
 ) -> None:

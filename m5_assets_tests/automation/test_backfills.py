@@ -11,7 +11,7 @@ from m5_assets.weeks import Week, weeks_between
 from m5_assets_tests.support.launched_backfills import Orchestrator, Plan, orchestrator, planned
 
 ALL = sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys())
-WHOLE = {"sell_prices", "calendar", "rds/calendar"}
+WHOLE = {"sell_prices", "calendar", "rds_calendar"}
 MODELS = ("gbm_model", "lstm_model", "totals_model")
 LAST = Week.parse("2016-05-16")
 ONE = [LAST.key]
@@ -53,7 +53,7 @@ def test_the_dialogue_and_the_backfill_are_the_assets_and_weeks_chosen(
     [
         (upstream("ensemble_forecast"), ONE),
         (["features", *MODELS], GAPS),
-        (["sell_prices", "ensemble_weights", "ensemble_forecast", "rds/forecast"], SEVERAL),
+        (["sell_prices", "ensemble_weights", "ensemble_forecast", "rds_forecast"], SEVERAL),
     ],
     ids=["all upstream", "no sales", "with a whole table"],
 )
