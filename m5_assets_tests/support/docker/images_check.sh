@@ -15,7 +15,7 @@ cd "$(dirname "$0")/../../.."
 WORK=${WORK:-$PWD/.m5/images-check}
 TAG=local
 WEEK=2016-04-18
-PACKAGES=(podman buildah runc debootstrap netavark aardvark-dns catatonit openssl)
+PACKAGES=(podman buildah runc debootstrap netavark aardvark-dns iptables catatonit openssl) # netavark calls iptables
 BASE=docker.io/library/python:3.11-slim-bookworm
 POSTGRES=docker.io/library/postgres:18
 export CONTAINERS_CONF=$PWD/m5_assets_tests/support/docker/containers.conf
