@@ -83,7 +83,6 @@ def load_landed(weeks: Sequence[Week], *, own: Collection[Week] = (), tables: Co
     with dg.DagsterInstance.get() as instance:
         found = loads(lake, contents, weeks, own=own, tables=tables, lacking=_lacking(lake, instance))
         for load in found:
-            log.info("loading %s", load.name)
             execute(back_history, load.tags, dg.AssetSelection.assets(*load.assets))
         if found:
             mark_stale(instance, lake)

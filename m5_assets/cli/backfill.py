@@ -18,6 +18,7 @@ from m5_assets.automation.run_statuses import FINISHED
 from m5_assets.cli.back_history import check_landed, load_landed
 from m5_assets.cli.instance import dagster_home
 from m5_assets.cli.parameters import WEEK
+from m5_assets.cli.run_display import duration
 from m5_assets.cli.runs import execute, one_week, week_range
 from m5_assets.cli.score import score_weeks
 from m5_assets.dagster_internals import PARTITION_NAME_TAG
@@ -73,11 +74,10 @@ def backfill_weeks(weeks: list[Week], *, again: bool = False) -> list[Week]:
     log.info("%d weeks requested, %d of them to forecast", len(weeks), len(todo))
     begin = time.monotonic()
     for number, week in enumerate(todo, start=1):
-        log.info("week %s, %d of %d", week, number, len(todo))
         _compute_features(todo[number - 1 :])
-        execute(weekly_forecast, one_week(week), _BACKFILLED)
-        left = (time.monotonic() - begin) / number * (len(todo) - number)
-        log.info("week %s is done, about %d min left", week, round(left / 60))
+        passed = time.monotonic() - begin
+        left = f", about {duration(passed / (number - 1) * (len(todo) - number + 1))} left" if number > 1 else ""
+        execute(weekly_forecast, one_week(week), _BACKFILLED, note=f"{number} of {len(todo)} weeks{left}")
     return todo
 
 
@@ -106,5 +106,4 @@ def _compute_features(weeks: Sequence[Week]) -> None:
             break
         todo.append(week)
     if len(todo) > 1:  # a single week's own run computes them as well
-        log.info("features of weeks %s to %s", todo[0], todo[-1])
         execute(feature_weeks, week_range(todo[0], todo[-1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from m5_assets.resources.lake import Lake
 from m5_assets.resources.landing_files import Landing
 from m5_assets.settings import settings
 from m5_assets.weeks import Week, week_containing
-
-log = logging.getLogger("m5")
 
 
 @click.command()
@@ -112,9 +109,8 @@ def carry_out(lake: Lake, weeks: Sequence[Week], *, again: bool) -> None:
     load_landed(sorted(weeks))
     steps = plan(lake, weeks, again=again)
     for number, (week, needs_forecast) in enumerate(steps, start=1):
-        log.info("backtest: week %s, %d of %d", week, number, len(steps))
         if needs_forecast:
-            forecast_week(week)
+            forecast_week(week, note=f"{number} of {len(steps)} weeks")
         score_weeks([week])
 
 

@@ -16,6 +16,7 @@ import dagster as dg
 
 from m5_assets.automation.run_launcher import BEGUN_TAG, COMMAND_TAG, boot_time, command_tag, fail_lost_runs
 from m5_assets.cli.instance import dagster_home
+from m5_assets.cli.run_display import Ran, shown
 from m5_assets.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -32,7 +33,6 @@ from m5_assets.definitions import defs
 from m5_assets.errors import Cancelled, UserError
 from m5_assets.weeks import Week
 
-_CONSOLE = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 _WATCH_SECONDS = 2.0
 _CODE = ReconstructableRepository.for_module("m5_assets.definitions", "defs")
 CODE_LOCATION = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("m5_assets"), SINGLETON_REPOSITORY_NAME)
@@ -54,14 +54,19 @@ def week_range(first: Week, last: Week) -> dict[str, str]:
 
 
 def execute(
-    job: UnresolvedAssetJobDefinition, tags: Mapping[str, str], assets: dg.AssetSelection | None = None
-) -> None:
-    """Run a job and wait for it.
+    job: UnresolvedAssetJobDefinition,
+    tags: Mapping[str, str],
+    assets: dg.AssetSelection | None = None,
+    *,
+    note: str = "",
+) -> Ran:
+    """Run a job, show its progress, wait for its end and return what it did.
 
     Args:
         job: one of `m5_assets.automation.jobs`.
         tags: the weeks, from `one_week` or `week_range`; empty for assets without weeks.
         assets: the part of the job to run; None for all of it.
+        note: said with the run's name, such as its place among several.
 
     Raises:
         Cancelled: the run was cancelled, by Ctrl-C or in the UI.
@@ -71,15 +76,18 @@ def execute(
     with dg.DagsterInstance.get() as instance:
         fail_lost_runs(instance)
         run = _created(instance, job.name, tags, assets)
-        with _cancellable(instance, run):
+        title = f"{_described(run)}, {note}" if note else _described(run)
+        with shown(instance, run, title) as done, _cancellable(instance, run):
             events = list(events_of(instance, run))
+        ran = done()
         # From here on a re-execution, which inherits the tags, may be retried by the daemon like any other run.
         instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: str(instance.run_retries_max_retries)})
         ended = instance.get_run_by_id(run.run_id)
     if ended is not None and ended.status == dg.DagsterRunStatus.CANCELED:
         raise Cancelled(f"{_named(run)}; the same command resumes, finished jobs are reused")
     if ended is None or not ended.is_success:
-        raise RunFailed(f"run {run.run_id} failed:\n" + "\n".join(_reasons(events)))
+        raise RunFailed(f"run {run.run_id} failed:\n" + "\n".join([*_reasons(events), f"  log: {ran.log_file}"]))
+    return ran
 
 
 def _created(
@@ -93,7 +101,6 @@ def _created(
     return instance.create_run_for_job(
         definition,
         run_id=run_id,
-        run_config=_CONSOLE,
         tags={**definition.run_tags, **tags, **own},
         asset_selection=frozenset(assets.resolve(defs.resolve_asset_graph())) if assets is not None else None,
         remote_job_origin=CODE_LOCATION.get_job_origin(job),
@@ -141,10 +148,14 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
 
 
 def _named(run: dg.DagsterRun) -> str:
+    return f"run {run.run_id} of {_described(run)}"
+
+
+def _described(run: dg.DagsterRun) -> str:
     first = run.tags.get(PARTITION_NAME_TAG) or run.tags.get(ASSET_PARTITION_RANGE_START_TAG)
     last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG, first)
     weeks = "" if first is None else f", week {first}" if first == last else f", weeks {first} to {last}"
-    return f"run {run.run_id} of {run.job_name}{weeks}"
+    return f"{run.job_name}{weeks}"
 
 
 def _reasons(events: list[dg.DagsterEvent]) -> list[str]:
