@@ -10,7 +10,7 @@ import datetime as dt
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import dagster as dg
 import pyarrow.fs as pafs
@@ -32,8 +32,8 @@ class Removal:
     """One thing to delete.
 
     Attributes:
-        kind: "old week", "unnamed file" or "old run".
-        name: a key relative to the lake's root, or a run id.
+        kind: "old week", "unnamed file", "old run" or "old log".
+        name: a key relative to the lake's root, a run id, or a path.
         bytes: its size; 0 for a run, whose rows are not counted.
     """
 
@@ -95,13 +95,27 @@ def old_runs(instance: dg.DagsterInstance, older_than: dt.datetime) -> Iterator[
     yield from (Removal("old run", record.dagster_run.run_id) for record in instance.get_run_records(ended))
 
 
+def logs_folder(instance: dg.DagsterInstance) -> Path:
+    """Return the folder of what was printed during the runs that commands started, one file per command."""
+    return Path(instance.root_directory) / "logs"
+
+
+def old_logs(instance: dg.DagsterInstance, older_than: dt.datetime) -> Iterator[Removal]:
+    """Yield the logs of commands that ended before `older_than`."""
+    for file in sorted(logs_folder(instance).glob("*.log")):
+        found = file.stat()
+        if found.st_mtime <= older_than.timestamp():
+            yield Removal("old log", str(file), found.st_size)
+
+
 def plan(lake: Lake, instance: dg.DagsterInstance, source: RetentionFields, now: dt.datetime) -> list[Removal]:
     """Return everything to delete now."""
     files_before = now - dt.timedelta(hours=source.files_hours)
     old = list(old_weeks(lake, source))
     gone = {removal.name for removal in old}
     unnamed = [*unnamed_files(lake, datasets(lake), files_before), *left_staging(lake, files_before)]
-    runs = old_runs(instance, now - dt.timedelta(days=source.runs_days))
+    runs_before = now - dt.timedelta(days=source.runs_days)
+    runs = [*old_runs(instance, runs_before), *old_logs(instance, runs_before)]
     return [*old, *(removal for removal in unnamed if removal.name not in gone), *runs]
 
 
@@ -118,6 +132,8 @@ def carry_out(removals: Iterable[Removal], lake: Lake, instance: dg.DagsterInsta
         if removal.kind == "old run":
             instance.compute_log_manager.delete_logs(prefix=[removal.name])
             instance.delete_run(removal.name)
+        elif removal.kind == "old log":
+            Path(removal.name).unlink(missing_ok=True)
         else:
             _delete(lake, removal.name)
         if number % 1000 == 0:
@@ -128,7 +144,7 @@ def summary(removals: Sequence[Removal]) -> list[str]:
     """Return one line per kind and dataset with count and size."""
     groups: dict[tuple[str, str], list[int]] = {}
     for removal in removals:
-        name = "Dagster's storage" if removal.kind == "old run" else removal.name.split("/")[0]
+        name = "Dagster's storage" if removal.kind in ("old run", "old log") else removal.name.split("/")[0]
         groups.setdefault((removal.kind, name), []).append(removal.bytes)
     return [
         f"{kind:<14}{name:<22}{len(sizes):>8,}{sum(sizes) / 1e6:>12,.1f} MB" for (kind, name), sizes in groups.items()

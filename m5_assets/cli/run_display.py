@@ -7,6 +7,8 @@ While a run is shown, what Dagster, its steps and libraries print is kept in a l
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import functools
 import os
 import sys
 import threading
@@ -24,9 +26,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from m5_assets.automation.housekeeping import logs_folder
 from m5_assets.cli.run_progress import Line, RunProgress, Step, usual_seconds
 from m5_assets.private_folder import private_folder
-from m5_assets.settings import settings
 
 _LOOK_SECONDS = 0.5
 _PAGE = 1000
@@ -53,9 +55,15 @@ class Ran:
     log_file: Path
 
 
-def log_file(run_id: str) -> Path:
-    """Return the file that keeps what Dagster prints during a run that a command started."""
-    return settings().home / "logs" / f"{run_id}.log"
+@functools.cache
+def log_file(instance: dg.DagsterInstance) -> Path:
+    """Return the file that keeps what is printed during this command's runs; `m5 housekeeping` removes old ones.
+
+    One for all of them, because the server that steps are forked from starts with the first and prints to its file.
+    """
+    folder = logs_folder(instance)
+    private_folder(folder)
+    return folder / f"{dt.datetime.now():%Y-%m-%dT%H%M%S}-{os.getpid()}.log"
 
 
 @contextlib.contextmanager
@@ -70,8 +78,7 @@ def shown(instance: dg.DagsterInstance, run: dg.DagsterRun, title: str) -> Itera
     assert run.execution_plan_snapshot_id is not None  # noqa: S101  # every run that is made for a job has one
     plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
     progress = RunProgress([*plan.step_keys_to_execute], *usual_seconds(instance, run.job_name))
-    file = log_file(run.run_id)
-    private_folder(file.parent)
+    file = log_file(instance)
     begun = time.monotonic()
     with _printing_to(file) as stderr:
         console = Console(file=stderr)

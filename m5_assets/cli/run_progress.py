@@ -15,6 +15,8 @@ _WARNING = 30
 """The level from which a log message of a step is worth a line of its own."""
 _PROGRESS = re.compile(r"^ *(?P<share>\d+)%  (?P<text>.*?)  \(")
 """The progress that a job reports (`m5_assets.containers.contract.Report.progress`)."""
+_LONGEST = 240
+"""Characters of a finding that are shown."""
 _ENDS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_SKIPPED)
 
 
@@ -165,7 +167,7 @@ class RunProgress:
         warns = evaluation.severity == dg.AssetCheckSeverity.WARN
         self.warnings, self.errors = self.warnings + warns, self.errors + (not warns)
         text = f"{evaluation.check_name}: {evaluation.description}"
-        yield Line("warning" if warns else "failed", evaluation.asset_key.to_user_string(), text)
+        yield Line("warning" if warns else "failed", evaluation.asset_key.to_user_string(), _shortened(text))
 
     def share(self, now: float) -> float:
         """Return the share of the run that is done, 0 to 1; steps count as long as they usually take.
@@ -198,6 +200,13 @@ class RunProgress:
         # At its own pace once there is one: another machine, another load.
         pace = (now - self.began) / share if share > 0.1 else self.usual_run
         return pace * (1 - share)
+
+
+def _shortened(finding: str) -> str:
+    """Return a finding in one line: that of a range of weeks has one line per week. The UI and the log have all."""
+    first, _, rest = finding.partition("\n")
+    more = f"{first} {rest.partition(chr(10))[0].strip()} …" if rest else first
+    return more if len(more) <= _LONGEST else f"{more[:_LONGEST]} …"
 
 
 def _cause(event: dg.DagsterEvent) -> str:

@@ -162,6 +162,21 @@ def test_old_runs_are_deleted_with_their_events(lake: Lake, instance: dg.Dagster
     assert instance.all_logs(old) == []
 
 
+def test_old_logs_of_commands_are_deleted(lake: Lake, instance: dg.DagsterInstance) -> None:
+    folder = housekeeping.logs_folder(instance)
+    folder.mkdir()
+    for name, days in (("old.log", 31), ("new.log", 29)):
+        (folder / name).write_text("printed\n")
+        written = (NOW - dt.timedelta(days=days)).timestamp()
+        os.utime(folder / name, (written, written))
+    removals = housekeeping.plan(lake, instance, KEEP, NOW)
+    assert [(removal.kind, Path(removal.name).name, removal.bytes) for removal in removals] == [
+        ("old log", "old.log", 8)
+    ]
+    housekeeping.carry_out(removals, lake, instance)
+    assert [file.name for file in folder.iterdir()] == ["new.log"]
+
+
 def test_the_summary_has_counts_and_sizes(lake: Lake, instance: dg.DagsterInstance) -> None:
     assert housekeeping.summary([]) == ["nothing to delete"]
     removals = [housekeeping.Removal("old week", f"features/week=x/{i}", 500_000) for i in range(4)]
