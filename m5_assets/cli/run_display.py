@@ -162,7 +162,7 @@ class _Plain:
         self._write(f"{line.kind:<9} {line.name}{took}{': ' if line.text else ''}{line.text}")
 
     def update(self) -> None:
-        """Tell of jobs that have done another quarter of their work."""
+        """Report jobs that have done another quarter of their work."""
         for step in self._progress.running.values():
             if step.share - self._told.get(step.key, 0.0) >= _QUARTER and step.share < 1:
                 self._told[step.key] = step.share
