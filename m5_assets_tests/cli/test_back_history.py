@@ -13,6 +13,7 @@ from m5_assets.assets.landing import calendar, raw_sales, sell_prices, store_dep
 from m5_assets.automation.schedules import weekly
 from m5_assets.automation.sensors.landed_files import landed_files
 from m5_assets.cli import back_history, backfill, backtest, forecast, score
+from m5_assets.dagster_internals import UnresolvedAssetJobDefinition
 from m5_assets.errors import UserError
 from m5_assets.readers.known_inputs import KnownInputs
 from m5_assets.resources.forecast_policy import ForecastPolicy
@@ -59,8 +60,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     """Record the runs that commands would start, as job and tags."""
     found: Ran = []
 
-    def record(job: Callable[[], object], tags: Mapping[str, str], _: object = None) -> None:
-        found.append((job.__name__, tags))
+    def record(job: UnresolvedAssetJobDefinition, tags: Mapping[str, str], _: object = None, *, note: str = "") -> None:
+        found.append((job.name, tags))
 
     for module in (back_history, backfill, forecast, score):
         monkeypatch.setattr(module, "execute", record)
@@ -115,7 +116,7 @@ def _by_sensor(lake: Lake, landing: LandingFolder) -> list[str]:
 
 
 def _loads(ran: Ran) -> list[str]:
-    return [" to ".join(tags.values()) for job, tags in ran if job == "back_history_job" and tags]
+    return [" to ".join(tags.values()) for job, tags in ran if job == "back_history" and tags]
 
 
 def test_all_ways_of_starting_a_week_load_corrected_weeks(home: Path, ran: Ran) -> None:
@@ -129,7 +130,7 @@ def test_all_ways_of_starting_a_week_load_corrected_weeks(home: Path, ran: Ran) 
         return _loads(ran)
 
     assert loads_of(lambda: forecast.forecast_week(LAST)) == [CORRECTED]
-    assert ran[-1] == ("weekly_forecast_job", {"dagster/partition": LAST.key})
+    assert ran[-1] == ("weekly_forecast", {"dagster/partition": LAST.key})
     assert loads_of(lambda: backfill.backfill_weeks([LAST])) == [CORRECTED, f"{LAST} to {LAST}"]
     assert loads_of(lambda: score.score_weeks([SCORED])) == [CORRECTED, f"{LAST} to {LAST}"]
     assert loads_of(lambda: backtest.carry_out(lake, [SCORED], again=False))[:1] == [CORRECTED]
@@ -150,7 +151,7 @@ def test_a_file_of_other_series_reloads_the_whole_history(home: Path, ran: Ran) 
 def test_an_unchanged_file_loads_nothing(home: Path, ran: Ran) -> None:
     _load(home)
     forecast.forecast_week(LAST)
-    assert ran == [("weekly_forecast_job", {"dagster/partition": LAST.key})]
+    assert ran == [("weekly_forecast", {"dagster/partition": LAST.key})]
 
 
 @pytest.mark.parametrize(
