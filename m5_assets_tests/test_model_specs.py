@@ -89,7 +89,7 @@ def test_a_member_is_one_entry_and_one_package(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert {"naive_model", "naive_predictions"} <= set(found["assets"])
-    assert found["needs"] == ["ensemble_forecast", "ensemble_weights", "naive_model", "naive_predictions"]
+    assert found["needs"] == ["ensemble_forecast", "ensemble_weights", "naive_predictions"]
     assert len(found["checks"]) == 6
     assert found["launchpad"]
     assert (found["image"], found["hyperparameters"]) == ("an-image", {"weeks": "6"})
